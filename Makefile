@@ -1,0 +1,107 @@
+# zk: plain make, no configure step. `make` builds libzk.a, zkd and zkcli from zk.c itself.
+
+CC = cc
+AR = ar
+CFLAGS = -O2 -g
+LDFLAGS =
+PYTHON = PYTHONDONTWRITEBYTECODE=1 python3
+PREFIX = /usr/local
+DESTDIR =
+
+STRICT = -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla
+COMPILE = $(CC) $(STRICT) $(CPPFLAGS) $(CFLAGS) -pthread
+
+PROGRAMS = zkd $(basename $(wildcard zkcli.c))
+ROOMS = $(shell awk '!/^\#/ && NF { print $$1 }' src/rooms)
+SOURCES = $(wildcard src/*/*.[ch]) src/rooms src/amalgamate
+
+all: libzk.a $(PROGRAMS)
+
+build/zk.o: zk.c zk.h
+	@mkdir -p build
+	$(COMPILE) -c zk.c -o $@
+
+libzk.a: build/zk.o
+	rm -f $@
+	$(AR) rcs $@ build/zk.o
+
+zkd: zkd.c zk.h libzk.a
+	$(COMPILE) zkd.c libzk.a $(LDFLAGS) -o $@
+
+zkcli: zkcli.c zk.h libzk.a
+	$(COMPILE) zkcli.c libzk.a $(LDFLAGS) -o $@
+
+# The library in one file. `check` fails when the committed one is not what src/ makes.
+zk.c: $(SOURCES)
+	@mkdir -p build
+	sh src/amalgamate >build/zk.c.new
+	mv build/zk.c.new $@
+
+check:
+	@mkdir -p build
+	sh src/amalgamate >build/zk.c.check
+	cmp zk.c build/zk.c.check
+
+# One object per room, for a fast turn-around; leaves ./zkd and ./zkcli too.
+DEV_OBJECTS = $(ROOMS:%=build/dev/%.o)
+
+dev: $(DEV_OBJECTS)
+	@for p in $(PROGRAMS); do \
+	    echo $$p; $(COMPILE) $$p.c $(DEV_OBJECTS) $(LDFLAGS) -o $$p || exit 1; done
+
+build/dev/prelude.h: src/amalgamate
+	@mkdir -p build/dev
+	sh src/amalgamate prelude >$@
+
+build/dev/%.o: src/%.c build/dev/prelude.h
+	@mkdir -p $(@D)
+	$(COMPILE) -Werror -DZK_PRIVATE= -include build/dev/prelude.h -Isrc -I. -MMD -c $< -o $@
+
+-include $(DEV_OBJECTS:.o=.d)
+
+run: all
+	./zkd
+
+# ARGS go to pytest, or to the benchmark: make test ARGS="-k watches"
+test: all
+	compat-tests/run $(ARGS)
+
+bench: all
+	$(PYTHON) compat-tests/bench/bench.py $(ARGS)
+
+# Seeded random operations, answered by stock and by zkd: make differential N=100000
+N = 20000
+differential: all
+	cd compat-tests && $(PYTHON) -m harness.cache && $(PYTHON) raw/differential.py $(N)
+
+fuzz:
+	compat-tests/fuzz/run
+
+# The suite against a zkd that watches its own memory, or its own threads.
+ASAN = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+TSAN = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+
+build/asan/zkd: zkd.c zk.c zk.h
+	@mkdir -p $(@D)
+	$(CC) $(STRICT) $(CPPFLAGS) $(ASAN) -pthread zkd.c zk.c $(LDFLAGS) -o $@
+
+build/tsan/zkd: zkd.c zk.c zk.h
+	@mkdir -p $(@D)
+	$(CC) $(STRICT) $(CPPFLAGS) $(TSAN) -pthread zkd.c zk.c $(LDFLAGS) -o $@
+
+asan: all build/asan/zkd
+	ZKD=$(CURDIR)/build/asan/zkd compat-tests/run $(ARGS)
+
+tsan: all build/tsan/zkd
+	ZKD=$(CURDIR)/build/tsan/zkd compat-tests/run $(ARGS)
+
+install: all
+	mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib
+	cp $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	cp zk.h $(DESTDIR)$(PREFIX)/include
+	cp libzk.a $(DESTDIR)$(PREFIX)/lib
+
+clean:
+	rm -rf build libzk.a zkd zkcli
+
+.PHONY: all check dev run test bench differential fuzz asan tsan install clean
