@@ -1,0 +1,141 @@
+#include "api/server.h"
+
+#include <stdio.h>
+
+struct zk_server {
+    struct loop loop;
+    pthread_t thread;
+    int wait_pipe[2]; /* a byte: interrupted, or stopped by itself */
+    _Atomic bool stop;
+    _Atomic bool failed;
+};
+
+/* --- configuration --- */
+
+static char *server_copy(const char *s) {
+    size_t n = strlen(s) + 1;
+    return memcpy(mem_alloc(n), s, n);
+}
+
+static int server_read_config(struct config *c, const struct zk_server_options *o,
+                              struct logq *log) {
+    if (o->config_text) return config_parse(c, slice_str(o->config_text), log);
+    struct slice text;
+    if (os_map(o->config_file, &text) < 0) {
+        (void)snprintf(c->error, sizeof c->error, "%s file is missing", o->config_file);
+        return -1;
+    }
+    int err = config_parse(c, text, log);
+    os_unmap(text);
+    return err;
+}
+
+/* Without a file there is nothing to parse, but the same checks to pass. */
+static int server_config(struct config *c, const struct zk_server_options *o, struct logq *log) {
+    struct buf text = {0};
+    int err = 0;
+    config_defaults(c);
+    const char *flags = getenv("SERVER_JVMFLAGS");
+    if (flags) config_jvm_flags(c, flags, log);
+    if (o->config_text || o->config_file) {
+        err = server_read_config(c, o, log);
+    } else {
+        buf_puts(&text, "tickTime=2000\nclientPort=2181\ndataDir=zk-data\n");
+        err = config_parse(c, buf_slice(&text), log);
+    }
+    buf_free(&text);
+    if (err) return err;
+    if (o->data_dir) {
+        mem_free(c->data_dir);
+        mem_free(c->data_log_dir);
+        c->data_dir = server_copy(o->data_dir);
+        c->data_log_dir = server_copy(o->data_dir);
+    }
+    if (o->address) {
+        mem_free(c->client_port_address);
+        c->client_port_address = server_copy(o->address);
+    }
+    if (o->client_port > 0) c->client_port = o->client_port;
+    if (o->client_port < 0) c->client_port = 0;
+    return 0;
+}
+
+static void server_say(const struct zk_server_options *o, struct logq *log) {
+    int level;
+    const char *text;
+    while (log_take(log, &level, &text))
+        if (o->log) o->log(o->log_user, level, text);
+    buf_free(&log->lines);
+}
+
+static void server_error(char *error, size_t n, const char *text) {
+    if (error && n) (void)snprintf(error, n, "%s", text);
+}
+
+/* --- life --- */
+
+static void *server_main(void *arg) {
+    struct zk_server *s = arg;
+    loop_run(&s->loop, &s->stop);
+    if (s->loop.failed) s->failed = true;
+    os_notify(s->wait_pipe[1]);
+    return NULL;
+}
+
+static void server_free(struct zk_server *s) {
+    loop_close(&s->loop);
+    if (s->wait_pipe[0] >= 0) (void)os_close(s->wait_pipe[0]);
+    if (s->wait_pipe[1] >= 0) (void)os_close(s->wait_pipe[1]);
+    mem_free(s);
+}
+
+ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_options *options,
+                           char *error, size_t n) {
+    struct config cfg;
+    struct logq log = {.max_level = LOG_INFO_LEVEL};
+    *out = NULL;
+    memset(&cfg, 0, sizeof cfg);
+    int bad = server_config(&cfg, options, &log);
+    server_say(options, &log);
+    if (bad) {
+        server_error(error, n, cfg.error);
+        config_free(&cfg);
+        return ZK_SERVER_BAD_CONFIG;
+    }
+    struct zk_server *s = mem_zalloc(sizeof *s);
+    s->wait_pipe[0] = s->wait_pipe[1] = -1;
+    enum loop_start_error e = loop_open(&s->loop, &cfg, options->log, options->log_user);
+    if (e == LOOP_STARTED && os_blocking_pipe(s->wait_pipe) < 0) e = LOOP_FAILED;
+    if (e == LOOP_STARTED && pthread_create(&s->thread, NULL, server_main, s) != 0) e = LOOP_FAILED;
+    if (e != LOOP_STARTED) {
+        server_error(error, n, s->loop.error[0] ? s->loop.error : "cannot start a thread");
+        server_free(s);
+        return e == LOOP_NO_DATADIR ? ZK_SERVER_NO_DATADIR : ZK_SERVER_FAILED;
+    }
+    *out = s;
+    return ZK_SERVER_OK;
+}
+
+ZK_API int zk_server_port(const struct zk_server *s) {
+    return s->loop.port;
+}
+
+ZK_API int zk_server_wait(struct zk_server *s, char *error, size_t n) {
+    uint8_t byte;
+    (void)os_read(s->wait_pipe[0], &byte, 1);
+    if (!s->failed) return ZK_SERVER_OK;
+    server_error(error, n, s->loop.error);
+    return ZK_SERVER_FAILED;
+}
+
+ZK_API void zk_server_interrupt(struct zk_server *s) {
+    os_notify(s->wait_pipe[1]);
+}
+
+ZK_API void zk_server_stop(struct zk_server *s) {
+    if (!s) return;
+    s->stop = true;
+    os_notify(s->loop.pipe[1]);
+    (void)pthread_join(s->thread, NULL);
+    server_free(s);
+}

@@ -1,0 +1,321 @@
+#include "host/disk.h"
+
+#include <stdio.h>
+
+#define DISK_FILL_STEP (1 << 20)   /* bytes zeroed at a time */
+#define DISK_FILL_AHEAD (8 << 20)  /* bytes kept zeroed ahead of the log's end */
+
+static void disk_wake(struct disk *d) {
+    if (d->woken) return;
+    d->woken = true;
+    os_notify(d->wake_fd);
+}
+
+static void disk_fail(struct disk *d) {
+    if (d->failed) return;
+    d->failed = true;
+    (void)snprintf(d->error, sizeof d->error, "%s", d->files->error);
+    disk_wake(d);
+}
+
+/* --- the log thread --- */
+
+/* Waits until the write may happen and takes its range away from the filling. */
+static void disk_claim(struct disk *d, int64_t end) {
+    (void)pthread_mutex_lock(&d->lock);
+    d->log_pos = end;
+    while (d->filling && end > d->fill_at) (void)pthread_cond_wait(&d->fill_done, &d->lock);
+    if (end > d->fill_at) d->fill_at = end;
+    if (d->back_idle && d->fill_at - end < DISK_FILL_AHEAD / 2)
+        (void)pthread_cond_signal(&d->back_work);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+static void disk_set_fill(struct disk *d, int fd) {
+    (void)pthread_mutex_lock(&d->lock);
+    while (d->filling) (void)pthread_cond_wait(&d->fill_done, &d->lock);
+    d->fill_fd = fd;
+    d->fill_at = d->log_pos = d->files->log_pos;
+    d->fill_end = d->files->log_size;
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+static int disk_write_run(struct disk *d, const struct os_vec *v, uint32_t n, int64_t bytes) {
+    if (!n) return 0;
+    disk_claim(d, d->files->log_pos + bytes);
+    int err = files_log_write(d->files, v, n);
+    (void)pthread_mutex_lock(&d->lock);
+    d->fill_end = d->files->log_size;
+    (void)pthread_mutex_unlock(&d->lock);
+    return err;
+}
+
+/* Writes a batch: runs of pieces, broken where a new file begins. */
+static int disk_write_batch(struct disk *d, const struct disk_piece *p, uint32_t n) {
+    enum { DISK_VECS = 64 };
+    struct os_vec v[DISK_VECS];
+    uint32_t k = 0;
+    int64_t bytes = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (p[i].roll || k == DISK_VECS) {
+            if (disk_write_run(d, v, k, bytes)) return -1;
+            k = 0;
+            bytes = 0;
+        }
+        if (p[i].roll) {
+            disk_set_fill(d, -1);
+            if (files_log_roll(d->files, p[i].zxid)) return -1;
+            disk_set_fill(d, d->files->log_fd);
+        }
+        /* Pieces of one blob lie one behind the other. */
+        if (k && (const uint8_t *)v[k - 1].p + v[k - 1].n == p[i].bytes.p) {
+            v[k - 1].n += p[i].bytes.n;
+        } else {
+            v[k].p = p[i].bytes.p;
+            v[k++].n = p[i].bytes.n;
+        }
+        bytes += (int64_t)p[i].bytes.n;
+    }
+    if (disk_write_run(d, v, k, bytes)) return -1;
+    return files_log_sync(d->files);
+}
+
+static void disk_synced(struct disk *d, int64_t zxid, int64_t ms) {
+    (void)pthread_mutex_lock(&d->lock);
+    d->synced = zxid;
+    d->syncs++;
+    if (ms > d->sync_ms_max) d->sync_ms_max = ms;
+    if (ms > d->files->cfg->fsync_warning_ms) {
+        d->slow_syncs++;
+        log_line(&d->log, LOG_WARN_LEVEL,
+                 "fsync-ing the write ahead log took %lldms which will adversely effect operation "
+                 "latency. File size is %lld bytes. See the ZooKeeper troubleshooting guide",
+                 (long long)ms, (long long)d->files->log_size);
+    }
+    disk_wake(d);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+static void *disk_log_main(void *arg) {
+    struct disk *d = arg;
+    for (;;) {
+        (void)pthread_mutex_lock(&d->lock);
+        while (!d->pieces.n && !d->stopping) {
+            d->log_idle = true;
+            (void)pthread_cond_wait(&d->log_work, &d->lock);
+        }
+        d->log_idle = false;
+        bool done = !d->pieces.n || d->failed;
+        struct buf batch = d->pieces;
+        d->pieces = d->batch;
+        d->batch = batch;
+        (void)pthread_mutex_unlock(&d->lock);
+        if (done) return NULL;
+        const struct disk_piece *p = (const struct disk_piece *)(const void *)d->batch.p;
+        uint32_t n = (uint32_t)(d->batch.n / sizeof *p);
+        int64_t start = os_now_ms();
+        int err = disk_write_batch(d, p, n);
+        if (!err) disk_synced(d, p[n - 1].zxid, os_now_ms() - start);
+        buf_clear(&d->batch);
+        if (!err) continue;
+        (void)pthread_mutex_lock(&d->lock);
+        disk_fail(d);
+        (void)pthread_mutex_unlock(&d->lock);
+        return NULL;
+    }
+}
+
+/* --- the background thread --- */
+
+static void disk_snap_failed(struct disk *d) {
+    files_snap_abort(d->files);
+    (void)pthread_mutex_lock(&d->lock);
+    log_line(&d->log, LOG_ERROR_LEVEL, "Snapshot failed: %s", d->files->error);
+    d->snap_failed = true;
+    d->snap_open = false;
+    disk_wake(d);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+static void disk_do_job(struct disk *d, struct disk_job *j) {
+    int err = 0;
+    bool end = j->kind == NODE_SNAPSHOT_END;
+    if (j->kind == NODE_SNAPSHOT_BEGIN) {
+        err = files_snap_begin(d->files);
+        d->snap_open = !err;
+    } else if (d->snap_open) {
+        err = end ? files_snap_end(d->files, j->zxid)
+                  : files_snap_write(d->files, buf_slice(&j->bytes));
+    }
+    if (err) disk_snap_failed(d);
+    (void)pthread_mutex_lock(&d->lock);
+    d->snap_queued -= buf_len(&j->bytes);
+    if (d->snap_open && end) {
+        d->snap_open = false;
+        d->snap_done = true;
+        disk_wake(d);
+    }
+    if (d->snap_queued < DISK_SNAP_QUEUE_MAX && !d->snap_room) {
+        d->snap_room = true;
+        disk_wake(d);
+    }
+    (void)pthread_mutex_unlock(&d->lock);
+    buf_free(&j->bytes);
+}
+
+/* Zeroes one step ahead of the log; called with the lock held, lets go of it meanwhile. */
+static bool disk_fill(struct disk *d) {
+    static const uint8_t zeros[DISK_FILL_STEP];
+    int64_t n = d->fill_end - d->fill_at;
+    if (d->fill_fd < 0 || n <= 0 || d->fill_at - d->log_pos >= DISK_FILL_AHEAD) return false;
+    if (n > DISK_FILL_STEP) n = DISK_FILL_STEP;
+    int fd = d->fill_fd;
+    int64_t at = d->fill_at;
+    d->filling = true;
+    (void)pthread_mutex_unlock(&d->lock);
+    int err = os_pwrite(fd, zeros, (size_t)n, at); /* the log's own writes will meet the error */
+    (void)pthread_mutex_lock(&d->lock);
+    d->filling = false;
+    if (err)
+        d->fill_end = at;
+    else
+        d->fill_at = at + n;
+    (void)pthread_cond_broadcast(&d->fill_done);
+    return !err;
+}
+
+static void disk_purge(struct disk *d) {
+    struct logq lines = {.max_level = LOG_INFO_LEVEL};
+    int level;
+    const char *text;
+    (void)files_purge(d->files, d->files->cfg->autopurge_retain, &lines);
+    (void)pthread_mutex_lock(&d->lock);
+    while (log_take(&lines, &level, &text)) log_line(&d->log, level, "%s", text);
+    disk_wake(d);
+    (void)pthread_mutex_unlock(&d->lock);
+    buf_free(&lines.lines);
+}
+
+static void disk_back_wait(struct disk *d) {
+    struct timespec until = {(time_t)(os_wall_ms() / 1000) + 60, 0}; /* for the purge timer */
+    d->back_idle = true;
+    (void)pthread_cond_timedwait(&d->back_work, &d->lock, &until);
+    d->back_idle = false;
+}
+
+static void *disk_back_main(void *arg) {
+    struct disk *d = arg;
+    int64_t every = (int64_t)d->files->cfg->autopurge_interval_h * 3600000;
+    (void)pthread_mutex_lock(&d->lock);
+    for (;;) {
+        if (buf_len(&d->jobs)) {
+            struct disk_job j;
+            memcpy(&j, d->jobs.p + d->jobs.head, sizeof j);
+            buf_consume(&d->jobs, sizeof j);
+            (void)pthread_mutex_unlock(&d->lock);
+            disk_do_job(d, &j);
+            (void)pthread_mutex_lock(&d->lock);
+        } else if (d->stopping) {
+            break;
+        } else if (every > 0 && os_now_ms() >= d->purge_next) {
+            d->purge_next = os_now_ms() + every;
+            (void)pthread_mutex_unlock(&d->lock);
+            disk_purge(d);
+            (void)pthread_mutex_lock(&d->lock);
+        } else if (!disk_fill(d)) {
+            disk_back_wait(d);
+        }
+    }
+    (void)pthread_mutex_unlock(&d->lock);
+    return NULL;
+}
+
+/* --- the loop's side --- */
+
+ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd, int64_t synced) {
+    memset(d, 0, sizeof *d);
+    d->files = files;
+    d->wake_fd = wake_fd;
+    d->synced = synced;
+    d->fill_fd = -1;
+    d->snap_room = true;
+    d->log.max_level = LOG_INFO_LEVEL;
+    d->purge_next = os_now_ms();
+    (void)pthread_mutex_init(&d->lock, NULL);
+    (void)pthread_cond_init(&d->log_work, NULL);
+    (void)pthread_cond_init(&d->back_work, NULL);
+    (void)pthread_cond_init(&d->fill_done, NULL);
+    int err = pthread_create(&d->log_thread, NULL, disk_log_main, d);
+    if (err) return -err;
+    d->log_running = true;
+    err = pthread_create(&d->back_thread, NULL, disk_back_main, d);
+    if (err) return -err;
+    d->back_running = true;
+    return 0;
+}
+
+ZK_PRIVATE void disk_join(struct disk *d) {
+    (void)pthread_mutex_lock(&d->lock);
+    d->stopping = true;
+    (void)pthread_cond_broadcast(&d->log_work);
+    (void)pthread_cond_broadcast(&d->back_work);
+    (void)pthread_mutex_unlock(&d->lock);
+    if (d->log_running) (void)pthread_join(d->log_thread, NULL);
+    if (d->back_running) (void)pthread_join(d->back_thread, NULL);
+    d->log_running = d->back_running = false;
+}
+
+ZK_PRIVATE void disk_free(struct disk *d) {
+    for (size_t at = d->jobs.head; at < d->jobs.n; at += sizeof(struct disk_job)) {
+        struct disk_job j;
+        memcpy(&j, d->jobs.p + at, sizeof j);
+        buf_free(&j.bytes);
+    }
+    buf_free(&d->pieces);
+    buf_free(&d->batch);
+    buf_free(&d->jobs);
+    buf_free(&d->log.lines);
+    (void)pthread_mutex_destroy(&d->lock);
+    (void)pthread_cond_destroy(&d->log_work);
+    (void)pthread_cond_destroy(&d->back_work);
+    (void)pthread_cond_destroy(&d->fill_done);
+}
+
+ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces) {
+    (void)pthread_mutex_lock(&d->lock);
+    buf_put(&d->pieces, pieces->p, pieces->n);
+    if (d->log_idle) (void)pthread_cond_signal(&d->log_work);
+    (void)pthread_mutex_unlock(&d->lock);
+    buf_clear(pieces);
+}
+
+ZK_PRIVATE void disk_snapshot(struct disk *d, struct node_output *o) {
+    struct disk_job j = {o->kind, o->zxid, o->owned};
+    memset(&o->owned, 0, sizeof o->owned);
+    (void)pthread_mutex_lock(&d->lock);
+    d->snap_queued += buf_len(&j.bytes);
+    if (d->snap_queued < DISK_SNAP_QUEUE_MAX) {
+        d->snap_room = true; /* said at once: nothing has to be waited for */
+        disk_wake(d);
+    } else {
+        d->snap_room = false;
+    }
+    buf_put(&d->jobs, &j, sizeof j);
+    if (d->back_idle) (void)pthread_cond_signal(&d->back_work);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq *log) {
+    int level;
+    const char *text;
+    (void)pthread_mutex_lock(&d->lock);
+    news->synced = d->synced;
+    news->failed = d->failed;
+    news->snap_done = d->snap_done;
+    news->snap_failed = d->snap_failed;
+    news->snap_room = d->snap_room;
+    news->slow_syncs = d->slow_syncs;
+    d->snap_done = d->snap_failed = d->woken = false;
+    while (log_take(&d->log, &level, &text)) log_line(log, level, "%s", text);
+    (void)pthread_mutex_unlock(&d->lock);
+}

@@ -1,0 +1,575 @@
+#include "host/files.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/sum.h"
+#include "store/logfile.h"
+#include "store/snapfile.h"
+
+#define FILES_READ (1u << 20)       /* bytes of a snapshot read at a time */
+#define FILES_SNAP_SYNC (16u << 20) /* a snapshot is synced piecewise: the log shares the disk */
+#define FILES_SNAP_TMP "new-snapshot"
+#define FILES_SNAP_TRY 100 /* snapshots tried before giving up */
+
+static int files_fail(struct files *f, const char *what, const char *path, int err) {
+    char text[128];
+    (void)snprintf(f->error, sizeof f->error, "%s %s: %s", what, path,
+                   os_error(err, text, sizeof text));
+    return -1;
+}
+
+/* dir/name, or dir/name.<hex>; owned by the caller. */
+static char *files_path(const char *dir, const char *name, int64_t zxid) {
+    struct buf b = {0};
+    buf_printf(&b, "%s/%s", dir, name);
+    if (zxid >= 0) buf_printf(&b, ".%llx", (unsigned long long)zxid);
+    buf_putc(&b, '\0');
+    return (char *)b.p;
+}
+
+/* --- opening --- */
+
+static int files_check_dir(struct files *f, const char *dir, const char *kind) {
+    if (!os_is_dir(dir)) {
+        if (!f->cfg->datadir_autocreate) {
+            (void)snprintf(f->error, sizeof f->error,
+                           "Missing %s directory %s, automatic data directory creation is disabled "
+                           "(zookeeper.datadir.autocreate is false). Please create this directory "
+                           "manually.", kind, dir);
+            return -1;
+        }
+        if (os_mkdirs(dir) < 0) {
+            (void)snprintf(f->error, sizeof f->error, "Unable to create %s directory %s", kind,
+                           dir);
+            return -1;
+        }
+    }
+    if (os_writable(dir)) return 0;
+    (void)snprintf(f->error, sizeof f->error, "Cannot write to %s directory %s", kind, dir);
+    return -1;
+}
+
+static bool files_has_prefix(const char *dir, const char *prefix) {
+    struct buf names = {0};
+    bool found = false;
+    (void)os_list(dir, &names);
+    for (size_t at = 0; at < names.n && !found;) {
+        const char *name = (const char *)names.p + at;
+        found = strncmp(name, prefix, strlen(prefix)) == 0;
+        at += strlen(name) + 1;
+    }
+    buf_free(&names);
+    return found;
+}
+
+ZK_PRIVATE int files_open(struct files *f, const struct config *cfg) {
+    memset(f, 0, sizeof *f);
+    f->cfg = cfg;
+    f->lock_fd = f->log_fd = f->snap_fd = -1;
+    const char *data = cfg->data_dir, *logs = cfg->data_log_dir ? cfg->data_log_dir : data;
+    f->snap_dir = files_path(data, "version-2", -1);
+    f->log_dir = files_path(logs, "version-2", -1);
+    if (files_check_dir(f, f->log_dir, "data")) return -1;
+    if (files_check_dir(f, f->snap_dir, "snap")) return -1;
+    if (strcmp(f->log_dir, f->snap_dir) != 0) {
+        const char *wrong = files_has_prefix(f->log_dir, "snapshot.")
+                                ? "Log directory has snapshot files."
+                                : files_has_prefix(f->snap_dir, "log.")
+                                      ? "Snapshot directory has log files."
+                                      : NULL;
+        if (wrong) {
+            (void)snprintf(f->error, sizeof f->error,
+                           "%s Check if dataLogDir and dataDir configuration is correct.", wrong);
+            return -1;
+        }
+    }
+    char *lock = files_path(data, "zkd.lock", -1);
+    f->lock_fd = os_lock(lock);
+    int err = f->lock_fd == -EAGAIN ? files_fail(f, "another server uses", data, EBUSY)
+              : f->lock_fd < 0      ? files_fail(f, "cannot lock", lock, f->lock_fd)
+                                    : 0;
+    mem_free(lock);
+    return err;
+}
+
+ZK_PRIVATE void files_close(struct files *f) {
+    files_snap_abort(f);
+    if (f->log_fd >= 0) (void)os_close(f->log_fd);
+    if (f->lock_fd >= 0) (void)os_close(f->lock_fd);
+    mem_free(f->snap_dir);
+    mem_free(f->log_dir);
+    f->snap_dir = f->log_dir = NULL;
+    f->log_fd = f->lock_fd = -1;
+}
+
+/* --- what is in a directory --- */
+
+struct files_entry {
+    int64_t zxid;
+    char *name; /* owned */
+};
+struct files_list {
+    struct files_entry *at; /* owned; ascending */
+    uint32_t n;
+};
+
+static int files_entry_cmp(const void *a, const void *b) {
+    const struct files_entry *x = a, *y = b;
+    if (x->zxid != y->zxid) return x->zxid < y->zxid ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+/* The files whose name starts with prefix and a dot, by the zxid in it (-1: none). */
+static void files_list(const char *dir, const char *prefix, struct files_list *out) {
+    struct buf names = {0}, list = {0};
+    size_t len = strlen(prefix);
+    (void)os_list(dir, &names);
+    for (size_t at = 0; at < names.n;) {
+        const char *name = (const char *)names.p + at;
+        size_t n = strlen(name) + 1;
+        at += n;
+        if (strncmp(name, prefix, len) != 0 || name[len] != '.') continue;
+        struct files_entry e = {logfile_name_zxid(name, prefix), mem_alloc(n)};
+        memcpy(e.name, name, n);
+        buf_put(&list, &e, sizeof e);
+    }
+    buf_free(&names);
+    out->at = (struct files_entry *)(void *)list.p;
+    out->n = (uint32_t)(list.n / sizeof(struct files_entry));
+    if (out->n > 1) qsort(out->at, out->n, sizeof *out->at, files_entry_cmp);
+}
+
+static void files_list_free(struct files_list *l) {
+    for (uint32_t i = 0; i < l->n; i++) mem_free(l->at[i].name);
+    mem_free(l->at);
+}
+
+static const char *files_ext(const char *name) {
+    const char *dot = strrchr(name, '.');
+    return dot && (strcmp(dot, ".gz") == 0 || strcmp(dot, ".snappy") == 0) ? dot : "";
+}
+
+/* stock: SnapStream.isValidSnapshot looks at the last bytes only. */
+static bool files_snap_plausible(const char *dir, const struct files_entry *e) {
+    if (e->zxid < 0) return false;
+    char *path = files_path(dir, e->name, -1);
+    struct slice all;
+    bool ok = os_map(path, &all) == 0;
+    if (ok) {
+        static const uint8_t end[5] = {0, 0, 0, 1, '/'};
+        if (strcmp(files_ext(e->name), ".gz") == 0)
+            ok = all.n >= 2 && all.p[0] == 0x1f && all.p[1] == 0x8b;
+        else if (*files_ext(e->name))
+            ok = all.n >= 8 && memcmp(all.p, "\202SNAPPY\0", 8) == 0;
+        else
+            ok = all.n >= 10 && memcmp(all.p + all.n - 5, end, 5) == 0;
+        os_unmap(all);
+    }
+    mem_free(path);
+    return ok;
+}
+
+/* --- recovery: snapshot --- */
+
+static bool files_feed(struct snapfile *s, int fd, char *error, size_t n) {
+    uint8_t *chunk = mem_alloc(FILES_READ);
+    bool ok = true;
+    for (int64_t k; ok;) {
+        k = os_read(fd, chunk, FILES_READ);
+        if (k < 0) {
+            (void)os_error((int)k, error, n);
+            ok = false;
+        }
+        if (k <= 0) break;
+        ok = snapfile_feed(s, slice_of(chunk, (size_t)k));
+        if (!ok) (void)snprintf(error, n, "%s", s->error);
+    }
+    mem_free(chunk);
+    if (ok && !snapfile_finish(s)) {
+        (void)snprintf(error, n, "%s", s->error);
+        ok = false;
+    }
+    return ok;
+}
+
+static void files_reset_db(struct db *db) {
+    struct db fresh;
+    db_init(&fresh, hash_u64(db->tree.seed), db->sessions.tick, db->sessions.next_due);
+    fresh.tree.extended_types = db->tree.extended_types;
+    fresh.tree.emulate353 = db->tree.emulate353;
+    db_free(db);
+    *db = fresh;
+}
+
+static bool files_load_snapshot(struct files *f, const struct files_entry *e, struct db *db,
+                                struct snapfile *s, struct logq *log) {
+    char why[160] = "";
+    char *path = files_path(f->snap_dir, e->name, -1);
+    files_reset_db(db);
+    uint64_t most = (uint64_t)(uint32_t)f->cfg->jute_max_buffer +
+                    (uint32_t)f->cfg->jute_extra_size;
+    snapfile_open(s, db, most > INT32_MAX ? INT32_MAX : (uint32_t)most);
+    int fd = os_open_read(path);
+    bool ok = fd >= 0;
+    if (*files_ext(e->name)) {
+        (void)snprintf(why, sizeof why, "compressed snapshots are not supported");
+        ok = false;
+    } else if (fd < 0) {
+        (void)os_error(fd, why, sizeof why);
+    } else {
+        ok = files_feed(s, fd, why, sizeof why);
+    }
+    if (fd >= 0) (void)os_close(fd);
+    snapfile_close(s);
+    if (ok)
+        db->last_zxid = e->zxid;
+    else
+        log_line(log, LOG_WARN_LEVEL, "problem reading snap file %s: %s", path, why);
+    mem_free(path);
+    return ok;
+}
+
+/* 1: loaded, 0: there is none, -1: there are some and none can be read. */
+static int files_restore_snapshot(struct files *f, struct db *db, struct snapfile *s,
+                                  struct logq *log) {
+    struct files_list l;
+    int tried = 0, found = 0;
+    files_list(f->snap_dir, "snapshot", &l);
+    for (uint32_t i = l.n; i-- > 0 && !found && tried < FILES_SNAP_TRY;) {
+        if (!files_snap_plausible(f->snap_dir, &l.at[i])) continue;
+        tried++;
+        found = files_load_snapshot(f, &l.at[i], db, s, log);
+    }
+    files_list_free(&l);
+    if (found || !tried) return found;
+    (void)snprintf(f->error, sizeof f->error, "Not able to find valid snapshots in %s",
+                   f->snap_dir);
+    return -1;
+}
+
+/* --- recovery: log --- */
+
+struct files_replay {
+    struct files *f;
+    struct db *db;
+    struct logq *log;
+    struct files_report *report;
+    const struct snapfile *snap;
+    struct txn_out out;
+    int64_t highest; /* zxid of the last entry applied; 0 none */
+};
+
+static int files_refuse(struct files *f, const char *path, const char *why) {
+    (void)snprintf(f->error, sizeof f->error, "%s: %s", path, why);
+    return -1;
+}
+
+static void files_check_digest(struct files_replay *r, int64_t zxid) {
+    const struct snapfile *s = r->snap;
+    bool mismatch = false;
+    if (!r->f->cfg->digest_enabled) return;
+    if (s && s->has_digest && zxid <= s->digest_zxid) /* a fuzzy snapshot: only its end counts */
+        mismatch = zxid == s->digest_zxid && s->digest != r->db->tree.digest;
+    else
+        mismatch = r->out.has_digest && r->out.digest != r->db->tree.digest;
+    if (mismatch && r->report->digest_mismatches++ == 0)
+        log_line(r->log, LOG_ERROR_LEVEL, "First digest mismatch on txn: 0x%llx",
+                 (unsigned long long)zxid);
+}
+
+static int files_replay_entry(struct files_replay *r, const struct logfile *lf, const char *path) {
+    int64_t zxid = lf->header.zxid, last = r->highest ? r->highest : r->db->last_zxid;
+    if (zxid <= r->report->snapshot_zxid) return 0;
+    if (zxid > last + 1 && zxid >> 32 == last >> 32 && !r->f->cfg->trust_empty_snapshot) {
+        (void)snprintf(r->f->error, sizeof r->f->error,
+                       "%s: transactions 0x%llx to 0x%llx are missing", path,
+                       (unsigned long long)last + 1, (unsigned long long)zxid - 1);
+        return -1;
+    }
+    if (zxid < r->highest)
+        log_line(r->log, LOG_ERROR_LEVEL, "0x%llx(highestZxid) > 0x%llx(next log) for type %d",
+                 (unsigned long long)r->highest, (unsigned long long)zxid, lf->header.type);
+    if (!wire_op_flags(lf->header.type) && lf->header.type != ZOP_ERROR)
+        return files_refuse(r->f, path, "a transaction of an unknown type");
+    (void)txn_apply(r->db, &lf->header, lf->record, &r->out);
+    files_check_digest(r, zxid);
+    if (zxid > r->highest) r->highest = zxid;
+    r->report->replayed++;
+    return 0;
+}
+
+/* The damaged end of the last log: what was being written when the machine died. */
+static int files_cut_tail(struct files *f, const char *path, size_t at, struct logq *log) {
+    int fd = os_open_write(path);
+    int err = fd < 0 ? fd : os_truncate(fd, (int64_t)at);
+    if (!err) err = os_fdatasync(fd);
+    if (fd >= 0) (void)os_close(fd);
+    if (err) return files_fail(f, "cannot cut the torn end of", path, err);
+    log_line(log, LOG_WARN_LEVEL, "Last transaction was partial: %s ends at %zu now", path, at);
+    return 0;
+}
+
+static int files_replay_bytes(struct files_replay *r, struct slice bytes, const char *path,
+                              bool last) {
+    struct logfile lf;
+    uint64_t most = (uint64_t)(uint32_t)r->f->cfg->jute_max_buffer +
+                    (uint32_t)r->f->cfg->jute_extra_size;
+    enum logfile_status st =
+        logfile_open(&lf, bytes, most > INT32_MAX ? INT32_MAX : (uint32_t)most);
+    if (st == LOGFILE_BAD_MAGIC) return files_refuse(r->f, path, "invalid magic number");
+    if (st == LOGFILE_TORN) return files_refuse(r->f, path, "the file ends within its header");
+    while ((st = logfile_next(&lf)) == LOGFILE_ENTRY)
+        if (files_replay_entry(r, &lf, path)) return -1;
+    switch (st) {
+    case LOGFILE_TORN:
+        log_line(r->log, LOG_ERROR_LEVEL, "Last transaction was partial.");
+        return 0;
+    case LOGFILE_BAD_CRC:
+        /* Pages may reach the disk in any order: the end of an entry there, its middle not. */
+        if (last && logfile_tail_is_torn(&lf) && r->f->log_size == -1)
+            return files_cut_tail(r->f, path, lf.at, r->log);
+        return files_refuse(r->f, path, "CRC check failed");
+    case LOGFILE_BAD_LENGTH:
+        return files_refuse(r->f, path, "Unreasonable length");
+    default:
+        return 0;
+    }
+}
+
+static int files_replay_file(struct files_replay *r, const char *name, bool last) {
+    char *path = files_path(r->f->log_dir, name, -1);
+    struct slice bytes;
+    int err = os_map(path, &bytes), ret;
+    if (err) {
+        ret = files_fail(r->f, "cannot read", path, err);
+    } else if (last && bytes.n < LOGFILE_HEADER_LEN) {
+        /* Created and never written to, as after a full disk or a crash at the wrong moment. */
+        log_line(r->log, LOG_WARN_LEVEL, "Deleting log file %s of %zu bytes", path, bytes.n);
+        err = os_unlink(path);
+        ret = err ? files_fail(r->f, "cannot delete", path, err) : 0;
+    } else {
+        ret = files_replay_bytes(r, bytes, path, last);
+    }
+    if (!err) os_unmap(bytes);
+    mem_free(path);
+    return ret;
+}
+
+static int files_replay_logs(struct files_replay *r, const struct files_list *logs) {
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < logs->n; i++)
+        if (logs->at[i].zxid < 0 || logs->at[i].zxid <= r->db->last_zxid + 1) first = i;
+    for (uint32_t i = first; i < logs->n; i++) {
+        if (logs->at[i].zxid < 0) continue;
+        if (files_replay_file(r, logs->at[i].name, i + 1 == logs->n)) return -1;
+    }
+    return 0;
+}
+
+static void files_ensure_builtin(struct db *db) {
+    if (!db->tree.count) db_add_builtin(db);
+}
+
+static int files_fresh(struct files *f, struct db *db) {
+    struct buf all = {0};
+    files_reset_db(db);
+    db_add_builtin(db);
+    /* A log without a snapshot would not be accepted at the next start. */
+    snapfile_put_head(&all, db);
+    tree_image_begin(&db->tree);
+    while (!tree_image_step(&db->tree, UINT32_MAX)) continue;
+    buf_put(&all, db->tree.image.out.p, db->tree.image.out.n);
+    buf_free(&db->tree.image.out);
+    snapfile_put_tail(&all, sum_adler32(SUM_ADLER32_INIT, all.p, all.n), 0, 0);
+    int err = files_snap_begin(f);
+    if (!err) err = files_snap_write(f, buf_slice(&all));
+    if (!err) err = files_snap_end(f, 0);
+    if (err) files_snap_abort(f);
+    buf_free(&all);
+    return err;
+}
+
+static int files_recover_with(struct files *f, struct db *db, struct files_report *report,
+                              struct logq *log, const struct files_list *logs) {
+    struct snapfile snap = {0};
+    int found = files_restore_snapshot(f, db, &snap, log);
+    if (found < 0) return -1;
+    char *flag = files_path(f->cfg->data_log_dir ? f->cfg->data_log_dir : f->cfg->data_dir,
+                            "initialize", -1);
+    bool marked = os_unlink(flag) == 0;
+    mem_free(flag);
+    if (!found) {
+        if (!logs->n) {
+            if (!marked && !f->cfg->db_autocreate)
+                return files_refuse(f, f->snap_dir, "no database, and db.autocreate is false");
+            report->fresh = true;
+            return files_fresh(f, db);
+        }
+        if (!f->cfg->trust_empty_snapshot)
+            return files_refuse(f, f->snap_dir, "No snapshot found, but there are log entries. "
+                                                "Something is broken!");
+        files_reset_db(db);
+    }
+    files_ensure_builtin(db);
+    report->snapshot_zxid = found ? db->last_zxid : -1;
+    struct files_replay r = {.f = f, .db = db, .log = log, .report = report,
+                             .snap = found ? &snap : NULL};
+    if (found && snap.has_digest && snap.digest_zxid == db->last_zxid && db->last_zxid)
+        files_check_digest(&r, db->last_zxid);
+    int err = files_replay_logs(&r, logs);
+    txn_out_free(db, &r.out);
+    report->orphans = err ? 0 : db_drop_orphans(db);
+    return err;
+}
+
+ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report *report,
+                             struct logq *log) {
+    struct files_list logs;
+    memset(report, 0, sizeof *report);
+    report->snapshot_zxid = -1;
+    f->log_size = -1; /* no file of ours is open: a torn end may be cut */
+    files_list(f->log_dir, "log", &logs);
+    int err = files_recover_with(f, db, report, log, &logs);
+    files_list_free(&logs);
+    return err;
+}
+
+/* --- the log --- */
+
+ZK_PRIVATE int files_log_roll(struct files *f, int64_t zxid) {
+    uint8_t header[LOGFILE_HEADER_LEN];
+    char *path = files_path(f->log_dir, "log", zxid);
+    int err = 0, fd = -1;
+    if (f->log_fd >= 0) {
+        if (f->cfg->force_sync) err = os_fdatasync(f->log_fd);
+        (void)os_close(f->log_fd);
+        f->log_fd = -1;
+    }
+    if (!err) {
+        fd = os_create(path);
+        if (fd < 0) err = fd;
+    }
+    logfile_put_header(header);
+    if (!err) err = os_pwrite(fd, header, sizeof header, 0);
+    f->log_pos = f->log_size = LOGFILE_HEADER_LEN;
+    if (!err && f->cfg->force_sync) err = os_fsync_dir(f->log_dir);
+    if (err) {
+        if (fd >= 0) {
+            (void)os_close(fd);
+            (void)os_unlink(path);
+        }
+        (void)files_fail(f, "cannot create", path, err);
+    } else {
+        f->log_fd = fd;
+    }
+    mem_free(path);
+    return err ? -1 : 0;
+}
+
+/* stock: FilePadding, but with the true position: only zeros follow the last entry. */
+static int files_log_grow(struct files *f, int64_t end) {
+    int64_t kb = f->cfg->pre_alloc_size_kb, pre = kb > 0 && kb < INT64_MAX / 1024 ? kb * 1024 : 0;
+    if (!pre || f->log_pos + 4096 < f->log_size) return 0;
+    int64_t size = f->log_size + pre;
+    if (end > size) size = (end + pre) / pre * pre;
+    int err = os_truncate(f->log_fd, size);
+    if (!err) f->log_size = size;
+    return err;
+}
+
+ZK_PRIVATE int files_log_write(struct files *f, const struct os_vec *v, uint32_t count) {
+    int64_t n = 0;
+    for (uint32_t i = 0; i < count; i++) n += (int64_t)v[i].n;
+    int err = files_log_grow(f, f->log_pos + n);
+    if (!err) err = os_pwritev(f->log_fd, v, count, f->log_pos);
+    if (err) return files_fail(f, "cannot write the log in", f->log_dir, err);
+    f->log_pos += n;
+    return 0;
+}
+
+ZK_PRIVATE int files_log_sync(struct files *f) {
+    int err = f->cfg->force_sync ? os_fdatasync(f->log_fd) : 0;
+    return err ? files_fail(f, "cannot sync the log in", f->log_dir, err) : 0;
+}
+
+/* --- snapshots --- */
+
+ZK_PRIVATE int files_snap_begin(struct files *f) {
+    char *path = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
+    f->snap_fd = os_create(path);
+    f->snap_pos = f->snap_synced = 0;
+    int err = f->snap_fd < 0 ? files_fail(f, "cannot create", path, f->snap_fd) : 0;
+    mem_free(path);
+    return err;
+}
+
+ZK_PRIVATE int files_snap_write(struct files *f, struct slice bytes) {
+    int err = os_pwrite(f->snap_fd, bytes.p, bytes.n, f->snap_pos);
+    f->snap_pos += (int64_t)bytes.n;
+    if (!err && f->snap_pos - f->snap_synced >= (int64_t)FILES_SNAP_SYNC) {
+        err = os_fdatasync(f->snap_fd);
+        f->snap_synced = f->snap_pos;
+    }
+    return err ? files_fail(f, "cannot write a snapshot in", f->snap_dir, err) : 0;
+}
+
+ZK_PRIVATE int files_snap_end(struct files *f, int64_t zxid) {
+    char *from = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
+    char *to = files_path(f->snap_dir, "snapshot", zxid);
+    int err = os_fdatasync(f->snap_fd);
+    if (!err) err = os_rename(from, to);
+    if (!err) err = os_fsync_dir(f->snap_dir);
+    if (err) {
+        (void)files_fail(f, "cannot finish", to, err);
+    } else {
+        (void)os_close(f->snap_fd);
+        f->snap_fd = -1;
+    }
+    mem_free(from);
+    mem_free(to);
+    return err ? -1 : 0;
+}
+
+ZK_PRIVATE void files_snap_abort(struct files *f) {
+    if (f->snap_fd < 0) return;
+    char *path = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
+    (void)os_close(f->snap_fd);
+    f->snap_fd = -1;
+    (void)os_unlink(path);
+    mem_free(path);
+}
+
+/* --- purging --- */
+
+static void files_remove(const char *dir, const char *name, struct logq *log) {
+    char *path = files_path(dir, name, -1);
+    int err = os_unlink(path);
+    log_line(log, err ? LOG_WARN_LEVEL : LOG_INFO_LEVEL, "%s %s",
+             err ? "Failed to remove" : "Removing file:", path);
+    mem_free(path);
+}
+
+ZK_PRIVATE int files_purge(struct files *f, int32_t retain, struct logq *log) {
+    struct files_list snaps, logs;
+    files_list(f->snap_dir, "snapshot", &snaps);
+    files_list(f->log_dir, "log", &logs);
+    int64_t oldest = -1, keep_log = -1;
+    int32_t kept = 0;
+    for (uint32_t i = snaps.n; i-- > 0 && kept < retain;) {
+        if (!files_snap_plausible(f->snap_dir, &snaps.at[i])) continue;
+        oldest = snaps.at[i].zxid;
+        kept++;
+    }
+    /* The log that holds the oldest snapshot's next transaction may have begun before it. */
+    for (uint32_t i = 0; i < logs.n; i++)
+        if (logs.at[i].zxid <= oldest) keep_log = logs.at[i].zxid;
+    for (uint32_t i = 0; kept && i < snaps.n; i++)
+        if (snaps.at[i].zxid < oldest) files_remove(f->snap_dir, snaps.at[i].name, log);
+    for (uint32_t i = 0; kept && i < logs.n; i++)
+        if (logs.at[i].zxid < oldest && logs.at[i].zxid < keep_log)
+            files_remove(f->log_dir, logs.at[i].name, log);
+    files_list_free(&snaps);
+    files_list_free(&logs);
+    return 0;
+}

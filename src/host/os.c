@@ -1,0 +1,571 @@
+#include "host/os.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#if ZK_WITH_EPOLL
+#include <sys/epoll.h>
+#endif
+
+/* --- time and randomness --- */
+
+static int64_t os_clock_ms(clockid_t clock) {
+    struct timespec t;
+    (void)clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+ZK_PRIVATE int64_t os_now_ms(void) {
+    return os_clock_ms(CLOCK_MONOTONIC);
+}
+
+ZK_PRIVATE int64_t os_wall_ms(void) {
+    return os_clock_ms(CLOCK_REALTIME);
+}
+
+ZK_PRIVATE uint64_t os_seed(void) {
+    uint64_t seed = 0;
+    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        if (read(fd, &seed, sizeof seed) != (ssize_t)sizeof seed) seed = 0;
+        (void)close(fd);
+    }
+    struct timespec t;
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    return seed ^ ((uint64_t)t.tv_nsec << 20) ^ (uint64_t)getpid();
+}
+
+ZK_PRIVATE const char *os_error(int err, char *buf, size_t n) {
+    /* strerror_r comes in two kinds; the table behind strerror is constant text in practice, but
+     * only a copy made at once is safe to hand on. */
+    (void)snprintf(buf, n, "%s", strerror(err < 0 ? -err : err));
+    return buf;
+}
+
+/* --- files --- */
+
+static int os_open(const char *path, int flags) {
+    int fd;
+    do fd = open(path, flags | O_CLOEXEC, 0644);
+    while (fd < 0 && errno == EINTR);
+    return fd < 0 ? -errno : fd;
+}
+
+ZK_PRIVATE int os_open_read(const char *path) {
+    return os_open(path, O_RDONLY);
+}
+
+ZK_PRIVATE int os_create(const char *path) {
+    return os_open(path, O_RDWR | O_CREAT | O_TRUNC);
+}
+
+ZK_PRIVATE int os_open_write(const char *path) {
+    return os_open(path, O_RDWR);
+}
+
+ZK_PRIVATE int64_t os_read(int fd, void *p, size_t n) {
+    size_t done = 0;
+    while (done < n) {
+        ssize_t k = read(fd, (uint8_t *)p + done, n - done);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0) return -errno;
+        if (k == 0) break;
+        done += (size_t)k;
+    }
+    return (int64_t)done;
+}
+
+ZK_PRIVATE int os_pwrite(int fd, const void *p, size_t n, int64_t off) {
+    struct os_vec v = {p, n};
+    return os_pwritev(fd, &v, 1, off);
+}
+
+ZK_PRIVATE int os_pwritev(int fd, const struct os_vec *v, uint32_t count, int64_t off) {
+    enum { OS_IOV = 64 };
+    uint32_t i = 0;
+    size_t skip = 0; /* bytes of v[i] already written */
+    while (i < count) {
+        struct iovec iov[OS_IOV];
+        int k = 0;
+        for (uint32_t j = i; j < count && k < OS_IOV; j++, k++) {
+            union {
+                const void *in;
+                void *out;
+            } base = {(const uint8_t *)v[j].p + (k ? 0 : skip)};
+            iov[k].iov_base = base.out;
+            iov[k].iov_len = v[j].n - (k ? 0 : skip);
+        }
+        ssize_t w = pwritev(fd, iov, k, off);
+        if (w < 0 && errno == EINTR) continue;
+        if (w < 0) return -errno;
+        if (w == 0) return -EIO;
+        off += w;
+        for (size_t left = (size_t)w; left;) {
+            size_t rest = v[i].n - skip;
+            if (left < rest) {
+                skip += left;
+                break;
+            }
+            left -= rest;
+            skip = 0;
+            i++;
+        }
+        while (i < count && v[i].n == skip) i++, skip = 0;
+    }
+    return 0;
+}
+
+ZK_PRIVATE int os_fdatasync(int fd) {
+    int r;
+    do r = fdatasync(fd);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
+}
+
+ZK_PRIVATE int os_fsync_dir(const char *dir) {
+    int fd = os_open(dir, O_RDONLY | O_DIRECTORY);
+    if (fd < 0) return fd;
+    int r = fsync(fd) < 0 ? -errno : 0;
+    (void)close(fd);
+    return r;
+}
+
+ZK_PRIVATE int os_truncate(int fd, int64_t size) {
+    int r;
+    do r = ftruncate(fd, (off_t)size);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
+}
+
+ZK_PRIVATE int os_close(int fd) {
+    return close(fd) < 0 ? -errno : 0;
+}
+
+ZK_PRIVATE int os_rename(const char *from, const char *to) {
+    return rename(from, to) < 0 ? -errno : 0;
+}
+
+ZK_PRIVATE int os_unlink(const char *path) {
+    return unlink(path) < 0 ? -errno : 0;
+}
+
+ZK_PRIVATE bool os_is_dir(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+ZK_PRIVATE int os_mkdirs(const char *path) {
+    char part[PATH_MAX];
+    size_t n = strlen(path);
+    if (n >= sizeof part) return -ENAMETOOLONG;
+    for (size_t i = 1; i <= n; i++) {
+        if (path[i] != '/' && path[i] != '\0') continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (mkdir(part, 0755) < 0 && errno != EEXIST) return -errno;
+    }
+    return os_is_dir(path) ? 0 : -ENOTDIR;
+}
+
+ZK_PRIVATE bool os_writable(const char *path) {
+    return access(path, W_OK) == 0;
+}
+
+ZK_PRIVATE int64_t os_file_size(const char *path) {
+    struct stat st;
+    return stat(path, &st) < 0 ? -errno : (int64_t)st.st_size;
+}
+
+ZK_PRIVATE int os_list(const char *dir, struct buf *names) {
+    DIR *d = opendir(dir);
+    if (!d) return -errno;
+    for (struct dirent *e; (e = readdir(d));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        buf_put(names, e->d_name, strlen(e->d_name) + 1);
+    }
+    (void)closedir(d);
+    return 0;
+}
+
+ZK_PRIVATE int64_t os_tree_size(const char *path) {
+    struct buf names = {0}, full = {0};
+    int64_t total = 0;
+    if (!os_is_dir(path)) {
+        total = os_file_size(path);
+        return total > 0 ? total : 0;
+    }
+    (void)os_list(path, &names);
+    for (size_t at = 0; at < names.n;) {
+        const char *name = (const char *)names.p + at;
+        at += strlen(name) + 1;
+        buf_clear(&full);
+        buf_printf(&full, "%s/%s", path, name);
+        buf_putc(&full, '\0');
+        struct stat st;
+        if (lstat((const char *)full.p, &st) < 0) continue;
+        if (S_ISREG(st.st_mode)) total += (int64_t)st.st_size;
+        if (S_ISDIR(st.st_mode)) total += os_tree_size((const char *)full.p);
+    }
+    buf_free(&names);
+    buf_free(&full);
+    return total;
+}
+
+ZK_PRIVATE int os_lock(const char *path) {
+    int fd = os_open(path, O_RDWR | O_CREAT);
+    if (fd < 0) return fd;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    int err = errno == EWOULDBLOCK ? EAGAIN : errno;
+    (void)close(fd);
+    return -err;
+}
+
+ZK_PRIVATE int os_map(const char *path, struct slice *bytes) {
+    static const uint8_t nothing[1] = {0};
+    *bytes = slice_of(nothing, 0);
+    int fd = os_open_read(path), err = 0;
+    if (fd < 0) return fd;
+    struct stat st;
+    if (fstat(fd, &st) < 0) {
+        err = -errno;
+    } else if (st.st_size > 0) {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED)
+            err = -errno;
+        else
+            *bytes = slice_of(p, (size_t)st.st_size);
+    }
+    (void)close(fd);
+    return err;
+}
+
+ZK_PRIVATE void os_unmap(struct slice bytes) {
+    if (!bytes.n) return;
+    union {
+        const uint8_t *in;
+        void *out;
+    } p = {bytes.p};
+    (void)munmap(p.out, bytes.n);
+}
+
+/* --- sockets --- */
+
+static int os_set_flags(int fd) {
+    int fl = fcntl(fd, F_GETFL);
+    if (fl < 0 || fcntl(fd, F_SETFL, fl | O_NONBLOCK) < 0) return -errno;
+    return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+}
+
+static int os_listen_one(const struct addrinfo *ai, int backlog, uint16_t *port) {
+    int one = 1, fd = socket(ai->ai_family, SOCK_STREAM, 0);
+    if (fd < 0) return -errno;
+    struct sockaddr_storage sa;
+    socklen_t len = ai->ai_addrlen;
+    memcpy(&sa, ai->ai_addr, len);
+    if (ai->ai_family == AF_INET)
+        ((struct sockaddr_in *)(void *)&sa)->sin_port = htons(*port);
+    else
+        ((struct sockaddr_in6 *)(void *)&sa)->sin6_port = htons(*port);
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (ai->ai_family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    int err = os_set_flags(fd);
+    if (!err && bind(fd, (struct sockaddr *)&sa, len) < 0) err = -errno;
+    if (!err && listen(fd, backlog < 0 ? SOMAXCONN : backlog) < 0) err = -errno;
+    if (!err && getsockname(fd, (struct sockaddr *)&sa, &len) < 0) err = -errno;
+    if (err) {
+        (void)close(fd);
+        return err;
+    }
+    *port = ntohs(ai->ai_family == AF_INET ? ((struct sockaddr_in *)(void *)&sa)->sin_port
+                                           : ((struct sockaddr_in6 *)(void *)&sa)->sin6_port);
+    return fd;
+}
+
+ZK_PRIVATE int os_listen(const char *host, uint16_t port, int backlog, int fds[OS_LISTENERS_MAX],
+                         uint16_t *bound) {
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE};
+    struct addrinfo *list = NULL;
+    if (getaddrinfo(host, "0", &hints, &list) != 0) return -EADDRNOTAVAIL;
+    int n = 0, err = 0;
+    *bound = port;
+    for (int family = AF_INET; !err; family = AF_INET6) { /* IPv4 first: it decides port 0 */
+        for (struct addrinfo *ai = list; ai && !err && n < OS_LISTENERS_MAX; ai = ai->ai_next) {
+            if (ai->ai_family != family) continue;
+            int fd = os_listen_one(ai, backlog, bound);
+            if (fd >= 0)
+                fds[n++] = fd;
+            else if (family == AF_INET || !n)
+                err = fd; /* a machine without IPv6 still serves IPv4 */
+            else if (fd == -EADDRINUSE)
+                err = fd;
+        }
+        if (family == AF_INET6) break;
+    }
+    freeaddrinfo(list);
+    if (!err && n) return n;
+    while (n) (void)close(fds[--n]);
+    return err ? err : -EADDRNOTAVAIL;
+}
+
+static void os_to_addr(const struct sockaddr_storage *sa, struct node_addr *out) {
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    memset(out, 0, sizeof *out);
+    if (sa->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)sa;
+        out->port = ntohs(in6->sin6_port);
+        out->ip_len = 16;
+        memcpy(out->ip, &in6->sin6_addr, 16);
+        if (memcmp(out->ip, mapped, sizeof mapped) == 0) {
+            memmove(out->ip, out->ip + 12, 4);
+            out->ip_len = 4;
+        }
+        return;
+    }
+    const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)sa;
+    out->port = ntohs(in->sin_port);
+    out->ip_len = 4;
+    memcpy(out->ip, &in->sin_addr, 4);
+}
+
+ZK_PRIVATE int os_accept(int fd, struct node_addr *addr, bool keepalive) {
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof sa;
+    int one = 1, c;
+    do c = accept(fd, (struct sockaddr *)&sa, &len);
+    while (c < 0 && (errno == EINTR || errno == ECONNABORTED));
+    if (c < 0) return -errno;
+    int err = os_set_flags(c);
+    if (err) {
+        (void)close(c);
+        return err;
+    }
+    (void)setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (keepalive) (void)setsockopt(c, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    os_to_addr(&sa, addr);
+    return c;
+}
+
+ZK_PRIVATE int64_t os_recv(int fd, void *p, size_t n) {
+    ssize_t k;
+    do k = recv(fd, p, n, 0);
+    while (k < 0 && errno == EINTR);
+    return k < 0 ? -errno : k;
+}
+
+ZK_PRIVATE int64_t os_send(int fd, const void *p, size_t n) {
+    ssize_t k;
+    do k = send(fd, p, n, MSG_NOSIGNAL);
+    while (k < 0 && errno == EINTR);
+    return k < 0 ? -errno : k;
+}
+
+ZK_PRIVATE void os_hang_up(int fd, bool abort_now) {
+    if (abort_now) {
+        struct linger off = {1, 0};
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof off);
+    } else {
+        /* Unread input would turn the close into a reset and could cost the peer the last reply. */
+        uint8_t rest[4096];
+        (void)shutdown(fd, SHUT_WR);
+        for (int i = 0; i < 16 && recv(fd, rest, sizeof rest, MSG_DONTWAIT) > 0; i++) continue;
+    }
+    (void)close(fd);
+}
+
+ZK_PRIVATE int os_pipe(int fds[2]) {
+    if (pipe(fds) < 0) return -errno;
+    int err = os_set_flags(fds[0]);
+    return err ? err : os_set_flags(fds[1]);
+}
+
+ZK_PRIVATE int os_blocking_pipe(int fds[2]) {
+    if (pipe(fds) < 0) return -errno;
+    for (int i = 0; i < 2; i++)
+        if (fcntl(fds[i], F_SETFD, FD_CLOEXEC) < 0) return -errno;
+    return 0;
+}
+
+ZK_PRIVATE void os_notify(int fd) {
+    ssize_t k;
+    do k = write(fd, "", 1);
+    while (k < 0 && errno == EINTR);
+}
+
+/* --- readiness --- */
+
+#if ZK_WITH_EPOLL
+
+struct os_poller {
+    int fd;
+};
+
+ZK_PRIVATE struct os_poller *os_poller_new(void) {
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+    if (fd < 0) return NULL;
+    struct os_poller *p = mem_alloc(sizeof *p);
+    p->fd = fd;
+    return p;
+}
+
+ZK_PRIVATE void os_poller_free(struct os_poller *p) {
+    if (!p) return;
+    (void)close(p->fd);
+    mem_free(p);
+}
+
+static int os_epoll(struct os_poller *p, int op, int fd, uint64_t tag, bool read, bool write) {
+    struct epoll_event e = {.events = (read ? (uint32_t)EPOLLIN : 0u) |
+                                      (write ? (uint32_t)EPOLLOUT : 0u),
+                            .data = {.u64 = tag}};
+    return epoll_ctl(p->fd, op, fd, &e) < 0 ? -errno : 0;
+}
+
+ZK_PRIVATE int os_poller_add(struct os_poller *p, int fd, uint64_t tag) {
+    return os_epoll(p, EPOLL_CTL_ADD, fd, tag, true, false);
+}
+
+ZK_PRIVATE void os_poller_set(struct os_poller *p, int fd, uint64_t tag, bool read, bool write) {
+    (void)os_epoll(p, EPOLL_CTL_MOD, fd, tag, read, write);
+}
+
+ZK_PRIVATE void os_poller_del(struct os_poller *p, int fd) {
+    (void)os_epoll(p, EPOLL_CTL_DEL, fd, 0, false, false);
+}
+
+ZK_PRIVATE int os_poller_wait(struct os_poller *p, struct os_event *out, int max, int timeout_ms) {
+    enum { OS_EVENTS = 256 };
+    struct epoll_event ev[OS_EVENTS];
+    int n = epoll_wait(p->fd, ev, max < OS_EVENTS ? max : OS_EVENTS, timeout_ms);
+    if (n < 0) return errno == EINTR ? 0 : -errno;
+    for (int i = 0; i < n; i++) {
+        out[i].tag = ev[i].data.u64;
+        out[i].readable = (ev[i].events & EPOLLIN) != 0;
+        out[i].writable = (ev[i].events & EPOLLOUT) != 0;
+        out[i].failed = (ev[i].events & (EPOLLERR | EPOLLHUP)) != 0;
+    }
+    return n;
+}
+
+#else
+
+struct os_poller {
+    struct pollfd *fds; /* owned */
+    uint64_t *tags;     /* owned */
+    uint32_t n, cap;
+};
+
+ZK_PRIVATE struct os_poller *os_poller_new(void) {
+    return mem_zalloc(sizeof(struct os_poller));
+}
+
+ZK_PRIVATE void os_poller_free(struct os_poller *p) {
+    if (!p) return;
+    mem_free(p->fds);
+    mem_free(p->tags);
+    mem_free(p);
+}
+
+static uint32_t os_poll_find(const struct os_poller *p, int fd) {
+    uint32_t i = 0;
+    while (i < p->n && p->fds[i].fd != fd) i++;
+    return i;
+}
+
+ZK_PRIVATE int os_poller_add(struct os_poller *p, int fd, uint64_t tag) {
+    if (p->n == p->cap) {
+        p->cap = p->cap ? p->cap * 2 : 64;
+        p->fds = mem_realloc(p->fds, sizeof *p->fds * p->cap);
+        p->tags = mem_realloc(p->tags, sizeof *p->tags * p->cap);
+    }
+    p->fds[p->n].fd = fd;
+    p->fds[p->n].events = POLLIN;
+    p->tags[p->n++] = tag;
+    return 0;
+}
+
+ZK_PRIVATE void os_poller_set(struct os_poller *p, int fd, uint64_t tag, bool read, bool write) {
+    uint32_t i = os_poll_find(p, fd);
+    if (i == p->n) return;
+    p->fds[i].events = (short)((read ? POLLIN : 0) | (write ? POLLOUT : 0));
+    p->tags[i] = tag;
+}
+
+ZK_PRIVATE void os_poller_del(struct os_poller *p, int fd) {
+    uint32_t i = os_poll_find(p, fd);
+    if (i == p->n) return;
+    p->n--;
+    p->fds[i] = p->fds[p->n];
+    p->tags[i] = p->tags[p->n];
+}
+
+ZK_PRIVATE int os_poller_wait(struct os_poller *p, struct os_event *out, int max, int timeout_ms) {
+    int n = poll(p->fds, p->n, timeout_ms), k = 0;
+    if (n < 0) return errno == EINTR ? 0 : -errno;
+    for (uint32_t i = 0; i < p->n && k < max && k < n; i++) {
+        short ev = p->fds[i].revents;
+        if (!ev) continue;
+        out[k].tag = p->tags[i];
+        out[k].readable = (ev & POLLIN) != 0;
+        out[k].writable = (ev & POLLOUT) != 0;
+        out[k++].failed = (ev & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+    }
+    return k;
+}
+
+#endif
+
+/* --- facts --- */
+
+ZK_PRIVATE void os_environment(struct buf *out) {
+    char host[256] = "<NA>", cwd[PATH_MAX] = "<NA>";
+    struct utsname u;
+    memset(&u, 0, sizeof u);
+    (void)gethostname(host, sizeof host - 1);
+    if (!getcwd(cwd, sizeof cwd)) (void)snprintf(cwd, sizeof cwd, "<NA>");
+    (void)uname(&u);
+    const char *user = getenv("USER"), *home = getenv("HOME");
+    buf_printf(out, "host.name=%s\n", host);
+    buf_puts(out, "java.version=<NA>\njava.vendor=<NA>\njava.home=<NA>\njava.class.path=<NA>\n"
+                  "java.library.path=<NA>\n");
+    buf_puts(out, "java.io.tmpdir=/tmp\njava.compiler=<NA>\n");
+    buf_printf(out, "os.name=%s\nos.arch=%s\nos.version=%s\n", u.sysname, u.machine, u.release);
+    buf_printf(out, "user.name=%s\nuser.home=%s\nuser.dir=%s\n", user ? user : "<NA>",
+               home ? home : "<NA>", cwd);
+    int64_t pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    int64_t mb = pages > 0 && size > 0 ? pages / 1024 * size / 1024 : 0;
+    buf_printf(out, "os.memory.free=<NA>\nos.memory.max=%lldMB\nos.memory.total=%lldMB\n",
+               (long long)mb, (long long)mb);
+}
+
+ZK_PRIVATE int64_t os_open_files(void) {
+    struct buf names = {0};
+    int64_t n = 0;
+    if (os_list("/proc/self/fd", &names) < 0) return -1;
+    for (size_t i = 0; i < names.n; i++) n += names.p[i] == '\0';
+    buf_free(&names);
+    return n;
+}
+
+ZK_PRIVATE int64_t os_max_files(void) {
+    struct rlimit r;
+    return getrlimit(RLIMIT_NOFILE, &r) < 0 ? -1 : (int64_t)r.rlim_cur;
+}

@@ -1,0 +1,409 @@
+#include "node/pipeline.h"
+
+#include "base/sum.h"
+#include "node/serve.h"
+#include "state/path.h"
+#include "store/logfile.h"
+#include "store/snapfile.h"
+
+#define PIPELINE_BLOB 262144u       /* records share blobs of this size */
+#define PIPELINE_SNAP_CHUNK 262144u /* snapshot bytes per output */
+#define PIPELINE_SNAP_NODES 256u    /* nodes per slice of the walk */
+
+/* --- frames to clients --- */
+
+ZK_PRIVATE size_t reply_begin(struct buf *out) {
+    size_t at = out->n;
+    (void)buf_grow(out, 20);
+    return at;
+}
+
+ZK_PRIVATE void reply_end(struct node *n, uint32_t conn, size_t at, int32_t xid, int64_t zxid,
+                          int32_t err) {
+    struct buf *out = &node_conn(n, conn)->out;
+    uint8_t *p = out->p + at;
+    put_be32(p, (uint32_t)(out->n - at - 4));
+    put_be32(p + 4, (uint32_t)xid);
+    put_be64(p + 8, (uint64_t)zxid);
+    put_be32(p + 16, (uint32_t)err);
+    int64_t len = (int64_t)(out->n - at - 4);
+    if (xid < 0) return; /* stock: events and pings are not client responses of interest */
+    struct node_stats *st = &n->stats;
+    st->last_response = len;
+    if (st->min_response < 0 || len < st->min_response) st->min_response = len;
+    if (len > st->max_response) st->max_response = len;
+}
+
+ZK_PRIVATE void reply_count(struct node *n, uint32_t conn, int32_t xid, int32_t op, int64_t zxid,
+                            int64_t received) {
+    struct conn *c = node_conn(n, conn);
+    struct node_stats *st = &n->stats;
+    int64_t ms = n->now - received;
+    if (ms < 0) ms = 0;
+    c->sent++;
+    st->sent++;
+    c->last_op = op;
+    if (xid >= 0 && xid > c->last_cxid) c->last_cxid = xid;
+    c->last_zxid = zxid;
+    c->last_response = n->now;
+    c->last_latency = ms;
+    if (ms > c->max_latency) c->max_latency = ms;
+    if (c->reset ? c->latency_count == 0 || ms < c->min_latency : ms < c->min_latency)
+        c->min_latency = ms;
+    c->latency_sum += ms;
+    c->latency_count++;
+    if (ms < st->latency_min) st->latency_min = ms;
+    if (ms > st->latency_max) st->latency_max = ms;
+    st->latency_sum += ms;
+    st->latency_count++;
+}
+
+ZK_PRIVATE void reply_error(struct node *n, uint32_t conn, int32_t xid, int64_t zxid,
+                            int32_t err) {
+    struct buf *out = node_conn_out(n, conn);
+    size_t at = reply_begin(out);
+    reply_end(n, conn, at, xid, zxid, err);
+}
+
+ZK_PRIVATE void event_send(struct node *n, uint32_t conn, int32_t type, struct slice path,
+                           int64_t zxid) {
+    struct buf *out = node_conn_out(n, conn);
+    size_t at = reply_begin(out);
+    jw_i32(out, type);
+    jw_i32(out, EVENT_STATE_CONNECTED);
+    jw_bytes(out, path);
+    reply_end(n, conn, at, XID_EVENT, zxid, 0);
+    node_conn(n, conn)->sent++;
+    n->stats.sent++;
+}
+
+ZK_PRIVATE void reply_connect(struct node *n, uint32_t conn, bool accepted) {
+    struct conn *c = node_conn(n, conn);
+    struct buf *out = node_conn_out(n, conn);
+    uint8_t passwd[16] = {0};
+    if (accepted) sum_session_passwd(c->session, passwd);
+    jw_i32(out, c->old_handshake ? 36 : 37);
+    jw_i32(out, 0);
+    jw_i32(out, accepted ? c->timeout : 0);
+    jw_i64(out, accepted ? c->session : 0);
+    jw_bytes(out, slice_of(passwd, sizeof passwd));
+    if (!c->old_handshake) jw_u8(out, 0);
+}
+
+/* --- into the log --- */
+
+static struct pending *pipeline_push(struct node *n) {
+    if (n->pend_n == n->pend_cap) {
+        uint32_t cap = n->pend_cap ? n->pend_cap * 2 : 256;
+        struct pending *ring = mem_alloc(sizeof *ring * cap);
+        for (uint32_t i = 0; i < n->pend_n; i++)
+            ring[i] = n->pending[(n->pend_head + i) & (n->pend_cap - 1)];
+        mem_free(n->pending);
+        n->pending = ring;
+        n->pend_cap = cap;
+        n->pend_head = 0;
+    }
+    struct pending *p = &n->pending[(n->pend_head + n->pend_n++) & (n->pend_cap - 1)];
+    memset(p, 0, sizeof *p);
+    p->conn = CONN_NONE;
+    return p;
+}
+
+ZK_PRIVATE void pipeline_draw_roll(struct node *n) {
+    int64_t half = n->cfg->snap_count / 2, kb = n->cfg->snap_size_limit_kb;
+    n->roll_at_records = half + (half ? (int64_t)prng_below(&n->rng, (uint64_t)half) : 0);
+    n->roll_at_bytes = INT64_MAX;
+    if (kb > 0) {
+        int64_t bytes = kb > INT64_MAX / 2048 ? INT64_MAX / 2 : kb * 512;
+        n->roll_at_bytes = bytes + (int64_t)prng_below(&n->rng, (uint64_t)bytes);
+    }
+}
+
+/* When enough has been logged the next record starts a new file and a snapshot begins. */
+static void pipeline_maybe_roll(struct node *n) {
+    int64_t limit_kb = n->cfg->txn_log_size_limit_kb;
+    if (n->log_records > n->roll_at_records || n->log_bytes > n->roll_at_bytes) {
+        n->roll_next = true;
+        n->log_records = n->log_bytes = 0;
+        pipeline_draw_roll(n);
+        pipeline_snapshot_begin(n);
+    } else if (limit_kb > 0 && n->file_bytes / 1024 >= limit_kb) {
+        n->roll_next = true;
+    }
+}
+
+/* Frames the transaction in n->scratch for the log and queues it. */
+static void pipeline_append(struct node *n, struct pending *p) {
+    struct slice body = buf_slice(&n->scratch);
+    uint32_t need = (uint32_t)body.n + LOGFILE_ENTRY_OVERHEAD;
+    struct blob *b = n->log_blob;
+    if (!b || b->cap - b->n < need) {
+        blob_unref(b);
+        b = n->log_blob = blob_new(need > PIPELINE_BLOB ? need : PIPELINE_BLOB);
+    }
+    logfile_put_entry(b->p + b->n, body);
+    struct node_output *o = node_output(n, NODE_APPEND);
+    o->zxid = p->zxid;
+    o->bytes = slice_of(b->p + b->n, need);
+    o->roll = n->roll_next;
+    if (n->roll_next) n->file_bytes = 0;
+    n->roll_next = false;
+    p->blob = blob_ref(b);
+    p->off = b->n + 12;
+    p->len = (uint32_t)body.n;
+    b->n += need;
+    n->appended = p->zxid;
+    n->sync_wanted = true;
+    n->log_records++;
+    n->log_bytes += need;
+    n->file_bytes += need;
+    pipeline_maybe_roll(n);
+}
+
+ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q) {
+    static const struct auth_set nobody = {{NULL, 0, 0, 0}, 0, false};
+    struct conn *c = q->conn == CONN_NONE ? NULL : node_conn(n, q->conn);
+    struct prep_request req = {.op = q->op, .session = q->session, .cxid = q->xid, .body = q->body,
+                               .auth = c ? &c->auth : &nobody, .time = n->wall,
+                               .internal = q->internal};
+    bool made;
+    buf_clear(&n->scratch);
+    int err = prep_write(&n->prep, &req, &n->scratch, &made);
+    struct pending *p = pipeline_push(n);
+    p->zxid = n->prep.zxid;
+    p->conn = q->conn;
+    p->xid = q->xid;
+    p->op = q->op;
+    p->err = err;
+    p->session = q->session;
+    p->received = n->now;
+    if (c) {
+        p->conn_gen = c->gen;
+        c->pending++;
+    }
+    if (made) pipeline_append(n, p);
+    if (!made && n->pend_n == 1 && n->synced >= p->zxid) pipeline_synced(n, n->synced);
+}
+
+ZK_PRIVATE void pipeline_close_session(struct node *n, int64_t session) {
+    struct pipeline_request q = {.conn = CONN_NONE, .op = ZOP_CLOSE_SESSION, .session = session,
+                                 .internal = true};
+    pipeline_submit(n, &q);
+}
+
+ZK_PRIVATE void pipeline_flush(struct node *n) {
+    if (!n->sync_wanted) return;
+    n->sync_wanted = false;
+    node_output(n, NODE_SYNC)->zxid = n->appended;
+}
+
+/* --- events --- */
+
+static uint32_t pipeline_hit(const struct buf *hits, size_t at) {
+    uint32_t conn;
+    memcpy(&conn, hits->p + at, sizeof conn);
+    return conn;
+}
+
+static void pipeline_notify(struct node *n, int32_t type, struct slice path, uint32_t acl,
+                            int64_t zxid) {
+    for (size_t at = 0; at < n->hits.n; at += sizeof(uint32_t)) {
+        uint32_t conn = pipeline_hit(&n->hits, at);
+        const struct conn *c = node_conn(n, conn);
+        if (c->phase != CONN_OPEN) continue;
+        if (n->cfg->skip_acl || acl_allows(&n->db.acls, acl, PERM_READ, &c->auth))
+            event_send(n, conn, type, path, zxid);
+    }
+}
+
+/* The child pass of a delete leaves out those that the data pass has told; both are sorted. */
+static void pipeline_subtract(struct buf *hits, const struct buf *told) {
+    size_t kept = 0, k = 0;
+    for (size_t at = 0; at < hits->n; at += 4) {
+        uint32_t conn = pipeline_hit(hits, at);
+        while (k < told->n && pipeline_hit(told, k) < conn) k += 4;
+        if (k < told->n && pipeline_hit(told, k) == conn) continue;
+        memmove(hits->p + 4 * kept++, hits->p + at, 4);
+    }
+    hits->n = 4 * kept;
+}
+
+static void pipeline_event(struct node *n, const struct txn_event *e, int64_t zxid) {
+    struct slice path = e->path.n ? e->path : slice_of("/", 1);
+    watch_fire_data(&n->watches, path, &n->hits);
+    pipeline_notify(n, e->type, path, e->acl, zxid);
+    if (e->type == EVENT_DATA_CHANGED) return;
+    if (e->type == EVENT_DELETED && n->watches.n_child) {
+        struct buf told = {0};
+        buf_put(&told, n->hits.p, n->hits.n);
+        watch_fire_child(&n->watches, path, &n->hits);
+        pipeline_subtract(&n->hits, &told);
+        pipeline_notify(n, EVENT_DELETED, path, e->acl, zxid);
+        buf_free(&told);
+    }
+    struct slice parent = path_parent(path);
+    if (!parent.n) parent = slice_of(path.p, 1);
+    watch_fire_child(&n->watches, parent, &n->hits);
+    pipeline_notify(n, EVENT_CHILDREN_CHANGED, parent, e->parent_acl, zxid);
+}
+
+/* --- replies of writes --- */
+
+static void pipeline_put_result(struct buf *out, const struct txn_result *r) {
+    switch (r->type) {
+    case ZOP_CREATE:
+        jw_bytes(out, r->path);
+        break;
+    case ZOP_CREATE2:
+    case ZOP_CREATE_CONTAINER:
+    case ZOP_CREATE_TTL:
+        jw_bytes(out, r->path);
+        buf_put(out, r->stat, sizeof r->stat);
+        break;
+    case ZOP_SET_DATA:
+    case ZOP_SET_ACL:
+        buf_put(out, r->stat, sizeof r->stat);
+        break;
+    case ZOP_ERROR:
+        jw_i32(out, r->err);
+        break;
+    default:
+        break;
+    }
+}
+
+static void pipeline_put_multi(struct buf *out, const struct txn_out *o) {
+    for (uint32_t i = 0; i < o->n_results; i++) {
+        const struct txn_result *r = &o->results[i];
+        int32_t type = r->type;
+        /* stock: every create that answers with a Stat is reported as create2 */
+        if (type == ZOP_CREATE_CONTAINER || type == ZOP_CREATE_TTL) type = ZOP_CREATE2;
+        jw_multi_header(out, type, false, r->err);
+        pipeline_put_result(out, r);
+    }
+    jw_multi_header(out, -1, true, -1);
+}
+
+static void pipeline_reply(struct node *n, const struct pending *p) {
+    int64_t zxid = p->blob ? p->zxid : n->db.last_zxid;
+    if (p->op == ZOP_CREATE_SESSION) {
+        serve_session_created(n, p->conn);
+        reply_count(n, p->conn, p->xid, p->op, zxid, p->received);
+        return;
+    }
+    int32_t err = p->err;
+    if (!err && p->op != ZOP_MULTI) err = n->applied.err;
+    struct buf *out = node_conn_out(n, p->conn);
+    size_t at = reply_begin(out);
+    if (!err && p->op == ZOP_MULTI)
+        pipeline_put_multi(out, &n->applied);
+    else if (!err && n->applied.n_results)
+        pipeline_put_result(out, &n->applied.results[0]);
+    reply_end(n, p->conn, at, p->xid, zxid, err);
+    reply_count(n, p->conn, p->xid, p->op, zxid, p->received);
+    if (p->op == ZOP_CLOSE_SESSION) serve_close(n, p->conn);
+}
+
+/* --- commit --- */
+
+static void pipeline_check_digest(struct node *n, int64_t zxid) {
+    if (!n->cfg->digest_enabled || !n->applied.has_digest) return;
+    if (n->applied.digest == n->db.tree.digest) return;
+    if (n->stats.digest_mismatches++ == 0)
+        log_line(&n->log, LOG_ERROR_LEVEL, "First digest mismatch on txn: 0x%llx",
+                 (unsigned long long)zxid);
+}
+
+static void pipeline_commit(struct node *n, const struct pending *p) {
+    txn_out_clear(&n->db, &n->applied);
+    n->applied.want_events = n->watches.live != 0;
+    uint32_t holder = CONN_NONE;
+    if (p->op == ZOP_CLOSE_SESSION) {
+        uint32_t s = session_find(&n->db.sessions, p->session);
+        if (s != SESSION_NONE) holder = n->db.sessions.slots[s].conn;
+    }
+    if (p->blob) {
+        struct jr r = jr_open(slice_of(p->blob->p + p->off, p->len), UINT32_MAX);
+        struct txn_header h = jr_txn_header(&r);
+        (void)txn_apply(&n->db, &h, slice_of(r.p, (size_t)(r.end - r.p)), &n->applied);
+        pipeline_check_digest(n, p->zxid);
+        prep_applied(&n->prep, p->zxid);
+        for (uint32_t i = 0; i < n->applied.n_events; i++)
+            pipeline_event(n, &n->applied.events[i], p->zxid);
+    }
+    if (p->conn != CONN_NONE) {
+        struct conn *c = &n->conns[p->conn];
+        if (c->phase != CONN_FREE && c->gen == p->conn_gen) {
+            c->pending--;
+            if (c->phase != CONN_CLOSING) pipeline_reply(n, p);
+        }
+    }
+    /* An expired session's connection is closed without a word. stock: closeSession */
+    if (holder != CONN_NONE && holder != p->conn) serve_close(n, holder);
+}
+
+ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid) {
+    if (zxid > n->synced) n->synced = zxid;
+    while (n->pend_n) {
+        struct pending p = n->pending[n->pend_head];
+        if (p.zxid > n->synced) break;
+        n->pend_head = (n->pend_head + 1) & (n->pend_cap - 1);
+        n->pend_n--;
+        pipeline_commit(n, &p);
+        blob_unref(p.blob);
+        if (p.conn == CONN_NONE) continue;
+        struct conn *c = &n->conns[p.conn];
+        if (c->phase != CONN_FREE && c->gen == p.conn_gen && c->stalled && !c->pending)
+            serve_resume(n, p.conn);
+    }
+}
+
+/* --- snapshots --- */
+
+static void pipeline_snapshot_emit(struct node *n, struct buf *bytes) {
+    if (!buf_len(bytes)) return;
+    struct slice s = buf_slice(bytes);
+    n->snap.adler = sum_adler32(n->snap.adler, s.p, s.n);
+    struct node_output *o = node_output(n, NODE_SNAPSHOT_CHUNK);
+    o->owned = *bytes;
+    memset(bytes, 0, sizeof *bytes);
+}
+
+ZK_PRIVATE void pipeline_snapshot_begin(struct node *n) {
+    if (n->snap.active) {
+        log_line(&n->log, LOG_WARN_LEVEL, "Too busy to snap, skipping");
+        return;
+    }
+    memset(&n->snap, 0, sizeof n->snap);
+    n->snap.active = true;
+    n->snap.zxid = n->db.last_zxid;
+    n->snap.digest = n->db.tree.digest;
+    n->snap.adler = SUM_ADLER32_INIT;
+    n->snap.started = n->now;
+    node_output(n, NODE_SNAPSHOT_BEGIN)->zxid = n->snap.zxid;
+    struct buf head = {0};
+    snapfile_put_head(&head, &n->db);
+    tree_image_begin(&n->db.tree);
+    pipeline_snapshot_emit(n, &head);
+}
+
+ZK_PRIVATE bool pipeline_snapshot_step(struct node *n) {
+    if (!n->snap.active || n->snap.blocked || n->snap.finishing) return false;
+    struct buf *out = &n->db.tree.image.out;
+    bool done = tree_image_step(&n->db.tree, PIPELINE_SNAP_NODES);
+    if (done) {
+        pipeline_snapshot_emit(n, out);
+        struct buf tail = {0};
+        snapfile_put_tail(&tail, n->snap.adler, n->snap.zxid, n->snap.digest);
+        struct node_output *o = node_output(n, NODE_SNAPSHOT_CHUNK);
+        o->owned = tail;
+        node_output(n, NODE_SNAPSHOT_END)->zxid = n->snap.zxid;
+        n->snap.finishing = true;
+        return false;
+    }
+    if (buf_len(out) >= PIPELINE_SNAP_CHUNK) {
+        pipeline_snapshot_emit(n, out);
+        n->snap.blocked = true; /* until the host has room again */
+    }
+    return true;
+}

@@ -1,0 +1,336 @@
+#include "node/serve.h"
+
+#include "base/sum.h"
+#include "node/ops.h"
+#include "node/pipeline.h"
+#include "node/reads.h"
+
+#define SERVE_CONNECT_MAX 4096u    /* bytes of a ConnectRequest: strangers get no large buffer */
+#define SERVE_IN_PAUSE 262144u     /* waiting input beyond it stops the reading */
+#define SERVE_OUT_PAUSE (4u << 20) /* unsent output beyond it stops the serving */
+
+ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr) {
+    int64_t per_ip = n->cfg->max_client_cnxns, all = n->cfg->max_cnxns;
+    if ((per_ip > 0 && node_ip_count(n, addr) >= per_ip) || (all > 0 && n->live_conns >= all)) {
+        n->stats.connections_rejected++;
+        return CONN_NONE;
+    }
+    return node_conn_add(n, addr);
+}
+
+ZK_PRIVATE void serve_close(struct node *n, uint32_t conn) {
+    struct conn *c = node_conn(n, conn);
+    if (c->phase == CONN_CLOSING) return;
+    c->phase = CONN_CLOSING;
+    buf_free(&c->in);
+    watch_drop_conn(&n->watches, conn);
+    if (c->session_slot != SESSION_NONE && n->db.sessions.slots[c->session_slot].conn == conn)
+        n->db.sessions.slots[c->session_slot].conn = SESSION_NONE;
+    c->session_slot = SESSION_NONE;
+    node_output(n, NODE_CLOSE)->conn = conn;
+}
+
+ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn) {
+    if (node_conn(n, conn)->phase != CONN_CLOSING) n->stats.connection_drops++;
+    node_conn_drop(n, conn);
+}
+
+/* --- handshake --- */
+
+struct serve_connect {
+    int64_t last_zxid, session;
+    int32_t timeout;
+    struct slice passwd;
+};
+
+static bool serve_read_connect(struct conn *c, struct slice frame, struct serve_connect *q) {
+    struct jr r = jr_open(frame, JUTE_MAX_BUFFER);
+    (void)jr_i32(&r); /* protocol version: any */
+    q->last_zxid = jr_i64(&r);
+    q->timeout = jr_i32(&r);
+    q->session = jr_i64(&r);
+    q->passwd = jr_bytes(&r);
+    if (r.bad) return false;
+    c->old_handshake = jr_left(&r) == 0; /* clients before 3.4 do not know readOnly */
+    return true;
+}
+
+static void serve_new_session(struct node *n, uint32_t conn) {
+    struct conn *c = node_conn(n, conn);
+    uint8_t body[4];
+    c->session = n->next_session++;
+    c->session_slot = session_add(&n->db.sessions, c->session, c->timeout);
+    n->db.sessions.slots[c->session_slot].conn = conn;
+    session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
+    c->phase = CONN_WAITING;
+    put_be32(body, (uint32_t)c->timeout);
+    struct pipeline_request q = {.conn = conn, .op = ZOP_CREATE_SESSION, .session = c->session,
+                                 .body = slice_of(body, sizeof body), .internal = true};
+    pipeline_submit(n, &q);
+}
+
+static void serve_renew(struct node *n, uint32_t conn, const struct serve_connect *q) {
+    struct conn *c = node_conn(n, conn);
+    uint8_t passwd[16];
+    uint32_t s = session_find(&n->db.sessions, q->session);
+    /* stock: the old connection is closed before the password is looked at */
+    if (s != SESSION_NONE && n->db.sessions.slots[s].conn != SESSION_NONE)
+        serve_close(n, n->db.sessions.slots[s].conn);
+    sum_session_passwd(q->session, passwd);
+    bool valid = slice_eq(q->passwd, slice_of(passwd, sizeof passwd)) && s != SESSION_NONE &&
+                 n->db.sessions.slots[s].committed && !n->db.sessions.slots[s].closing;
+    if (!valid) {
+        reply_connect(n, conn, false);
+        serve_close(n, conn);
+        return;
+    }
+    c->session = q->session;
+    c->session_slot = s;
+    c->phase = CONN_OPEN;
+    n->db.sessions.slots[s].conn = conn;
+    session_touch(&n->db.sessions, s, n->now, c->timeout);
+    reply_connect(n, conn, true);
+}
+
+ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn) {
+    node_conn(n, conn)->phase = CONN_OPEN;
+    reply_connect(n, conn, true);
+    node_conn(n, conn)->stalled = true; /* what came behind the handshake is looked at next */
+}
+
+static void serve_connect(struct node *n, uint32_t conn, struct slice frame) {
+    struct conn *c = node_conn(n, conn);
+    struct serve_connect q;
+    n->stats.connection_requests++;
+    if (!n->serving || !serve_read_connect(c, frame, &q)) {
+        serve_close(n, conn);
+        return;
+    }
+    if (q.last_zxid > n->db.last_zxid) {
+        log_line(&n->log, LOG_INFO_LEVEL,
+                 "Refusing session(0x%llx) request: it has seen zxid 0x%llx, our last zxid is "
+                 "0x%llx; client must try another server",
+                 (unsigned long long)q.session, (unsigned long long)q.last_zxid,
+                 (unsigned long long)n->db.last_zxid);
+        serve_close(n, conn);
+        return;
+    }
+    c->timeout = q.timeout < n->min_timeout ? n->min_timeout : q.timeout;
+    if (c->timeout > n->max_timeout) c->timeout = n->max_timeout;
+    char ip[ACL_IP_TEXT];
+    acl_ip_format(ip, c->addr.ip, c->addr.ip_len);
+    auth_add(&c->auth, "ip", slice_str(ip));
+    if (q.session)
+        serve_renew(n, conn, &q);
+    else
+        serve_new_session(n, conn);
+}
+
+/* --- requests --- */
+
+static void serve_auth(struct node *n, uint32_t conn, int32_t xid, struct slice body) {
+    struct conn *c = node_conn(n, conn);
+    struct jr r = jr_open(body, n->max_string);
+    (void)jr_i32(&r);
+    struct slice scheme = jr_bytes(&r), data = jr_bytes(&r);
+    if (r.bad) {
+        serve_close(n, conn);
+        return;
+    }
+    char ip[ACL_IP_TEXT];
+    acl_ip_format(ip, c->addr.ip, c->addr.ip_len);
+    int err = auth_request(&c->auth, &n->auth_cfg, scheme, data, ip);
+    reply_error(n, conn, xid, 0, err);
+    reply_count(n, conn, xid, 0, 0, n->now);
+    if (!err) return;
+    n->stats.auth_failed++;
+    serve_close(n, conn);
+}
+
+/* No login is configured, which stock answers with a null token. */
+static void serve_sasl(struct node *n, uint32_t conn, int32_t xid, struct slice body) {
+    struct jr r = jr_open(body, n->max_string);
+    struct slice token = jr_bytes(&r);
+    if (r.bad || !token.p) {
+        serve_close(n, conn);
+        return;
+    }
+    struct buf *out = node_conn_out(n, conn);
+    size_t at = reply_begin(out);
+    jw_i32(out, -1);
+    reply_end(n, conn, at, xid, 0, 0);
+    reply_count(n, conn, xid, 0, 0, n->now);
+}
+
+static bool serve_authenticated(const struct node *n, const struct conn *c) {
+    const char *p = n->cfg->enforce_auth_schemes;
+    if (!n->cfg->enforce_auth) return true;
+    while (p && *p) {
+        size_t len = strcspn(p, ",");
+        struct slice scheme = slice_of(p, len);
+        while (scheme.n && *scheme.p == ' ') scheme = slice_of(scheme.p + 1, scheme.n - 1);
+        while (scheme.n && scheme.p[scheme.n - 1] == ' ') scheme.n--;
+        if (auth_has_scheme(&c->auth, scheme)) return true;
+        p += len + (p[len] == ',');
+    }
+    return false;
+}
+
+static void serve_refuse(struct node *n, uint32_t conn, int32_t xid, int64_t zxid, int32_t err) {
+    reply_error(n, conn, xid, zxid, err);
+    serve_close(n, conn);
+}
+
+/* False: the request has to wait until the writes before it are answered. */
+static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
+    struct conn *c = node_conn(n, conn);
+    struct jr r = jr_open(frame, n->max_string);
+    int32_t xid = jr_i32(&r), op = jr_i32(&r);
+    if (r.bad) {
+        serve_close(n, conn);
+        return true;
+    }
+    struct slice body = slice_of(r.p, (size_t)(r.end - r.p));
+    int flags = wire_op_flags(op);
+    bool write = (flags & OP_CLIENT) && (flags & OP_WRITE);
+    bool crowded = xid > 0 && n->pend_n > (uint32_t)n->cfg->global_outstanding_limit;
+    if (c->pending && (!write || crowded)) return false;
+    c->received++;
+    n->stats.received++;
+    if (op == ZOP_AUTH) {
+        serve_auth(n, conn, xid, body);
+    } else if (op == ZOP_SASL) {
+        serve_sasl(n, conn, xid, body);
+    } else if (!serve_authenticated(n, c)) {
+        serve_refuse(n, conn, xid, 0, ZERR_SESSIONCLOSEDREQUIRESASLAUTH);
+    } else if (!(flags & OP_CLIENT)) {
+        serve_refuse(n, conn, xid, -1, ZERR_UNIMPLEMENTED);
+    } else if (write) {
+        session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
+        struct pipeline_request q = {.conn = conn, .xid = xid, .op = op, .session = c->session,
+                                     .body = body};
+        pipeline_submit(n, &q);
+    } else {
+        session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
+        reads_serve(n, conn, xid, op, body);
+    }
+    return true;
+}
+
+/* --- frames --- */
+
+/* A first word that is a command: answered, then closed. */
+static void serve_word(struct node *n, uint32_t conn, struct slice in) {
+    node_conn(n, conn)->received++;
+    n->stats.received++;
+    ops_answer(n, conn, in);
+    serve_close(n, conn);
+}
+
+static bool serve_ready(const struct conn *c) {
+    return (c->phase == CONN_NEW || c->phase == CONN_OPEN) && buf_len(&c->out) < SERVE_OUT_PAUSE;
+}
+
+/* Serves complete frames from the front of `in`; returns how much of it is done with. */
+static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
+    size_t at = 0;
+    for (;;) {
+        struct conn *c = node_conn(n, conn);
+        if (!serve_ready(c)) {
+            c->stalled = c->phase != CONN_CLOSING;
+            break;
+        }
+        size_t left = in.n - at;
+        if (left < 4) break;
+        const uint8_t *p = in.p + at;
+        if (c->phase == CONN_NEW && ops_is_word(slice_of(p, left))) {
+            serve_word(n, conn, slice_of(p, left));
+            break;
+        }
+        uint32_t len = be32(p);
+        if (len > (c->phase == CONN_NEW ? SERVE_CONNECT_MAX : n->max_frame) || !n->serving) {
+            if (n->serving)
+                log_line(&n->log, LOG_WARN_LEVEL, "Len error. A message with advertised length "
+                         "of %d is either a malformed message or too large", (int32_t)len);
+            serve_close(n, conn);
+            break;
+        }
+        if (left - 4 < len) break;
+        struct slice frame = slice_of(p + 4, len);
+        n->stats.bytes_received += (int64_t)len + 4;
+        if (c->phase == CONN_NEW) {
+            c->received++;
+            n->stats.received++;
+            serve_connect(n, conn, frame);
+        } else if (!serve_request(n, conn, frame)) {
+            c->stalled = true;
+            break;
+        }
+        at += len + (size_t)4;
+    }
+    return at;
+}
+
+/* After serving: what is left waits in the connection, and reading stops while too much does. */
+static void serve_settle(struct node *n, uint32_t conn) {
+    struct conn *c = node_conn(n, conn);
+    if (c->phase == CONN_CLOSING) {
+        buf_free(&c->in);
+        return;
+    }
+    if (!buf_len(&c->in) && c->in.cap) buf_free(&c->in);
+    bool pause = c->stalled && buf_len(&c->in) > SERVE_IN_PAUSE;
+    if (pause == c->paused) return;
+    c->paused = pause;
+    node_output(n, pause ? NODE_READ_PAUSE : NODE_READ_RESUME)->conn = conn;
+}
+
+ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes) {
+    struct conn *c = node_conn(n, conn);
+    c->last_io = n->now;
+    if (c->phase == CONN_CLOSING) return;
+    if (c->stalled || buf_len(&c->in)) {
+        buf_put(&c->in, bytes.p, bytes.n);
+        if (c->stalled) {
+            /* Its requests wait for the disk, not for the client: the session is alive. */
+            if (c->session_slot != SESSION_NONE && c->pending)
+                session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
+        } else {
+            struct buf in = c->in; /* serving may move the connections, not this buffer */
+            memset(&c->in, 0, sizeof c->in);
+            size_t used = serve_frames(n, conn, buf_slice(&in));
+            buf_consume(&in, used);
+            node_conn(n, conn)->in = in;
+        }
+    } else {
+        size_t used = serve_frames(n, conn, bytes);
+        c = node_conn(n, conn);
+        if (used < bytes.n && c->phase != CONN_CLOSING)
+            buf_put(&c->in, bytes.p + used, bytes.n - used);
+    }
+    serve_settle(n, conn);
+}
+
+ZK_PRIVATE void serve_resume(struct node *n, uint32_t conn) {
+    struct conn *c = node_conn(n, conn);
+    c->stalled = false;
+    if (c->phase == CONN_CLOSING) return;
+    if (buf_len(&c->in)) {
+        struct buf in = c->in;
+        memset(&c->in, 0, sizeof c->in);
+        size_t used = serve_frames(n, conn, buf_slice(&in));
+        buf_consume(&in, used);
+        node_conn(n, conn)->in = in;
+    }
+    serve_settle(n, conn);
+}
+
+ZK_PRIVATE void serve_idle(struct node *n) {
+    for (uint32_t i = 0; i < n->n_conns; i++) {
+        struct conn *c = &n->conns[i];
+        if (c->phase != CONN_NEW) continue;
+        if (n->now - c->last_io < n->cfg->sessionless_timeout_ms) continue;
+        n->stats.sessionless_expired++;
+        serve_close(n, i);
+    }
+}

@@ -1,0 +1,206 @@
+/*
+ * node/state: what one server is made of, its inputs and its outputs.
+ *
+ * A node is a pure machine: node_step() takes one input, changes the node, and leaves outputs in
+ * order for the host to carry out. It never blocks, reads no clock and knows no file or socket:
+ * connections are numbers, durability is an input ("the log is synced up to this zxid").
+ *
+ * Life of a write: frame -> prep (transaction or error) -> APPEND, SYNC outputs -> LOG_SYNCED input
+ * -> applied to the tree -> watch events -> reply. Life of a read: frame -> reply, at once, unless
+ * the same connection has writes under way: then its further input waits, which keeps the order of
+ * a session without a queue of requests.
+ */
+#ifndef ZK_NODE_STATE_H
+#define ZK_NODE_STATE_H
+
+#include "base/log.h"
+#include "ensemble/config.h"
+#include "state/prep.h"
+#include "state/txn.h"
+#include "state/watch.h"
+
+#define CONN_NONE UINT32_MAX
+
+enum node_input_kind {
+    NODE_TICK,          /* time has passed */
+    NODE_CONN_BYTES,    /* conn, bytes */
+    NODE_CONN_CLOSED,   /* conn: its socket is gone, whoever closed it; the number is free */
+    NODE_CONN_DRAINED,  /* conn: all of its output has been sent */
+    NODE_LOG_SYNCED,    /* zxid: every appended record up to it is durable */
+    NODE_SNAPSHOT_ROOM, /* the host can take more snapshot bytes */
+    NODE_SNAPSHOT_DONE, /* the snapshot is durable under its name */
+    NODE_SNAPSHOT_FAILED /* it could not be written; what was written is gone */
+};
+
+struct node_addr {
+    uint8_t ip[16];
+    uint8_t ip_len; /* 4 or 16 */
+    uint16_t port;
+};
+
+struct node_input {
+    enum node_input_kind kind;
+    int64_t now;  /* monotonic, ms */
+    int64_t wall; /* ms since 1970 */
+    uint32_t conn;
+    struct slice bytes; /* borrowed during the step */
+    int64_t zxid;
+};
+
+enum node_output_kind {
+    NODE_SEND,           /* conn has bytes: node_conn_out() */
+    NODE_CLOSE,          /* conn: flush what it has, close, answer with NODE_CONN_CLOSED */
+    NODE_APPEND,         /* bytes for the log; roll: they start a new file named after zxid */
+    NODE_SYNC,           /* make everything appended durable; one NODE_LOG_SYNCED answers */
+    NODE_SNAPSHOT_BEGIN, /* zxid: of the image */
+    NODE_SNAPSHOT_CHUNK, /* owned: bytes, the host frees them */
+    NODE_SNAPSHOT_END,   /* sync, rename */
+    NODE_READ_PAUSE,     /* conn: stop reading from it */
+    NODE_READ_RESUME     /* conn */
+};
+
+struct node_output {
+    enum node_output_kind kind;
+    bool roll;
+    uint32_t conn;
+    int64_t zxid;
+    struct slice bytes; /* NODE_APPEND: lives until its NODE_LOG_SYNCED has been given */
+    struct buf owned;   /* NODE_SNAPSHOT_CHUNK */
+};
+
+enum conn_phase {
+    CONN_FREE,    /* slot not in use */
+    CONN_NEW,     /* nothing but a handshake or a four-letter word may come */
+    CONN_WAITING, /* the session is being created: input waits */
+    CONN_OPEN,    /* has a session */
+    CONN_CLOSING  /* output is flushed, input dropped */
+};
+
+struct conn {
+    enum conn_phase phase;
+    uint32_t gen;       /* counts uses of the slot */
+    uint32_t next_free;
+    uint32_t pending;   /* writes under way */
+    bool stalled;       /* input waits for them */
+    bool paused;        /* the host does not read */
+    bool dirty;         /* has a NODE_SEND output under way */
+    bool old_handshake; /* its ConnectRequest had no readOnly byte */
+    int32_t timeout;    /* negotiated, ms */
+    int64_t session;
+    uint32_t session_slot;
+    struct auth_set auth;
+    struct buf in;  /* unparsed input: an incomplete frame, or what waits */
+    struct buf out; /* replies and events not yet sent */
+    struct node_addr addr;
+    int64_t last_io; /* monotonic ms, of the peer's last bytes */
+    /* what `cons` shows */
+    int64_t established; /* wall ms */
+    int64_t received, sent;
+    int64_t last_cxid, last_zxid, last_response; /* cxid -1: none; response: monotonic ms */
+    int64_t last_latency, min_latency, max_latency, latency_sum, latency_count;
+    int32_t last_op; /* 0: none */
+    bool reset;      /* crst was here: min_latency is a true minimum from now on */
+};
+
+/* One prepared write, in zxid order. */
+struct pending {
+    int64_t zxid;      /* completes when the log is synced up to it */
+    struct blob *blob; /* counted; holds the record; NULL when there is no transaction */
+    uint32_t off, len; /* header and record within the blob */
+    uint32_t conn, conn_gen; /* CONN_NONE: nobody waits */
+    int32_t xid, op, err;
+    int64_t session;
+    int64_t received; /* monotonic ms */
+};
+
+struct node_stats {
+    int64_t latency_min, latency_max, latency_sum, latency_count; /* ms */
+    int64_t received, sent; /* packets */
+    int64_t bytes_received, bytes_sent;
+    int64_t last_response, min_response, max_response; /* bytes, -1 unset */
+    int64_t connections_rejected, connection_requests, connection_drops;
+    int64_t sessions_expired, sessionless_expired;
+    int64_t auth_failed, snapshots, digest_mismatches, large_rejected, throttled;
+    int64_t fsync_slow;
+};
+
+/* Facts about the disk that the host keeps up to date, for the four-letter words. */
+struct node_disk {
+    int64_t data_dir_size, log_dir_size; /* bytes */
+};
+
+struct node {
+    const struct config *cfg; /* borrowed */
+    struct db db;
+    struct prep prep;
+    struct watch_table watches;
+    struct auth_config auth_cfg;
+    struct prng rng;
+    struct logq log;
+    bool serving; /* state has been loaded */
+    int64_t now, wall, started; /* started: monotonic ms */
+    int64_t tick;               /* ms */
+    int32_t min_timeout, max_timeout;
+    uint32_t max_frame, max_string;
+
+    struct conn *conns; /* owned */
+    uint32_t n_conns, cap_conns, free_conns, live_conns;
+    struct map per_ip;  /* hash of the address -> index in ip_counts */
+    struct ip_count *ip_counts;
+    uint32_t n_ips, cap_ips, free_ips;
+    int64_t next_session;
+
+    struct node_output *outputs; /* ring */
+    uint32_t out_head, out_n, out_cap;
+    struct buf pool[64]; /* spare output buffers */
+    uint32_t pool_n;
+
+    struct blob *log_blob; /* being filled with records */
+    struct pending *pending; /* ring */
+    uint32_t pend_head, pend_n, pend_cap;
+    int64_t appended, synced; /* zxids */
+    bool sync_wanted;
+    struct buf scratch, hits;
+    struct txn_out applied;
+
+    /* log rolling and snapshots. stock: SyncRequestProcessor */
+    bool roll_next;
+    int64_t log_records, log_bytes, file_bytes;
+    int64_t roll_at_records, roll_at_bytes;
+    struct {
+        bool active, finishing;
+        bool blocked; /* waiting for NODE_SNAPSHOT_ROOM */
+        int64_t zxid;
+        uint64_t digest;
+        uint32_t adler;
+        int64_t started;
+    } snap;
+    int64_t last_snapshot_zxid, last_snapshot_wall;
+
+    int64_t reap_next, reap_allowed; /* monotonic ms */
+    int64_t trace_mask;
+    struct node_stats stats;
+    struct node_disk disk;
+};
+
+struct ip_count {
+    struct node_addr addr;
+    uint32_t count, next_free;
+};
+
+ZK_PRIVATE void node_state_init(struct node *n, const struct config *cfg, uint64_t seed,
+                                int64_t now, int64_t wall);
+ZK_PRIVATE void node_state_free(struct node *n);
+ZK_PRIVATE struct node_output *node_output(struct node *n, enum node_output_kind kind);
+ZK_PRIVATE bool node_take_output(struct node *n, struct node_output *out);
+
+ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id); /* any slot in use */
+ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct node_addr *addr);
+ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id); /* frees the slot and what it holds */
+ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id); /* to append; marks it dirty */
+ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes); /* host: consumed */
+ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct node_addr *addr);
+/* "/1.2.3.4:5", "/0:0:0:0:0:0:0:1:5". stock: InetSocketAddress.toString */
+ZK_PRIVATE void node_addr_format(const struct node_addr *a, struct buf *out);
+
+#endif

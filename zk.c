@@ -1,0 +1,10717 @@
+/* Generated from src/ by `make zk.c`; never edited by hand. */
+/* System interfaces beyond C11: POSIX, and epoll where there is one. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+/* What to build in; each may be set from the command line. */
+#ifndef ZK_WITH_SERVER
+#define ZK_WITH_SERVER 1
+#endif
+#ifndef ZK_WITH_CLIENT
+#define ZK_WITH_CLIENT 1
+#endif
+#ifndef ZK_WITH_EPOLL
+#ifdef __linux__
+#define ZK_WITH_EPOLL 1
+#else
+#define ZK_WITH_EPOLL 0
+#endif
+#endif
+
+/* In front of every function of zk.h; `static` where zk.c is included rather than linked. */
+#ifndef ZK_API
+#define ZK_API
+#endif
+
+/* In front of every internal function: only zk_* leaves the library. */
+#ifndef ZK_PRIVATE
+#ifdef __GNUC__
+#define ZK_PRIVATE static __attribute__((unused))
+#else
+#define ZK_PRIVATE static
+#endif
+#endif
+
+#include "zk.h"
+
+/* ==== base/base.h ==== */
+
+/*
+ * base: memory, byte slices, growable buffers, shared blobs, hash maps, id sets, seeded random numbers.
+ *
+ * Everything here is pure: no system call, no clock, no global. Other rooms are written in terms of
+ * these few types, so their ownership rules are the rules of the whole library:
+ *   slice  borrowed bytes, never freed through the slice
+ *   buf    owned growable bytes with a read position; a FIFO of bytes
+ *   blob   shared bytes with a reference count; used by one thread, or handed over whole
+ *   map    u64 hash -> u32 value, open addressing; the owner of the values compares the keys
+ *   idset  set of u32, open addressing
+ */
+#ifndef ZK_BASE_H
+#define ZK_BASE_H
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* In the amalgamation every internal function is static; a build from src/ needs them extern. */
+#ifndef ZK_PRIVATE
+#define ZK_PRIVATE
+#endif
+
+#if defined(__GNUC__)
+#define ZK_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define ZK_PRINTF(fmt, args)
+#endif
+
+/*
+ * Memory. ZK_MALLOC, ZK_REALLOC and ZK_FREE may be replaced at compile time. Running out of memory
+ * in the server is not survivable in a consistent way: ZK_OOM() is called and must not return.
+ * Lengths that come from outside are bounded before they reach these functions.
+ */
+#ifndef ZK_MALLOC
+#define ZK_MALLOC(n) malloc(n)
+#define ZK_REALLOC(p, n) realloc(p, n)
+#define ZK_FREE(p) free(p)
+#endif
+#ifndef ZK_OOM
+#define ZK_OOM() abort()
+#endif
+
+/* Invariants of our own, on in release builds. Never used on bytes that came from outside. */
+#ifndef ZK_ASSERT
+#define ZK_ASSERT(x) ((x) ? (void)0 : zk_assert_failed(#x, __FILE__, __LINE__))
+#endif
+ZK_PRIVATE void zk_assert_failed(const char *what, const char *file, int line);
+
+ZK_PRIVATE void *mem_alloc(size_t n);  /* never NULL; n may be 0 */
+ZK_PRIVATE void *mem_zalloc(size_t n); /* zero-filled */
+ZK_PRIVATE void *mem_realloc(void *p, size_t n);
+ZK_PRIVATE void mem_free(void *p); /* NULL is fine */
+
+/* Borrowed bytes. p may be NULL only when n is 0; `null` marks jute's null string or buffer. */
+struct slice {
+    const uint8_t *p;
+    size_t n;
+};
+
+ZK_PRIVATE struct slice slice_of(const void *p, size_t n);
+ZK_PRIVATE struct slice slice_str(const char *s); /* bytes of a C string, without the NUL */
+ZK_PRIVATE bool slice_eq(struct slice a, struct slice b);
+ZK_PRIVATE bool slice_is(struct slice a, const char *s);
+ZK_PRIVATE bool slice_starts(struct slice a, const char *prefix);
+ZK_PRIVATE int slice_cmp(struct slice a, struct slice b); /* memcmp order, shorter first */
+ZK_PRIVATE uint64_t slice_hash(struct slice a, uint64_t seed);
+
+/* Big-endian loads and stores at any alignment. */
+ZK_PRIVATE uint32_t be32(const uint8_t *p);
+ZK_PRIVATE uint64_t be64(const uint8_t *p);
+ZK_PRIVATE void put_be32(uint8_t *p, uint32_t v);
+ZK_PRIVATE void put_be64(uint8_t *p, uint64_t v);
+
+/* Owned growable bytes: written at `n`, consumed at `head`. Zero-initialised is empty and valid. */
+struct buf {
+    uint8_t *p; /* owned */
+    size_t head, n, cap;
+};
+
+ZK_PRIVATE void buf_free(struct buf *b);
+ZK_PRIVATE void buf_clear(struct buf *b);                     /* keeps the memory */
+ZK_PRIVATE uint8_t *buf_reserve(struct buf *b, size_t extra); /* room for extra bytes at the end */
+ZK_PRIVATE uint8_t *buf_grow(struct buf *b, size_t extra);    /* reserve and advance; returns it */
+ZK_PRIVATE void buf_put(struct buf *b, const void *p, size_t n);
+ZK_PRIVATE void buf_puts(struct buf *b, const char *s);
+ZK_PRIVATE void buf_putc(struct buf *b, char c);
+ZK_PRIVATE void buf_printf(struct buf *b, const char *fmt, ...) ZK_PRINTF(2, 3);
+ZK_PRIVATE void buf_vprintf(struct buf *b, const char *fmt, va_list ap);
+ZK_PRIVATE void buf_consume(struct buf *b, size_t n); /* drops n bytes from the front */
+ZK_PRIVATE struct slice buf_slice(const struct buf *b);
+ZK_PRIVATE size_t buf_len(const struct buf *b);
+
+/* Shared bytes. The count is plain: a blob belongs to one thread at a time. */
+struct blob {
+    uint32_t refs;
+    uint32_t n, cap;
+    uint8_t p[];
+};
+
+ZK_PRIVATE struct blob *blob_new(uint32_t cap); /* one reference */
+ZK_PRIVATE struct blob *blob_ref(struct blob *b);
+ZK_PRIVATE void blob_unref(struct blob *b); /* NULL is fine */
+
+/*
+ * Hash index: maps a 64-bit hash to u32 values; several values may share a hash, the caller
+ * compares the real keys while walking. MAP_NONE is never a value.
+ */
+#define MAP_NONE UINT32_MAX
+struct map_slot {
+    uint32_t tag; /* low 32 bits of the hash */
+    uint32_t value;
+};
+struct map {
+    struct map_slot *slots; /* owned */
+    uint32_t cap, count;    /* cap is a power of two or 0 */
+};
+struct map_iter {
+    uint32_t pos, left, tag;
+};
+
+ZK_PRIVATE void map_free(struct map *m);
+ZK_PRIVATE void map_add(struct map *m, uint64_t hash, uint32_t value);
+ZK_PRIVATE bool map_del(struct map *m, uint64_t hash, uint32_t value);
+/* Candidates for a hash: for (v = map_first(m, h, &it); v != MAP_NONE; v = map_next(m, &it)) */
+ZK_PRIVATE uint32_t map_first(const struct map *m, uint64_t hash, struct map_iter *it);
+ZK_PRIVATE uint32_t map_next(const struct map *m, struct map_iter *it);
+
+/* Set of u32 (not UINT32_MAX), iterated by slot. Zero-initialised is empty. */
+struct idset {
+    uint32_t *slots; /* owned; UINT32_MAX is empty */
+    uint32_t cap, count;
+};
+
+ZK_PRIVATE void idset_free(struct idset *s);
+ZK_PRIVATE bool idset_add(struct idset *s, uint32_t id); /* false when it was there */
+ZK_PRIVATE bool idset_del(struct idset *s, uint32_t id); /* false when it was not */
+ZK_PRIVATE bool idset_has(const struct idset *s, uint32_t id);
+/* Iterates: for (i = 0; idset_next(s, &i, &id);) — no change of the set meanwhile. */
+ZK_PRIVATE bool idset_next(const struct idset *s, uint32_t *pos, uint32_t *id);
+
+ZK_PRIVATE uint64_t hash_u64(uint64_t x);
+
+/* Seeded random numbers (splitmix64); the only source of randomness in the pure rooms. */
+struct prng {
+    uint64_t state;
+};
+ZK_PRIVATE uint64_t prng_next(struct prng *r);
+ZK_PRIVATE uint64_t prng_below(struct prng *r, uint64_t bound); /* bound > 0 */
+
+#endif
+
+/* ==== base/slab.h ==== */
+
+/*
+ * slab: small blocks without a header, in size classes of 16 bytes.
+ *
+ * A million small payloads must not cost a million malloc headers. Blocks up to SLAB_MAX come from
+ * 64 KiB chunks that are carved once and never returned; a freed block goes to the free list of its
+ * class. Larger blocks go to the allocator. The caller remembers each block's size.
+ */
+#ifndef ZK_SLAB_H
+#define ZK_SLAB_H
+
+
+#define SLAB_UNIT 16u
+#define SLAB_MAX 2048u
+#define SLAB_CHUNK 65536u
+
+struct slab {
+    void *free[SLAB_MAX / SLAB_UNIT + 1]; /* per class, linked through the first word */
+    uint8_t *cur;                         /* chunk being carved: the unused rest */
+    size_t left;
+    void *chunks; /* owned, linked through the first word */
+};
+
+ZK_PRIVATE void *slab_alloc(struct slab *s, size_t n); /* NULL only for n == 0 */
+ZK_PRIVATE void slab_free(struct slab *s, void *p, size_t n);
+/* True when blocks of a and b bytes have the same real size, so that one may hold the other. */
+ZK_PRIVATE bool slab_same(size_t a, size_t b);
+ZK_PRIVATE void slab_free_all(struct slab *s); /* small blocks only; large ones are freed one by one */
+
+#endif
+
+/* ==== base/sum.h ==== */
+
+/*
+ * sum: checksums, digests and codings that the formats and the protocol are defined with.
+ *
+ * Owns nothing and keeps nothing: every function is a function of its arguments.
+ *   Adler-32  transaction log entries and snapshot seals (zlib's, RFC 1950; initial value 1)
+ *   CRC-32    node digests (zlib's, reflected polynomial 0xEDB88320; initial value 0)
+ *   SHA-1     passwords of the digest scheme, base64 around them
+ * Both checksums are streaming: the result of one call is the first argument of the next.
+ *
+ * On x86-64 the CRC looks at the processor at run time and multiplies without carries where it can;
+ * the portable code beside it gives the same results. Adler-32 is left to the compiler's vectors.
+ */
+#ifndef ZK_SUM_H
+#define ZK_SUM_H
+
+
+#define SUM_ADLER32_INIT 1u
+#define SUM_CRC32_INIT 0u
+#define SUM_SHA1_BYTES 20
+
+ZK_PRIVATE uint32_t sum_adler32(uint32_t adler, const uint8_t *p, size_t n);
+ZK_PRIVATE uint32_t sum_crc32(uint32_t crc, const uint8_t *p, size_t n);
+
+/* For processors without the instruction, and for tests of it. */
+ZK_PRIVATE uint32_t sum_crc32_portable(uint32_t crc, const uint8_t *p, size_t n);
+
+ZK_PRIVATE void sum_sha1(const uint8_t *p, size_t n, uint8_t out[SUM_SHA1_BYTES]);
+
+/* Standard alphabet with padding, no line breaks (RFC 4648 section 4); appended to `out`. */
+ZK_PRIVATE void sum_base64_encode(struct buf *out, const uint8_t *p, size_t n);
+/* False when the bytes are not base64; `out` may then have grown. Padding may be absent. */
+ZK_PRIVATE bool sum_base64_decode(struct buf *out, const uint8_t *p, size_t n);
+
+/* The password of a session: a function of its id, the same on every server. */
+ZK_PRIVATE void sum_session_passwd(int64_t id, uint8_t out[16]);
+
+#endif
+
+/* ==== base/jute.h ==== */
+
+/*
+ * jute: the encoding of every ZooKeeper record, on the wire and on disk.
+ *
+ * Reader: bounded and sticky. A read past the end, or a length beyond `max`, sets `bad`, and from
+ * then on every read returns zero or null; a record is checked once, at its end. Slices returned
+ * borrow from the input. Null strings, buffers and vectors (length -1) are slices with p == NULL.
+ * Writer: appends to a buf and cannot fail. Numbers are big-endian.
+ * stock: BinaryInputArchive, BinaryOutputArchive.
+ */
+#ifndef ZK_JUTE_H
+#define ZK_JUTE_H
+
+
+#define JUTE_MAX_BUFFER 0xfffff /* default of jute.maxbuffer, bytes */
+
+struct jr {
+    const uint8_t *p, *end; /* borrowed */
+    uint32_t max;           /* largest string or buffer accepted, bytes */
+    bool bad;               /* a read failed: nothing after it is meaningful */
+    bool oversize;          /* ... because of a length below 0 or above max */
+};
+
+ZK_PRIVATE struct jr jr_open(struct slice in, uint32_t max);
+ZK_PRIVATE uint8_t jr_u8(struct jr *r);
+ZK_PRIVATE bool jr_bool(struct jr *r);
+ZK_PRIVATE int32_t jr_i32(struct jr *r);
+ZK_PRIVATE int64_t jr_i64(struct jr *r);
+ZK_PRIVATE struct slice jr_bytes(struct jr *r);  /* ustring or buffer */
+ZK_PRIVATE int32_t jr_count(struct jr *r);       /* of a vector: -1 null, other negatives read as 0 */
+ZK_PRIVATE size_t jr_left(const struct jr *r);
+
+ZK_PRIVATE void jw_u8(struct buf *b, uint8_t v);
+ZK_PRIVATE void jw_i32(struct buf *b, int32_t v);
+ZK_PRIVATE void jw_i64(struct buf *b, int64_t v);
+ZK_PRIVATE void jw_bytes(struct buf *b, struct slice s); /* p == NULL is written as -1 */
+ZK_PRIVATE void jw_str(struct buf *b, const char *s);
+
+#endif
+
+/* ==== base/wire.h ==== */
+
+/*
+ * wire: numbers and records of the client protocol and of transactions.
+ *
+ * The tables are X-macros: one line per error code and per opcode; everything that needs a number,
+ * a name or a property of an opcode is generated from them.
+ * Field orders are those of stock's zookeeper.jute.
+ */
+#ifndef ZK_WIRE_H
+#define ZK_WIRE_H
+
+
+/* code, name. stock: KeeperException.Code */
+#define WIRE_ERRORS(X)                                                                             \
+    X(0, OK)                                                                                       \
+    X(-1, SYSTEMERROR)                                                                             \
+    X(-2, RUNTIMEINCONSISTENCY)                                                                    \
+    X(-3, DATAINCONSISTENCY)                                                                       \
+    X(-4, CONNECTIONLOSS)                                                                          \
+    X(-5, MARSHALLINGERROR)                                                                        \
+    X(-6, UNIMPLEMENTED)                                                                           \
+    X(-7, OPERATIONTIMEOUT)                                                                        \
+    X(-8, BADARGUMENTS)                                                                            \
+    X(-12, UNKNOWNSESSION)                                                                         \
+    X(-13, NEWCONFIGNOQUORUM)                                                                      \
+    X(-14, RECONFIGINPROGRESS)                                                                     \
+    X(-100, APIERROR)                                                                              \
+    X(-101, NONODE)                                                                                \
+    X(-102, NOAUTH)                                                                                \
+    X(-103, BADVERSION)                                                                            \
+    X(-108, NOCHILDRENFOREPHEMERALS)                                                               \
+    X(-110, NODEEXISTS)                                                                            \
+    X(-111, NOTEMPTY)                                                                              \
+    X(-112, SESSIONEXPIRED)                                                                        \
+    X(-113, INVALIDCALLBACK)                                                                       \
+    X(-114, INVALIDACL)                                                                            \
+    X(-115, AUTHFAILED)                                                                            \
+    X(-118, SESSIONMOVED)                                                                          \
+    X(-119, NOTREADONLY)                                                                           \
+    X(-120, EPHEMERALONLOCALSESSION)                                                               \
+    X(-121, NOWATCHER)                                                                             \
+    X(-122, REQUESTTIMEOUT)                                                                        \
+    X(-123, RECONFIGDISABLED)                                                                      \
+    X(-124, SESSIONCLOSEDREQUIRESASLAUTH)                                                          \
+    X(-125, QUOTAEXCEEDED)                                                                         \
+    X(-127, THROTTLEDOP)
+
+#define WIRE_ERROR_ENUM(code, name) ZERR_##name = (code),
+enum wire_error { WIRE_ERRORS(WIRE_ERROR_ENUM) };
+
+/* What the request path does with an opcode (flags below). */
+#define OP_CLIENT 1 /* valid in a request frame */
+#define OP_WRITE 2  /* becomes a transaction */
+
+/* number, name, operation label of `cons`, flags. stock: ZooDefs.OpCode, Request.isValid */
+#define WIRE_OPS(X)                                                                                \
+    X(-11, CLOSE_SESSION, "CLOS", OP_CLIENT | OP_WRITE)                                            \
+    X(-10, CREATE_SESSION, "SESS", OP_WRITE)                                                       \
+    X(-1, ERROR, "NA", 0)                                                                          \
+    X(0, NOTIFICATION, "NA", 0)                                                                    \
+    X(1, CREATE, "CREA", OP_CLIENT | OP_WRITE)                                                     \
+    X(2, DELETE, "DELE", OP_CLIENT | OP_WRITE)                                                     \
+    X(3, EXISTS, "EXIS", OP_CLIENT)                                                                \
+    X(4, GET_DATA, "GETD", OP_CLIENT)                                                              \
+    X(5, SET_DATA, "SETD", OP_CLIENT | OP_WRITE)                                                   \
+    X(6, GET_ACL, "GETA", OP_CLIENT)                                                               \
+    X(7, SET_ACL, "SETA", OP_CLIENT | OP_WRITE)                                                    \
+    X(8, GET_CHILDREN, "GETC", OP_CLIENT)                                                          \
+    X(9, SYNC, "SYNC", OP_CLIENT)                                                                  \
+    X(11, PING, "PING", OP_CLIENT)                                                                 \
+    X(12, GET_CHILDREN2, "GETC", OP_CLIENT)                                                        \
+    X(13, CHECK, "CHEC", 0)                                                                        \
+    X(14, MULTI, "MULT", OP_CLIENT | OP_WRITE)                                                     \
+    X(15, CREATE2, "CREA", OP_CLIENT | OP_WRITE)                                                   \
+    X(16, RECONFIG, "RECO", OP_CLIENT | OP_WRITE)                                                  \
+    X(17, CHECK_WATCHES, "CHKW", OP_CLIENT)                                                        \
+    X(18, REMOVE_WATCHES, "REMW", OP_CLIENT)                                                       \
+    X(19, CREATE_CONTAINER, "CREA", OP_CLIENT | OP_WRITE)                                          \
+    X(20, DELETE_CONTAINER, "DELE", OP_WRITE)                                                      \
+    X(21, CREATE_TTL, "CREA", OP_CLIENT | OP_WRITE)                                                \
+    X(22, MULTI_READ, "MLTR", OP_CLIENT)                                                           \
+    X(100, AUTH, "NA", OP_CLIENT)                                                                  \
+    X(101, SET_WATCHES, "SETW", OP_CLIENT)                                                         \
+    X(102, SASL, "NA", OP_CLIENT)                                                                  \
+    X(103, GET_EPHEMERALS, "GETE", OP_CLIENT)                                                      \
+    X(104, GET_ALL_CHILDREN_NUMBER, "GETACN", OP_CLIENT)                                           \
+    X(105, SET_WATCHES2, "STW2", OP_CLIENT)                                                        \
+    X(106, ADD_WATCH, "ADDW", OP_CLIENT)                                                           \
+    X(107, WHO_AM_I, "HOMI", OP_CLIENT)
+
+#define WIRE_OP_ENUM(num, name, label, flags) ZOP_##name = (num),
+enum wire_op { WIRE_OPS(WIRE_OP_ENUM) };
+
+ZK_PRIVATE const char *wire_error_name(int code); /* "UNKNOWN" for a number not in the table */
+ZK_PRIVATE int wire_op_flags(int32_t op);         /* 0 for an unknown opcode */
+ZK_PRIVATE const char *wire_op_label(int32_t op);
+
+/* Special xids. */
+enum { XID_EVENT = -1, XID_PING = -2 };
+
+/* Create modes of CreateRequest.flags. stock: CreateMode */
+enum {
+    MODE_PERSISTENT = 0,
+    MODE_EPHEMERAL = 1,
+    MODE_PERSISTENT_SEQUENTIAL = 2,
+    MODE_EPHEMERAL_SEQUENTIAL = 3,
+    MODE_CONTAINER = 4,
+    MODE_TTL = 5,
+    MODE_TTL_SEQUENTIAL = 6
+};
+
+enum { PERM_READ = 1, PERM_WRITE = 2, PERM_CREATE = 4, PERM_DELETE = 8, PERM_ADMIN = 16 };
+#define PERM_ALL 31
+
+enum { EVENT_CREATED = 1, EVENT_DELETED = 2, EVENT_DATA_CHANGED = 3, EVENT_CHILDREN_CHANGED = 4 };
+#define EVENT_STATE_CONNECTED 3
+
+/* Persisted stat: cversion counts creates of children; owner is the raw ephemeralOwner. */
+struct zstat {
+    int64_t czxid, mzxid, pzxid;
+    int64_t ctime, mtime; /* ms since 1970 */
+    int64_t owner;
+    int32_t version, cversion, aversion;
+};
+
+/* ephemeralOwner of a container; TTL owners have 0xff in the top byte. stock: EphemeralType */
+#define OWNER_CONTAINER INT64_MIN
+#define TTL_MAX_MS 0xffffffffffLL
+
+#define WIRE_STAT_LEN 68
+/* Client form: cversion = 2 * persisted - children, owner 0 unless a session's. */
+ZK_PRIVATE void wire_put_stat(uint8_t out[WIRE_STAT_LEN], const struct zstat *s, int64_t owner,
+                              int32_t data_len, int32_t children);
+
+/* One ACL entry inside a serialized vector<ACL>; slices borrow. */
+struct wire_acl {
+    int32_t perms;
+    struct slice scheme, id; /* p == NULL: null string */
+};
+
+/* The serialized vector as it stands in the record: p == NULL for a null vector. */
+ZK_PRIVATE struct slice jr_acl(struct jr *r);
+ZK_PRIVATE struct wire_acl jr_acl_entry(struct jr *r);
+ZK_PRIVATE void jw_acl_entry(struct buf *b, const struct wire_acl *a);
+ZK_PRIVATE void jw_raw(struct buf *b, struct slice s); /* p == NULL is written as int -1 */
+
+struct txn_header {
+    int64_t client_id;
+    int32_t cxid;
+    int64_t zxid;
+    int64_t time; /* ms since 1970 */
+    int32_t type; /* enum wire_op */
+};
+#define TXN_HEADER_LEN 32
+
+ZK_PRIVATE struct txn_header jr_txn_header(struct jr *r);
+ZK_PRIVATE void jw_txn_header(struct buf *b, const struct txn_header *h);
+
+/* Bodies of requests. Slices borrow from the frame. */
+struct req_create {
+    struct slice path, data, acl; /* acl: serialized vector */
+    int32_t flags;
+    int64_t ttl; /* -1 unless op is createTTL */
+};
+struct req_path {
+    struct slice path;
+    int32_t arg; /* version, watch flag, watcher type or mode */
+};
+struct req_set {
+    struct slice path, data; /* data of setData; serialized ACL vector of setACL */
+    int32_t version;
+};
+
+ZK_PRIVATE struct req_create jr_req_create(struct jr *r, int32_t op);
+ZK_PRIVATE struct req_path jr_req_path_i32(struct jr *r);  /* delete, check, watcher ops */
+ZK_PRIVATE struct req_path jr_req_path_bool(struct jr *r); /* reads with a watch flag */
+ZK_PRIVATE struct req_set jr_req_set_data(struct jr *r);
+ZK_PRIVATE struct req_set jr_req_set_acl(struct jr *r);
+
+/* MultiHeader */
+struct multi_header {
+    int32_t type;
+    bool done;
+    int32_t err;
+};
+ZK_PRIVATE struct multi_header jr_multi_header(struct jr *r);
+ZK_PRIVATE void jw_multi_header(struct buf *b, int32_t type, bool done, int32_t err);
+
+#endif
+
+/* ==== base/log.h ==== */
+
+/*
+ * log: lines that a pure room wants logged.
+ *
+ * Rooms append lines to a queue; the host drains it to the user's callback. The queue is bounded:
+ * beyond LOG_MAX bytes lines are counted instead of kept.
+ */
+#ifndef ZK_LOG_H
+#define ZK_LOG_H
+
+
+#define LOG_MAX 65536
+
+enum log_level { LOG_ERROR_LEVEL = 1, LOG_WARN_LEVEL = 2, LOG_INFO_LEVEL = 3, LOG_DEBUG_LEVEL = 4 };
+
+struct logq {
+    struct buf lines; /* level byte, text, NUL; repeated */
+    uint64_t dropped;
+    int max_level; /* lines above it are not kept */
+};
+
+ZK_PRIVATE void log_line(struct logq *q, int level, const char *fmt, ...) ZK_PRINTF(3, 4);
+/* Takes the first line; *text is valid until the next call on q. False when there is none. */
+ZK_PRIVATE bool log_take(struct logq *q, int *level, const char **text);
+
+#endif
+
+/* ==== base/base.c ==== */
+
+
+#include <stdio.h>
+
+ZK_PRIVATE void zk_assert_failed(const char *what, const char *file, int line) {
+    (void)fprintf(stderr, "zk: assertion failed: %s (%s:%d)\n", what, file, line);
+    abort();
+}
+
+ZK_PRIVATE void *mem_alloc(size_t n) {
+    void *p = ZK_MALLOC(n ? n : 1);
+    if (!p) ZK_OOM();
+    return p;
+}
+
+ZK_PRIVATE void *mem_zalloc(size_t n) {
+    void *p = mem_alloc(n);
+    memset(p, 0, n);
+    return p;
+}
+
+ZK_PRIVATE void *mem_realloc(void *p, size_t n) {
+    p = ZK_REALLOC(p, n ? n : 1);
+    if (!p) ZK_OOM();
+    return p;
+}
+
+ZK_PRIVATE void mem_free(void *p) {
+    ZK_FREE(p);
+}
+
+ZK_PRIVATE struct slice slice_of(const void *p, size_t n) {
+    struct slice s = {p, n};
+    return s;
+}
+
+ZK_PRIVATE struct slice slice_str(const char *s) {
+    return slice_of(s, strlen(s));
+}
+
+ZK_PRIVATE bool slice_eq(struct slice a, struct slice b) {
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+ZK_PRIVATE bool slice_is(struct slice a, const char *s) {
+    return slice_eq(a, slice_str(s));
+}
+
+ZK_PRIVATE bool slice_starts(struct slice a, const char *prefix) {
+    size_t n = strlen(prefix);
+    return a.n >= n && memcmp(a.p, prefix, n) == 0;
+}
+
+ZK_PRIVATE int slice_cmp(struct slice a, struct slice b) {
+    size_t n = a.n < b.n ? a.n : b.n;
+    int c = n ? memcmp(a.p, b.p, n) : 0;
+    if (c) return c;
+    return a.n < b.n ? -1 : a.n > b.n;
+}
+
+ZK_PRIVATE uint64_t hash_u64(uint64_t x) {
+    x ^= x >> 30;
+    x *= 0xbf58476d1ce4e5b9u;
+    x ^= x >> 27;
+    x *= 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+/* Eight bytes a round, multiply and fold. Not a defence by itself: tables take a secret seed. */
+ZK_PRIVATE uint64_t slice_hash(struct slice a, uint64_t seed) {
+    uint64_t h = seed ^ (a.n * 0x9e3779b97f4a7c15u);
+    const uint8_t *p = a.p;
+    size_t n = a.n;
+    uint64_t w = 0;
+    for (; n >= 8; p += 8, n -= 8) {
+        memcpy(&w, p, 8);
+        h = (h ^ w) * 0xff51afd7ed558ccdu;
+        h ^= h >> 32;
+    }
+    if (n) {
+        w = 0;
+        memcpy(&w, p, n);
+        h = (h ^ w) * 0xff51afd7ed558ccdu;
+        h ^= h >> 32;
+    }
+    return hash_u64(h);
+}
+
+ZK_PRIVATE uint32_t be32(const uint8_t *p) {
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+ZK_PRIVATE uint64_t be64(const uint8_t *p) {
+    return (uint64_t)be32(p) << 32 | be32(p + 4);
+}
+
+ZK_PRIVATE void put_be32(uint8_t *p, uint32_t v) {
+    p[0] = (uint8_t)(v >> 24);
+    p[1] = (uint8_t)(v >> 16);
+    p[2] = (uint8_t)(v >> 8);
+    p[3] = (uint8_t)v;
+}
+
+ZK_PRIVATE void put_be64(uint8_t *p, uint64_t v) {
+    put_be32(p, (uint32_t)(v >> 32));
+    put_be32(p + 4, (uint32_t)v);
+}
+
+/* --- buf --- */
+
+ZK_PRIVATE void buf_free(struct buf *b) {
+    mem_free(b->p);
+    memset(b, 0, sizeof *b);
+}
+
+ZK_PRIVATE void buf_clear(struct buf *b) {
+    b->head = b->n = 0;
+}
+
+ZK_PRIVATE uint8_t *buf_reserve(struct buf *b, size_t extra) {
+    if (b->cap - b->n >= extra && b->p) return b->p + b->n;
+    size_t live = b->n - b->head;
+    if (b->head && b->head >= live && b->cap - live >= extra) {
+        memmove(b->p, b->p + b->head, live);
+        b->head = 0;
+        b->n = live;
+        return b->p + b->n;
+    }
+    size_t cap = b->cap ? b->cap : 64;
+    while (cap - b->n < extra) cap *= 2;
+    b->p = mem_realloc(b->p, cap);
+    b->cap = cap;
+    return b->p + b->n;
+}
+
+ZK_PRIVATE uint8_t *buf_grow(struct buf *b, size_t extra) {
+    uint8_t *p = buf_reserve(b, extra);
+    b->n += extra;
+    return p;
+}
+
+ZK_PRIVATE void buf_put(struct buf *b, const void *p, size_t n) {
+    if (n) memcpy(buf_grow(b, n), p, n);
+}
+
+ZK_PRIVATE void buf_puts(struct buf *b, const char *s) {
+    buf_put(b, s, strlen(s));
+}
+
+ZK_PRIVATE void buf_putc(struct buf *b, char c) {
+    buf_put(b, &c, 1);
+}
+
+ZK_PRIVATE void buf_vprintf(struct buf *b, const char *fmt, va_list ap) {
+    va_list again;
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    ZK_ASSERT(n >= 0);
+    char *p = (char *)buf_reserve(b, (size_t)n + 1);
+    (void)vsnprintf(p, (size_t)n + 1, fmt, again);
+    b->n += (size_t)n;
+    va_end(again);
+}
+
+ZK_PRIVATE void buf_printf(struct buf *b, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vprintf(b, fmt, ap);
+    va_end(ap);
+}
+
+ZK_PRIVATE void buf_consume(struct buf *b, size_t n) {
+    ZK_ASSERT(n <= b->n - b->head);
+    b->head += n;
+    if (b->head == b->n) b->head = b->n = 0;
+}
+
+ZK_PRIVATE struct slice buf_slice(const struct buf *b) {
+    return b->p ? slice_of(b->p + b->head, b->n - b->head) : slice_of(NULL, 0);
+}
+
+ZK_PRIVATE size_t buf_len(const struct buf *b) {
+    return b->n - b->head;
+}
+
+/* --- blob --- */
+
+ZK_PRIVATE struct blob *blob_new(uint32_t cap) {
+    struct blob *b = mem_alloc(sizeof *b + cap);
+    b->refs = 1;
+    b->n = 0;
+    b->cap = cap;
+    return b;
+}
+
+ZK_PRIVATE struct blob *blob_ref(struct blob *b) {
+    b->refs++;
+    return b;
+}
+
+ZK_PRIVATE void blob_unref(struct blob *b) {
+    if (!b) return;
+    ZK_ASSERT(b->refs > 0);
+    if (--b->refs == 0) mem_free(b);
+}
+
+/* --- map: linear probing, deletion by shifting back --- */
+
+static uint32_t map_home(const struct map *m, uint32_t tag) {
+    return (uint32_t)((tag * 0x9e3779b1u) >> 7) & (m->cap - 1);
+}
+
+ZK_PRIVATE void map_free(struct map *m) {
+    mem_free(m->slots);
+    memset(m, 0, sizeof *m);
+}
+
+static void map_place(struct map *m, uint32_t tag, uint32_t value) {
+    uint32_t i = map_home(m, tag);
+    while (m->slots[i].value != MAP_NONE) i = (i + 1) & (m->cap - 1);
+    m->slots[i].tag = tag;
+    m->slots[i].value = value;
+    m->count++;
+}
+
+static void map_resize(struct map *m, uint32_t cap) {
+    struct map old = *m;
+    m->slots = mem_alloc(sizeof *m->slots * cap);
+    for (uint32_t i = 0; i < cap; i++) m->slots[i].value = MAP_NONE;
+    m->cap = cap;
+    m->count = 0;
+    for (uint32_t i = 0; i < old.cap; i++)
+        if (old.slots[i].value != MAP_NONE) map_place(m, old.slots[i].tag, old.slots[i].value);
+    mem_free(old.slots);
+}
+
+ZK_PRIVATE void map_add(struct map *m, uint64_t hash, uint32_t value) {
+    ZK_ASSERT(value != MAP_NONE);
+    if ((uint64_t)m->count * 4 + 4 > (uint64_t)m->cap * 3) map_resize(m, m->cap ? m->cap * 2 : 8);
+    map_place(m, (uint32_t)hash, value);
+}
+
+ZK_PRIVATE bool map_del(struct map *m, uint64_t hash, uint32_t value) {
+    if (!m->cap) return false;
+    uint32_t tag = (uint32_t)hash, mask = m->cap - 1;
+    uint32_t i = map_home(m, tag);
+    while (m->slots[i].value != value || m->slots[i].tag != tag) {
+        if (m->slots[i].value == MAP_NONE) return false;
+        i = (i + 1) & mask;
+    }
+    for (uint32_t j = i;;) {
+        j = (j + 1) & mask;
+        if (m->slots[j].value == MAP_NONE) break;
+        uint32_t home = map_home(m, m->slots[j].tag);
+        if (((j - home) & mask) >= ((j - i) & mask)) {
+            m->slots[i] = m->slots[j];
+            i = j;
+        }
+    }
+    m->slots[i].value = MAP_NONE;
+    m->count--;
+    return true;
+}
+
+ZK_PRIVATE uint32_t map_first(const struct map *m, uint64_t hash, struct map_iter *it) {
+    it->tag = (uint32_t)hash;
+    it->left = m->cap;
+    it->pos = m->cap ? map_home(m, it->tag) : 0;
+    return map_next(m, it);
+}
+
+ZK_PRIVATE uint32_t map_next(const struct map *m, struct map_iter *it) {
+    for (; it->left; it->left--) {
+        struct map_slot s = m->slots[it->pos];
+        if (s.value == MAP_NONE) break;
+        it->pos = (it->pos + 1) & (m->cap - 1);
+        if (s.tag == it->tag) {
+            it->left--;
+            return s.value;
+        }
+    }
+    it->left = 0;
+    return MAP_NONE;
+}
+
+/* --- idset --- */
+
+static uint32_t idset_home(const struct idset *s, uint32_t id) {
+    return (uint32_t)((id * 0x9e3779b1u) >> 7) & (s->cap - 1);
+}
+
+ZK_PRIVATE void idset_free(struct idset *s) {
+    mem_free(s->slots);
+    memset(s, 0, sizeof *s);
+}
+
+static void idset_resize(struct idset *s, uint32_t cap) {
+    struct idset old = *s;
+    s->slots = mem_alloc(sizeof *s->slots * cap);
+    memset(s->slots, 0xff, sizeof *s->slots * cap);
+    s->cap = cap;
+    for (uint32_t i = 0; i < old.cap; i++) {
+        if (old.slots[i] == UINT32_MAX) continue;
+        uint32_t j = idset_home(s, old.slots[i]);
+        while (s->slots[j] != UINT32_MAX) j = (j + 1) & (cap - 1);
+        s->slots[j] = old.slots[i];
+    }
+    mem_free(old.slots);
+}
+
+static uint32_t idset_find(const struct idset *s, uint32_t id) {
+    uint32_t i = idset_home(s, id);
+    while (s->slots[i] != UINT32_MAX && s->slots[i] != id) i = (i + 1) & (s->cap - 1);
+    return i;
+}
+
+ZK_PRIVATE bool idset_add(struct idset *s, uint32_t id) {
+    ZK_ASSERT(id != UINT32_MAX);
+    if ((uint64_t)s->count * 4 + 4 > (uint64_t)s->cap * 3) idset_resize(s, s->cap ? s->cap * 2 : 4);
+    uint32_t i = idset_find(s, id);
+    if (s->slots[i] == id) return false;
+    s->slots[i] = id;
+    s->count++;
+    return true;
+}
+
+ZK_PRIVATE bool idset_del(struct idset *s, uint32_t id) {
+    if (!s->count) return false;
+    uint32_t mask = s->cap - 1, i = idset_find(s, id);
+    if (s->slots[i] != id) return false;
+    for (uint32_t j = i;;) {
+        j = (j + 1) & mask;
+        if (s->slots[j] == UINT32_MAX) break;
+        uint32_t home = idset_home(s, s->slots[j]);
+        if (((j - home) & mask) >= ((j - i) & mask)) {
+            s->slots[i] = s->slots[j];
+            i = j;
+        }
+    }
+    s->slots[i] = UINT32_MAX;
+    s->count--;
+    if (!s->count) idset_free(s);
+    return true;
+}
+
+ZK_PRIVATE bool idset_has(const struct idset *s, uint32_t id) {
+    return s->count && s->slots[idset_find(s, id)] == id;
+}
+
+ZK_PRIVATE bool idset_next(const struct idset *s, uint32_t *pos, uint32_t *id) {
+    while (*pos < s->cap) {
+        uint32_t v = s->slots[(*pos)++];
+        if (v == UINT32_MAX) continue;
+        *id = v;
+        return true;
+    }
+    return false;
+}
+
+/* --- prng --- */
+
+ZK_PRIVATE uint64_t prng_next(struct prng *r) {
+    r->state += 0x9e3779b97f4a7c15u;
+    return hash_u64(r->state);
+}
+
+ZK_PRIVATE uint64_t prng_below(struct prng *r, uint64_t bound) {
+    return prng_next(r) % bound;
+}
+
+/* ==== base/slab.c ==== */
+
+
+static size_t slab_class(size_t n) {
+    return (n + SLAB_UNIT - 1) / SLAB_UNIT;
+}
+
+ZK_PRIVATE void *slab_alloc(struct slab *s, size_t n) {
+    if (n == 0) return NULL;
+    if (n > SLAB_MAX) return mem_alloc(n);
+    size_t c = slab_class(n), size = c * SLAB_UNIT;
+    void *p = s->free[c];
+    if (p) {
+        memcpy(&s->free[c], p, sizeof p);
+        return p;
+    }
+    if (s->left < size) {
+        /* What is left of the old chunk serves smaller blocks. */
+        if (s->left >= SLAB_UNIT) {
+            size_t rest = s->left / SLAB_UNIT;
+            memcpy(s->cur, &s->free[rest], sizeof(void *));
+            s->free[rest] = s->cur;
+        }
+        uint8_t *chunk = mem_alloc(SLAB_CHUNK);
+        memcpy(chunk, &s->chunks, sizeof(void *));
+        s->chunks = chunk;
+        s->cur = chunk + SLAB_UNIT;
+        s->left = SLAB_CHUNK - SLAB_UNIT;
+    }
+    p = s->cur;
+    s->cur += size;
+    s->left -= size;
+    return p;
+}
+
+ZK_PRIVATE void slab_free(struct slab *s, void *p, size_t n) {
+    if (!p) return;
+    if (n > SLAB_MAX) {
+        mem_free(p);
+        return;
+    }
+    size_t c = slab_class(n);
+    memcpy(p, &s->free[c], sizeof p);
+    s->free[c] = p;
+}
+
+ZK_PRIVATE bool slab_same(size_t a, size_t b) {
+    if (a > SLAB_MAX || b > SLAB_MAX) return a == b;
+    return slab_class(a) == slab_class(b);
+}
+
+ZK_PRIVATE void slab_free_all(struct slab *s) {
+    for (void *p = s->chunks; p;) {
+        void *next;
+        memcpy(&next, p, sizeof next);
+        mem_free(p);
+        p = next;
+    }
+    memset(s, 0, sizeof *s);
+}
+
+/* ==== base/sum.c ==== */
+
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define SUM_X86 1
+#include <immintrin.h>
+#else
+#define SUM_X86 0
+#endif
+
+/* --- Adler-32: a = 1 + sum of bytes, b = sum of all values of a, both modulo 65521 --- */
+
+#define SUM_ADLER_MOD 65521u
+/* Bytes between two reductions; a lane's 32 bits would do for sixteen times as many. */
+#define SUM_ADLER_RUN 5536u
+#define SUM_ADLER_LANES 16u
+
+/*
+ * Each lane sums every 16th byte, and sums its own sums; a lane's byte weighs less in b the later
+ * it comes within the row. The inner loops have no dependency, so that compilers vectorise them.
+ */
+ZK_PRIVATE uint32_t sum_adler32(uint32_t adler, const uint8_t *p, size_t n) {
+    uint32_t a = adler & 0xffff, b = adler >> 16;
+    while (n >= SUM_ADLER_LANES) {
+        size_t run = n < SUM_ADLER_RUN ? n - n % SUM_ADLER_LANES : SUM_ADLER_RUN;
+        uint32_t sum[SUM_ADLER_LANES] = {0}, sums[SUM_ADLER_LANES] = {0};
+        const uint8_t *end = p + run;
+        for (; p != end; p += SUM_ADLER_LANES) {
+            for (size_t i = 0; i < SUM_ADLER_LANES; i++) {
+                sums[i] += sum[i];
+                sum[i] += p[i];
+            }
+        }
+        uint64_t wide = b + (uint64_t)run * a;
+        for (uint32_t i = 0; i < SUM_ADLER_LANES; i++) {
+            wide += (uint64_t)SUM_ADLER_LANES * sums[i] + (SUM_ADLER_LANES - i) * sum[i];
+            a += sum[i];
+        }
+        a %= SUM_ADLER_MOD;
+        b = (uint32_t)(wide % SUM_ADLER_MOD);
+        n -= run;
+    }
+    for (; n; n--) {
+        a += *p++;
+        b += a;
+    }
+    return b % SUM_ADLER_MOD << 16 | a % SUM_ADLER_MOD;
+}
+
+/* --- CRC-32 --- */
+
+/*
+ * Row k of the table is the remainder of each byte followed by k zero bytes. Remainders are linear:
+ * an entry is the xor of the entries of its single bits, so eight constants make a row.
+ */
+#define SUM_CRC_BIT(i, bit, c) (((i) >> (bit)&1u) ? (c) : 0u)
+#define SUM_CRC_1(i, a, b, c, d, e, f, g, h)                                                       \
+    (SUM_CRC_BIT(i, 0, a) ^ SUM_CRC_BIT(i, 1, b) ^ SUM_CRC_BIT(i, 2, c) ^ SUM_CRC_BIT(i, 3, d) ^   \
+     SUM_CRC_BIT(i, 4, e) ^ SUM_CRC_BIT(i, 5, f) ^ SUM_CRC_BIT(i, 6, g) ^ SUM_CRC_BIT(i, 7, h))
+#define SUM_CRC_4(i, ...)                                                                          \
+    SUM_CRC_1((i), __VA_ARGS__), SUM_CRC_1((i) + 1u, __VA_ARGS__),                                 \
+        SUM_CRC_1((i) + 2u, __VA_ARGS__), SUM_CRC_1((i) + 3u, __VA_ARGS__)
+#define SUM_CRC_16(i, ...)                                                                         \
+    SUM_CRC_4((i), __VA_ARGS__), SUM_CRC_4((i) + 4u, __VA_ARGS__),                                 \
+        SUM_CRC_4((i) + 8u, __VA_ARGS__), SUM_CRC_4((i) + 12u, __VA_ARGS__)
+#define SUM_CRC_64(i, ...)                                                                         \
+    SUM_CRC_16((i), __VA_ARGS__), SUM_CRC_16((i) + 16u, __VA_ARGS__),                              \
+        SUM_CRC_16((i) + 32u, __VA_ARGS__), SUM_CRC_16((i) + 48u, __VA_ARGS__)
+#define SUM_CRC_ROW(...)                                                                           \
+    {                                                                                              \
+        SUM_CRC_64(0u, __VA_ARGS__), SUM_CRC_64(64u, __VA_ARGS__),                                 \
+            SUM_CRC_64(128u, __VA_ARGS__), SUM_CRC_64(192u, __VA_ARGS__)                           \
+    }
+
+static const uint32_t sum_crc_table[8][256] = {
+    SUM_CRC_ROW(0x77073096, 0xee0e612c, 0x076dc419, 0x0edb8832, 0x1db71064,
+                0x3b6e20c8, 0x76dc4190, 0xedb88320),
+    SUM_CRC_ROW(0x191b3141, 0x32366282, 0x646cc504, 0xc8d98a08, 0x4ac21251,
+                0x958424a2, 0xf0794f05, 0x3b83984b),
+    SUM_CRC_ROW(0x01c26a37, 0x0384d46e, 0x0709a8dc, 0x0e1351b8, 0x1c26a370,
+                0x384d46e0, 0x709a8dc0, 0xe1351b80),
+    SUM_CRC_ROW(0xb8bc6765, 0xaa09c88b, 0x8f629757, 0xc5b428ef, 0x5019579f,
+                0xa032af3e, 0x9b14583d, 0xed59b63b),
+    SUM_CRC_ROW(0x3d6029b0, 0x7ac05360, 0xf580a6c0, 0x30704bc1, 0x60e09782,
+                0xc1c12f04, 0x58f35849, 0xb1e6b092),
+    SUM_CRC_ROW(0xcb5cd3a5, 0x4dc8a10b, 0x9b914216, 0xec53826d, 0x03d6029b,
+                0x07ac0536, 0x0f580a6c, 0x1eb014d8),
+    SUM_CRC_ROW(0xa6770bb4, 0x979f1129, 0xf44f2413, 0x33ef4e67, 0x67de9cce,
+                0xcfbd399c, 0x440b7579, 0x8816eaf2),
+    SUM_CRC_ROW(0xccaa009e, 0x4225077d, 0x844a0efa, 0xd3e51bb5, 0x7cbb312b,
+                0xf9766256, 0x299dc2ed, 0x533b85da),
+};
+
+/* Eight bytes a step, a row of the table for each. */
+ZK_PRIVATE uint32_t sum_crc32_portable(uint32_t crc, const uint8_t *p, size_t n) {
+    crc = ~crc;
+    for (; n >= 8; p += 8, n -= 8) {
+        crc ^= (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        crc = sum_crc_table[7][crc & 0xff] ^ sum_crc_table[6][crc >> 8 & 0xff] ^
+              sum_crc_table[5][crc >> 16 & 0xff] ^ sum_crc_table[4][crc >> 24] ^
+              sum_crc_table[3][p[4]] ^ sum_crc_table[2][p[5]] ^ sum_crc_table[1][p[6]] ^
+              sum_crc_table[0][p[7]];
+    }
+    for (; n; n--) crc = crc >> 8 ^ sum_crc_table[0][(crc ^ *p++) & 0xff];
+    return ~crc;
+}
+
+#if SUM_X86
+#define SUM_CLMUL __attribute__((target("pclmul,sse4.1")))
+
+SUM_CLMUL static __m128i sum_crc_fold(__m128i x, __m128i k, __m128i next) {
+    __m128i low = _mm_clmulepi64_si128(x, k, 0x00), high = _mm_clmulepi64_si128(x, k, 0x11);
+    return _mm_xor_si128(_mm_xor_si128(low, high), next);
+}
+
+SUM_CLMUL static __m128i sum_crc_load(const uint8_t *p) {
+    return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+
+/*
+ * Folds by carry-less multiplication, as in Intel's "Fast CRC Computation for Generic Polynomials
+ * Using PCLMULQDQ"; the constants are x^n modulo the polynomial, bit-reflected. n is a multiple of
+ * 16 and at least 16; crc comes and goes inverted.
+ */
+SUM_CLMUL static uint32_t sum_crc_clmul(uint32_t crc, const uint8_t *p, size_t n) {
+    const __m128i by64 = _mm_set_epi64x(0x1c6e41596, 0x154442bd4);
+    const __m128i by16 = _mm_set_epi64x(0x0ccaa009e, 0x1751997d0);
+    const __m128i by4 = _mm_set_epi64x(0, 0x163cd6124);
+    const __m128i barrett = _mm_set_epi64x(0x1f7011641, 0x1db710641);
+    const __m128i low32 = _mm_setr_epi32(-1, 0, -1, 0);
+    __m128i x = _mm_xor_si128(sum_crc_load(p), _mm_cvtsi32_si128((int)crc));
+    p += 16;
+    n -= 16;
+    if (n >= 48) {
+        __m128i y = sum_crc_load(p), z = sum_crc_load(p + 16), w = sum_crc_load(p + 32);
+        for (p += 48, n -= 48; n >= 64; p += 64, n -= 64) {
+            x = sum_crc_fold(x, by64, sum_crc_load(p));
+            y = sum_crc_fold(y, by64, sum_crc_load(p + 16));
+            z = sum_crc_fold(z, by64, sum_crc_load(p + 32));
+            w = sum_crc_fold(w, by64, sum_crc_load(p + 48));
+        }
+        x = sum_crc_fold(sum_crc_fold(sum_crc_fold(x, by16, y), by16, z), by16, w);
+    }
+    for (; n; p += 16, n -= 16) x = sum_crc_fold(x, by16, sum_crc_load(p));
+
+    /* 128 bits to 64, then to 32 (Barrett) */
+    x = _mm_xor_si128(_mm_srli_si128(x, 8), _mm_clmulepi64_si128(x, by16, 0x10));
+    __m128i t = _mm_clmulepi64_si128(_mm_and_si128(x, low32), by4, 0x00);
+    x = _mm_xor_si128(_mm_srli_si128(x, 4), t);
+    t = _mm_clmulepi64_si128(_mm_and_si128(x, low32), barrett, 0x10);
+    t = _mm_clmulepi64_si128(_mm_and_si128(t, low32), barrett, 0x00);
+    return (uint32_t)_mm_extract_epi32(_mm_xor_si128(x, t), 1);
+}
+#endif
+
+ZK_PRIVATE uint32_t sum_crc32(uint32_t crc, const uint8_t *p, size_t n) {
+#if SUM_X86
+    if (n >= 32 && __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1")) {
+        size_t bulk = n - n % 16;
+        crc = ~sum_crc_clmul(~crc, p, bulk);
+        p += bulk;
+        n -= bulk;
+    }
+#endif
+    return sum_crc32_portable(crc, p, n);
+}
+
+/* --- SHA-1 --- */
+
+static uint32_t sum_rotl(uint32_t x, int n) {
+    return x << n | x >> (32 - n);
+}
+
+static void sum_sha1_block(uint32_t h[5], const uint8_t *p) {
+    uint32_t w[80], a = h[0], b = h[1], c = h[2], d = h[3], e = h[4];
+    for (int i = 0; i < 16; i++) w[i] = be32(p + 4 * i);
+    for (int i = 16; i < 80; i++) w[i] = sum_rotl(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
+    for (int i = 0; i < 80; i++) {
+        uint32_t f, k;
+        if (i < 20) {
+            f = (b & c) | (~b & d);
+            k = 0x5a827999;
+        } else if (i < 40 || i >= 60) {
+            f = b ^ c ^ d;
+            k = i < 40 ? 0x6ed9eba1 : 0xca62c1d6;
+        } else {
+            f = (b & c) | (b & d) | (c & d);
+            k = 0x8f1bbcdc;
+        }
+        uint32_t t = sum_rotl(a, 5) + f + e + k + w[i];
+        e = d;
+        d = c;
+        c = sum_rotl(b, 30);
+        b = a;
+        a = t;
+    }
+    h[0] += a;
+    h[1] += b;
+    h[2] += c;
+    h[3] += d;
+    h[4] += e;
+}
+
+ZK_PRIVATE void sum_sha1(const uint8_t *p, size_t n, uint8_t out[SUM_SHA1_BYTES]) {
+    uint32_t h[5] = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0};
+    size_t done = 0;
+    for (; n - done >= 64; done += 64) sum_sha1_block(h, p + done);
+    uint8_t last[128] = {0};
+    size_t rest = n - done, padded = rest < 56 ? 64 : 128;
+    if (rest) memcpy(last, p + done, rest);
+    last[rest] = 0x80;
+    put_be64(last + padded - 8, (uint64_t)n * 8);
+    for (size_t i = 0; i < padded; i += 64) sum_sha1_block(h, last + i);
+    for (int i = 0; i < 5; i++) put_be32(out + 4 * i, h[i]);
+}
+
+/* --- base64 --- */
+
+ZK_PRIVATE void sum_base64_encode(struct buf *out, const uint8_t *p, size_t n) {
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < n; i += 3) {
+        size_t left = n - i;
+        uint32_t v = (uint32_t)p[i] << 16;
+        if (left > 1) v |= (uint32_t)p[i + 1] << 8;
+        if (left > 2) v |= p[i + 2];
+        buf_putc(out, letters[v >> 18]);
+        buf_putc(out, letters[v >> 12 & 63]);
+        buf_putc(out, left > 1 ? letters[v >> 6 & 63] : '=');
+        buf_putc(out, left > 2 ? letters[v & 63] : '=');
+    }
+}
+
+static uint32_t sum_base64_value(uint8_t c) {
+    if (c >= 'A' && c <= 'Z') return c - 'A';
+    if (c >= 'a' && c <= 'z') return c - 'a' + 26u;
+    if (c >= '0' && c <= '9') return c - '0' + 52u;
+    if (c == '+') return 62;
+    return c == '/' ? 63 : 64;
+}
+
+ZK_PRIVATE bool sum_base64_decode(struct buf *out, const uint8_t *p, size_t n) {
+    if (n % 4 == 0 && n && p[n - 1] == '=') {
+        n--;
+        if (p[n - 1] == '=') n--;
+    }
+    uint32_t v = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t six = sum_base64_value(p[i]);
+        if (six > 63) return false;
+        v = v << 6 | six;
+        if (i % 4) buf_putc(out, (char)(uint8_t)(v >> (6 - 2 * (i % 4))));
+    }
+    return n % 4 != 1;
+}
+
+/* --- session password --- */
+
+/* stock: ZooKeeperServer.generatePasswd, the first 16 bytes of java.util.Random(id ^ secret). */
+ZK_PRIVATE void sum_session_passwd(int64_t id, uint8_t out[16]) {
+    const uint64_t mask = ((uint64_t)1 << 48) - 1, factor = 0x5deece66d;
+    uint64_t s = ((uint64_t)id ^ 0xb3415c00 ^ factor) & mask;
+    for (int i = 0; i < 16; i += 4) {
+        s = (s * factor + 0xb) & mask;
+        for (int k = 0; k < 4; k++) out[i + k] = (uint8_t)(s >> (16 + 8 * k));
+    }
+}
+
+/* ==== base/jute.c ==== */
+
+
+ZK_PRIVATE struct jr jr_open(struct slice in, uint32_t max) {
+    static const uint8_t nothing[1] = {0};
+    const uint8_t *p = in.p ? in.p : nothing;
+    struct jr r = {p, p + in.n, max, false, false};
+    return r;
+}
+
+static const uint8_t *jr_take(struct jr *r, size_t n) {
+    if (r->bad || (size_t)(r->end - r->p) < n) {
+        r->bad = true;
+        return NULL;
+    }
+    const uint8_t *p = r->p;
+    r->p += n;
+    return p;
+}
+
+ZK_PRIVATE uint8_t jr_u8(struct jr *r) {
+    const uint8_t *p = jr_take(r, 1);
+    return p ? *p : 0;
+}
+
+ZK_PRIVATE bool jr_bool(struct jr *r) {
+    return jr_u8(r) != 0;
+}
+
+ZK_PRIVATE int32_t jr_i32(struct jr *r) {
+    const uint8_t *p = jr_take(r, 4);
+    return p ? (int32_t)be32(p) : 0;
+}
+
+ZK_PRIVATE int64_t jr_i64(struct jr *r) {
+    const uint8_t *p = jr_take(r, 8);
+    return p ? (int64_t)be64(p) : 0;
+}
+
+ZK_PRIVATE struct slice jr_bytes(struct jr *r) {
+    int32_t n = jr_i32(r);
+    if (r->bad || n == -1) return slice_of(NULL, 0);
+    if (n < 0 || (uint32_t)n > r->max) {
+        r->bad = r->oversize = true;
+        return slice_of(NULL, 0);
+    }
+    const uint8_t *p = jr_take(r, (size_t)n);
+    return p ? slice_of(p, (size_t)n) : slice_of(NULL, 0);
+}
+
+ZK_PRIVATE int32_t jr_count(struct jr *r) {
+    int32_t n = jr_i32(r);
+    return n < -1 ? 0 : n;
+}
+
+ZK_PRIVATE size_t jr_left(const struct jr *r) {
+    return r->bad ? 0 : (size_t)(r->end - r->p);
+}
+
+ZK_PRIVATE void jw_u8(struct buf *b, uint8_t v) {
+    *buf_grow(b, 1) = v;
+}
+
+ZK_PRIVATE void jw_i32(struct buf *b, int32_t v) {
+    put_be32(buf_grow(b, 4), (uint32_t)v);
+}
+
+ZK_PRIVATE void jw_i64(struct buf *b, int64_t v) {
+    put_be64(buf_grow(b, 8), (uint64_t)v);
+}
+
+ZK_PRIVATE void jw_bytes(struct buf *b, struct slice s) {
+    jw_i32(b, s.p ? (int32_t)s.n : -1);
+    buf_put(b, s.p, s.n);
+}
+
+ZK_PRIVATE void jw_str(struct buf *b, const char *s) {
+    jw_bytes(b, slice_str(s));
+}
+
+/* ==== base/wire.c ==== */
+
+
+ZK_PRIVATE const char *wire_error_name(int code) {
+    switch (code) {
+#define WIRE_ERROR_NAME(c, name)                                                                   \
+    case c:                                                                                        \
+        return #name;
+        WIRE_ERRORS(WIRE_ERROR_NAME)
+    default:
+        return "UNKNOWN";
+    }
+}
+
+ZK_PRIVATE int wire_op_flags(int32_t op) {
+    switch (op) {
+#define WIRE_OP_FLAGS(num, name, label, flags)                                                     \
+    case num:                                                                                      \
+        return flags;
+        WIRE_OPS(WIRE_OP_FLAGS)
+    default:
+        return 0;
+    }
+}
+
+ZK_PRIVATE const char *wire_op_label(int32_t op) {
+    switch (op) {
+#define WIRE_OP_LABEL(num, name, label, flags)                                                     \
+    case num:                                                                                      \
+        return label;
+        WIRE_OPS(WIRE_OP_LABEL)
+    default:
+        return "NA";
+    }
+}
+
+ZK_PRIVATE void wire_put_stat(uint8_t out[WIRE_STAT_LEN], const struct zstat *s, int64_t owner,
+                              int32_t data_len, int32_t children) {
+    uint32_t cversion = (uint32_t)s->cversion * 2u - (uint32_t)children;
+    put_be64(out, (uint64_t)s->czxid);
+    put_be64(out + 8, (uint64_t)s->mzxid);
+    put_be64(out + 16, (uint64_t)s->ctime);
+    put_be64(out + 24, (uint64_t)s->mtime);
+    put_be32(out + 32, (uint32_t)s->version);
+    put_be32(out + 36, cversion);
+    put_be32(out + 40, (uint32_t)s->aversion);
+    put_be64(out + 44, (uint64_t)owner);
+    put_be32(out + 52, (uint32_t)data_len);
+    put_be32(out + 56, (uint32_t)children);
+    put_be64(out + 60, (uint64_t)s->pzxid);
+}
+
+ZK_PRIVATE struct wire_acl jr_acl_entry(struct jr *r) {
+    struct wire_acl a;
+    a.perms = jr_i32(r);
+    a.scheme = jr_bytes(r);
+    a.id = jr_bytes(r);
+    return a;
+}
+
+ZK_PRIVATE struct slice jr_acl(struct jr *r) {
+    static const uint8_t empty[4] = {0, 0, 0, 0};
+    const uint8_t *start = r->p;
+    int32_t raw = jr_i32(r);
+    if (r->bad || raw == -1) return slice_of(NULL, 0);
+    if (raw < 0) return slice_of(empty, 4);
+    for (int32_t i = 0; i < raw && !r->bad; i++) (void)jr_acl_entry(r);
+    return r->bad ? slice_of(NULL, 0) : slice_of(start, (size_t)(r->p - start));
+}
+
+ZK_PRIVATE void jw_acl_entry(struct buf *b, const struct wire_acl *a) {
+    jw_i32(b, a->perms);
+    jw_bytes(b, a->scheme);
+    jw_bytes(b, a->id);
+}
+
+ZK_PRIVATE void jw_raw(struct buf *b, struct slice s) {
+    if (s.p)
+        buf_put(b, s.p, s.n);
+    else
+        jw_i32(b, -1);
+}
+
+ZK_PRIVATE struct txn_header jr_txn_header(struct jr *r) {
+    struct txn_header h;
+    h.client_id = jr_i64(r);
+    h.cxid = jr_i32(r);
+    h.zxid = jr_i64(r);
+    h.time = jr_i64(r);
+    h.type = jr_i32(r);
+    return h;
+}
+
+ZK_PRIVATE void jw_txn_header(struct buf *b, const struct txn_header *h) {
+    uint8_t *p = buf_grow(b, TXN_HEADER_LEN);
+    put_be64(p, (uint64_t)h->client_id);
+    put_be32(p + 8, (uint32_t)h->cxid);
+    put_be64(p + 12, (uint64_t)h->zxid);
+    put_be64(p + 20, (uint64_t)h->time);
+    put_be32(p + 28, (uint32_t)h->type);
+}
+
+ZK_PRIVATE struct req_create jr_req_create(struct jr *r, int32_t op) {
+    struct req_create q;
+    q.path = jr_bytes(r);
+    q.data = jr_bytes(r);
+    q.acl = jr_acl(r);
+    q.flags = jr_i32(r);
+    q.ttl = op == ZOP_CREATE_TTL ? jr_i64(r) : -1;
+    return q;
+}
+
+ZK_PRIVATE struct req_path jr_req_path_i32(struct jr *r) {
+    struct req_path q;
+    q.path = jr_bytes(r);
+    q.arg = jr_i32(r);
+    return q;
+}
+
+ZK_PRIVATE struct req_path jr_req_path_bool(struct jr *r) {
+    struct req_path q;
+    q.path = jr_bytes(r);
+    q.arg = jr_bool(r);
+    return q;
+}
+
+ZK_PRIVATE struct req_set jr_req_set_data(struct jr *r) {
+    struct req_set q;
+    q.path = jr_bytes(r);
+    q.data = jr_bytes(r);
+    q.version = jr_i32(r);
+    return q;
+}
+
+ZK_PRIVATE struct req_set jr_req_set_acl(struct jr *r) {
+    struct req_set q;
+    q.path = jr_bytes(r);
+    q.data = jr_acl(r);
+    q.version = jr_i32(r);
+    return q;
+}
+
+ZK_PRIVATE struct multi_header jr_multi_header(struct jr *r) {
+    struct multi_header h;
+    h.type = jr_i32(r);
+    h.done = jr_bool(r);
+    h.err = jr_i32(r);
+    return h;
+}
+
+ZK_PRIVATE void jw_multi_header(struct buf *b, int32_t type, bool done, int32_t err) {
+    jw_i32(b, type);
+    jw_u8(b, done);
+    jw_i32(b, err);
+}
+
+/* ==== base/log.c ==== */
+
+
+ZK_PRIVATE void log_line(struct logq *q, int level, const char *fmt, ...) {
+    if (level > q->max_level) return;
+    if (buf_len(&q->lines) > LOG_MAX) {
+        q->dropped++;
+        return;
+    }
+    buf_putc(&q->lines, (char)level);
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vprintf(&q->lines, fmt, ap);
+    va_end(ap);
+    buf_putc(&q->lines, '\0');
+}
+
+ZK_PRIVATE bool log_take(struct logq *q, int *level, const char **text) {
+    struct slice s = buf_slice(&q->lines);
+    if (!s.n) return false;
+    *level = s.p[0];
+    *text = (const char *)s.p + 1;
+    buf_consume(&q->lines, strlen(*text) + 2);
+    return true;
+}
+
+/* ==== state/path.h ==== */
+
+/*
+ * path: what a znode path may be, and how it splits.
+ *
+ * Validity is defined on UTF-16 units of the decoded text (stock: PathUtils.validatePath); a byte
+ * sequence that is not UTF-8 decodes to U+FFFD there, which is itself a forbidden character, so
+ * here simply: not well-formed is not valid.
+ */
+#ifndef ZK_PATH_H
+#define ZK_PATH_H
+
+
+ZK_PRIVATE bool path_valid(struct slice path);
+/* Has a '/' and no NUL: what a create or delete needs before its parent can be named. */
+ZK_PRIVATE bool path_has_parent(struct slice path);
+ZK_PRIVATE struct slice path_parent(struct slice path); /* "" for a top-level path */
+ZK_PRIVATE struct slice path_name(struct slice path);   /* after the last '/' */
+/* "" for both spellings of the root, so that each node has one key. */
+ZK_PRIVATE struct slice path_key(struct slice path);
+ZK_PRIVATE bool path_is_under(struct slice path, const char *prefix); /* prefix + "/" starts path */
+
+#endif
+
+#if ZK_WITH_SERVER
+/* ==== state/acl.h ==== */
+
+/*
+ * acl: access control lists, identities, and the schemes world, auth, digest, ip and super.
+ *
+ * An ACL list is kept as its serialized vector<ACL>, interned and counted; nodes hold a u32 id.
+ * Id ACL_OPEN stands for "no explicit list" (persisted as -1): world:anyone, all permissions.
+ * stock: ReferenceCountedACLCache, PrepRequestProcessor.fixupACL, ZooKeeperServer.checkACL,
+ * DigestAuthenticationProvider, IPAuthenticationProvider.
+ */
+#ifndef ZK_ACL_H
+#define ZK_ACL_H
+
+
+#define ACL_OPEN 0u
+
+struct acl_entry {
+    struct slice bytes; /* owned; serialized vector */
+    uint32_t refs;      /* 0: the slot is free */
+    int32_t world;      /* permissions that world:anyone grants */
+};
+
+struct acl_table {
+    struct acl_entry *entries; /* owned; entry 0 is ACL_OPEN */
+    uint32_t n, cap;
+    struct map index;
+    struct buf free_ids; /* u32 each */
+    uint64_t seed;
+};
+
+/* The identities of one connection, in order of authentication. */
+struct auth_set {
+    struct buf ids; /* (ustring scheme, ustring id) repeated */
+    uint32_t count;
+    bool super; /* has an identity of scheme super */
+};
+
+struct auth_config {
+    struct slice super_digest; /* borrowed; "super:<base64>", n == 0 when unset */
+    bool digest_enabled;
+};
+
+ZK_PRIVATE void acl_init(struct acl_table *t, uint64_t seed);
+ZK_PRIVATE void acl_free(struct acl_table *t);
+/* Takes a reference; vector.p == NULL or an empty vector is ACL_OPEN. Copies the bytes. */
+ZK_PRIVATE uint32_t acl_intern(struct acl_table *t, struct slice vector);
+ZK_PRIVATE uint32_t acl_ref(struct acl_table *t, uint32_t id);
+ZK_PRIVATE void acl_unref(struct acl_table *t, uint32_t id);
+ZK_PRIVATE struct slice acl_bytes(const struct acl_table *t, uint32_t id); /* valid while counted */
+
+/* Writes the list that a create or setACL stores; 0, ZERR_INVALIDACL or ZERR_MARSHALLINGERROR. */
+ZK_PRIVATE int acl_fixup(struct slice vector, const struct auth_set *who, bool digest_enabled,
+                         struct buf *out);
+ZK_PRIVATE bool acl_allows(const struct acl_table *t, uint32_t id, int32_t perms,
+                           const struct auth_set *who);
+/* The vector as getACL shows it to one who may not ADMIN: password digests masked. */
+ZK_PRIVATE void acl_put_masked(struct buf *out, struct slice vector);
+
+ZK_PRIVATE void auth_free(struct auth_set *a);
+ZK_PRIVATE void auth_add(struct auth_set *a, const char *scheme, struct slice id);
+/* An auth request: 0 or ZERR_AUTHFAILED. ip_text: the remote address of the connection. */
+ZK_PRIVATE int auth_request(struct auth_set *a, const struct auth_config *cfg, struct slice scheme,
+                            struct slice data, const char *ip_text);
+ZK_PRIVATE bool auth_has_scheme(const struct auth_set *a, struct slice scheme);
+struct auth_iter {
+    struct jr r;
+};
+ZK_PRIVATE struct auth_iter auth_first(const struct auth_set *a);
+ZK_PRIVATE bool auth_next(struct auth_iter *it, struct slice *scheme, struct slice *id);
+
+#define ACL_IP_TEXT 64
+/* Java's getHostAddress form of an IPv4 (n 4) or IPv6 (n 16) address. */
+ZK_PRIVATE void acl_ip_format(char out[ACL_IP_TEXT], const uint8_t *addr, size_t n);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== state/tree.h ==== */
+
+/*
+ * tree: the znodes.
+ *
+ * Nodes are u32 ids into chunks of fixed 120-byte records; name and data share one block of the
+ * slab. One hash index for the whole tree, keyed by (parent id, name) and grown one bucket at a
+ * time (linear hashing), so no insert ever pays for a rehash. Children of a node form a doubly
+ * linked list for listing. Rare facts live in side tables: the nodes that a session owns, the
+ * containers, the TTL nodes.
+ *
+ * Digest: the tree's digest is the sum of the node digests, each CRC-32 of path, data and 60 bytes
+ * of stat. A node keeps the CRC of its path and data, so that a change of its stat costs 60 bytes of
+ * CRC whatever its data. stock: DigestCalculator version 2, AdHash.
+ *
+ * Image: tree_image_begin() fixes a point in time. From then on a node is emitted before its first
+ * change (ancestors before it), tree_image_step() emits the others in id order, and a node born
+ * later is skipped; what comes out is the tree as it was at begin, parents before children. A mark
+ * bit per node, whose meaning flips with each image, says whether the node has been emitted.
+ *
+ * Who calls must keep the order: tree functions check nothing of the protocol.
+ */
+#ifndef ZK_TREE_H
+#define ZK_TREE_H
+
+
+#define TREE_NONE UINT32_MAX
+#define TREE_ROOT 0u
+#define TREE_DATA_NULL (-1)
+
+enum { TREE_SYSTEM = 1, TREE_MARK = 2, TREE_LIVE = 4 };
+
+struct tree_node {
+    struct zstat stat;
+    uint8_t *block; /* owned, slab: name, then data */
+    uint32_t name_len;
+    int32_t data_len;    /* TREE_DATA_NULL for null */
+    uint32_t parent;
+    uint32_t acl;        /* id in the ACL table; the tree does not count references */
+    uint32_t first_child, next, prev; /* siblings */
+    uint32_t hash_next, hash;
+    uint32_t prefix_crc; /* CRC-32 of path and data */
+    uint32_t children;
+    uint32_t flags;
+};
+
+/* Nodes owned by one session. */
+struct tree_owner {
+    int64_t session;
+    struct idset nodes;
+};
+
+struct tree {
+    struct tree_node **chunks; /* owned */
+    uint32_t n_chunks, n_ids;  /* ids ever used */
+    struct slab slab;
+    uint32_t free_list; /* through next */
+    uint32_t count;     /* live nodes, root included */
+    uint32_t *heads;    /* owned; hash buckets */
+    uint32_t n_buckets, heads_cap, mask_low;
+    uint64_t seed;
+    uint64_t digest;
+    uint64_t data_bytes; /* node data and paths. stock: approximateDataSize */
+    struct tree_owner *owners; /* owned; slot with an empty set is free */
+    uint32_t n_owners, owners_cap, live_owners;
+    uint32_t free_owner; /* through session */
+    struct map owner_index;
+    struct idset containers, ttls;
+    uint64_t ephemerals;
+    bool extended_types, emulate353; /* how owners are read. stock: EphemeralType */
+    struct {
+        bool active;
+        uint32_t mark;          /* TREE_MARK or 0: the value that means emitted */
+        uint32_t cursor, limit; /* ids still to walk: [cursor, limit) */
+        struct buf out;         /* emitted records */
+        uint64_t emitted;
+        struct buf scratch, path;
+        uint32_t path_of;       /* `path` begins with the path of this node ... */
+        size_t path_of_len;     /* ... which is this long */
+    } image;
+};
+
+enum tree_owner_kind { OWNER_NONE, OWNER_SESSION, OWNER_IS_CONTAINER, OWNER_TTL };
+ZK_PRIVATE enum tree_owner_kind tree_owner_kind(const struct tree *t, int64_t owner);
+ZK_PRIVATE int64_t tree_ttl_ms(int64_t owner);
+
+ZK_PRIVATE void tree_init(struct tree *t, uint64_t seed); /* empty: not even a root */
+ZK_PRIVATE void tree_free(struct tree *t);
+ZK_PRIVATE struct tree_node *tree_node(const struct tree *t, uint32_t id);
+ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path);
+ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name);
+ZK_PRIVATE struct slice tree_name(const struct tree_node *n);
+ZK_PRIVATE struct slice tree_data(const struct tree_node *n); /* p == NULL for null */
+ZK_PRIVATE void tree_put_path(const struct tree *t, uint32_t id, struct buf *out); /* "" for root */
+
+/*
+ * Adds a node; path is the full one, "" makes the root. The parent must exist and the name must be
+ * new. The parent's stat is untouched. acl is stored as given.
+ */
+ZK_PRIVATE uint32_t tree_add(struct tree *t, uint32_t parent, struct slice path, struct slice data,
+                             uint32_t acl, const struct zstat *stat);
+ZK_PRIVATE void tree_remove(struct tree *t, uint32_t id, struct slice path); /* no children */
+ZK_PRIVATE void tree_set_data(struct tree *t, uint32_t id, struct slice path, struct slice data,
+                              const struct zstat *stat);
+ZK_PRIVATE void tree_set_stat(struct tree *t, uint32_t id, const struct zstat *stat);
+ZK_PRIVATE void tree_set_acl(struct tree *t, uint32_t id, uint32_t acl, int32_t aversion);
+ZK_PRIVATE void tree_client_stat(const struct tree *t, const struct tree_node *n,
+                                 uint8_t out[WIRE_STAT_LEN]);
+ZK_PRIVATE uint64_t tree_count_below(const struct tree *t, uint32_t id); /* descendants */
+/* Pre-order walk of a subtree: next node after id, TREE_NONE at the end. */
+ZK_PRIVATE uint32_t tree_walk(const struct tree *t, uint32_t top, uint32_t id);
+
+/* Digests. prefix: CRC of path and data. Nodes below /zookeeper count as 0. */
+ZK_PRIVATE uint32_t tree_prefix_crc(struct slice path, struct slice data);
+ZK_PRIVATE uint32_t tree_digest_of(uint32_t prefix, const struct zstat *stat);
+ZK_PRIVATE bool tree_digest_excluded(struct slice path);
+
+ZK_PRIVATE const struct idset *tree_owned(const struct tree *t, int64_t session); /* or NULL */
+
+/* Point-in-time image. Records: ustring path, buffer data, long acl id, StatPersisted. */
+ZK_PRIVATE void tree_image_begin(struct tree *t);
+ZK_PRIVATE bool tree_image_step(struct tree *t, uint32_t nodes); /* true: all emitted, ended */
+ZK_PRIVATE void tree_image_abort(struct tree *t);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== state/watch.h ==== */
+
+/*
+ * watch: who wants to hear of which path.
+ *
+ * One entry per watched path (the node need not exist), holding a sorted array of u32 watchers:
+ * connection << 4 | kinds. The kinds are the two standard watches, consumed when they fire, and the
+ * two persistent ones. For each connection the set of its entries, so that a closed connection
+ * leaves nothing behind. A watch belongs to the connection, not to the session.
+ *
+ * Two tables in stock's terms: the data table holds DATA, PERSISTENT and RECURSIVE, the child
+ * table CHILD and PERSISTENT. stock: WatchManager, DataTree.
+ */
+#ifndef ZK_WATCH_H
+#define ZK_WATCH_H
+
+
+enum {
+    WATCH_DATA = 1,
+    WATCH_CHILD = 2,
+    WATCH_PERSISTENT = 4,
+    WATCH_RECURSIVE = 8,
+    WATCH_ANY = 15
+};
+#define WATCH_IN_DATA (WATCH_DATA | WATCH_PERSISTENT | WATCH_RECURSIVE)
+#define WATCH_IN_CHILD (WATCH_CHILD | WATCH_PERSISTENT)
+#define WATCH_CONN_MAX (1u << 28)
+
+struct watch_entry {
+    uint8_t *path; /* owned */
+    uint32_t path_len;
+    uint32_t n, cap; /* cap 0: the one watcher is in `one` */
+    union {
+        uint32_t one;
+        uint32_t *many; /* owned, sorted */
+    } w;
+};
+
+struct watch_table {
+    struct watch_entry *entries; /* owned; path == NULL: free, next one in path_len */
+    uint32_t n, cap, free_list, live;
+    struct map index;
+    struct idset *by_conn; /* owned; indexed by connection */
+    uint32_t conns_cap;
+    uint64_t n_data, n_child, n_recursive; /* (path, connection) pairs per table */
+    uint64_t seed;
+};
+
+ZK_PRIVATE void watch_init(struct watch_table *t, uint64_t seed);
+ZK_PRIVATE void watch_free(struct watch_table *t);
+ZK_PRIVATE void watch_add(struct watch_table *t, struct slice path, uint32_t conn, uint32_t kinds);
+/* True when any of the kinds was set. */
+ZK_PRIVATE bool watch_remove(struct watch_table *t, struct slice path, uint32_t conn,
+                             uint32_t kinds);
+ZK_PRIVATE uint32_t watch_kinds(const struct watch_table *t, struct slice path, uint32_t conn);
+ZK_PRIVATE void watch_drop_conn(struct watch_table *t, uint32_t conn);
+
+/*
+ * One pass over the data or the child table: appends to hits (u32 each, no connection twice) those
+ * that get one event for the path, and consumes their standard watches. In the data table the
+ * recursive watches of all ancestors take part.
+ */
+ZK_PRIVATE void watch_fire_data(struct watch_table *t, struct slice path, struct buf *hits);
+ZK_PRIVATE void watch_fire_child(struct watch_table *t, struct slice path, struct buf *hits);
+
+ZK_PRIVATE uint32_t watch_watchers(const struct watch_entry *e, const uint32_t **w);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== state/session.h ==== */
+
+/*
+ * session: the sessions of the ensemble as this server knows them, and when they expire.
+ *
+ * Expiry is in buckets of one tick: a touch at time t moves the session to the bucket
+ * up(t + timeout), up(x) = (x / tick + 1) * tick; a bucket expires whole when its time has come.
+ * Buckets sit in a wheel of WHEEL slots; a session further away than one turn is skipped until its
+ * time comes. stock: SessionTrackerImpl, ExpiryQueue.
+ *
+ * Times are milliseconds of the monotonic clock that the caller passes in.
+ */
+#ifndef ZK_SESSION_H
+#define ZK_SESSION_H
+
+
+#define SESSION_NONE UINT32_MAX
+#define SESSION_WHEEL 256u
+
+struct session {
+    int64_t id;
+    int64_t expires; /* bucket time, ms */
+    int32_t timeout; /* ms, persisted: that of creation */
+    uint32_t conn;   /* connection that serves it, SESSION_NONE */
+    uint32_t prev, next;
+    bool live;      /* the slot is in use */
+    bool committed; /* its createSession has been applied: belongs to the database */
+    bool closing;   /* its closeSession is on the way */
+};
+
+struct session_table {
+    struct session *slots; /* owned */
+    uint32_t n, cap, free_list;
+    uint32_t count, committed;
+    struct map index;
+    int64_t tick;      /* ms */
+    int64_t next_due;  /* the next bucket time to look at */
+    uint32_t wheel[SESSION_WHEEL];
+};
+
+ZK_PRIVATE void session_init(struct session_table *t, int64_t tick_ms, int64_t now);
+ZK_PRIVATE void session_free(struct session_table *t);
+ZK_PRIVATE uint32_t session_find(const struct session_table *t, int64_t id);
+/* Adds or finds; a new one expires only after its first touch. */
+ZK_PRIVATE uint32_t session_add(struct session_table *t, int64_t id, int32_t timeout);
+ZK_PRIVATE void session_remove(struct session_table *t, uint32_t s);
+ZK_PRIVATE void session_touch(struct session_table *t, uint32_t s, int64_t now, int32_t timeout);
+ZK_PRIVATE void session_touch_all(struct session_table *t, int64_t now);
+/* The next session whose bucket has come, taken out of its bucket; SESSION_NONE when there is
+ * none. Call until then. */
+ZK_PRIVATE uint32_t session_expired(struct session_table *t, int64_t now);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== state/quota.h ==== */
+
+/*
+ * quota: limits on subtrees and the bookkeeping of their use.
+ *
+ * A limit for /p is the node /zookeeper/quota/p/zookeeper_limits, its use is the data of
+ * /zookeeper/quota/p/zookeeper_stats, changed in place by every write below /p: no transaction, no
+ * stat change, no watch. The set of limited paths is derived from the tree and rebuilt on load.
+ * stock: Quotas, StatsTrack, PathTrie, DataTree, ZooKeeperServer.checkQuota.
+ */
+#ifndef ZK_QUOTA_H
+#define ZK_QUOTA_H
+
+
+struct quota {
+    struct slice *paths; /* owned, each owned; p == NULL: free */
+    uint32_t n, cap, live;
+    struct map index;
+    uint64_t exceeded; /* writes refused */
+};
+
+/* What a limits or stats node says; -1 where it says nothing. */
+struct quota_track {
+    int64_t count, bytes, count_hard, bytes_hard;
+};
+
+ZK_PRIVATE void quota_free(struct quota *q);
+ZK_PRIVATE void quota_rebuild(struct quota *q, struct tree *t); /* after a load */
+/* The node at path was created, is about to be removed, or its data changed in length. */
+ZK_PRIVATE void quota_created(struct quota *q, struct tree *t, struct slice path, size_t len);
+ZK_PRIVATE void quota_removed(struct quota *q, struct tree *t, struct slice path, size_t len);
+ZK_PRIVATE void quota_resized(struct quota *q, struct tree *t, struct slice path, int64_t diff);
+/* 0 or ZERR_QUOTAEXCEEDED; *soft is set when a soft limit is passed. */
+ZK_PRIVATE int quota_check(struct quota *q, struct tree *t, struct slice path, int64_t count_diff,
+                           int64_t bytes_diff, bool *soft);
+/* Creates, deletes and data that would break stock servers when they apply them. */
+ZK_PRIVATE bool quota_refuses_create(struct slice path);
+ZK_PRIVATE bool quota_refuses_delete(struct slice path);
+ZK_PRIVATE bool quota_refuses_data(struct slice path, struct slice data);
+ZK_PRIVATE bool quota_parse(struct slice text, struct quota_track *out);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== state/txn.h ==== */
+
+/*
+ * txn: the replicated state, and the application of one committed transaction to it.
+ *
+ * Applying is the same code for a live commit, for the replay of a log and for what a leader sends.
+ * It is deterministic and idempotent: replay over a snapshot that is ahead of its name ends in the
+ * right state. It checks nothing of the protocol; whatever cannot be applied gives an error result
+ * and leaves the state as it is. stock: DataTree.processTxn, FileTxnSnapLog.processTransaction.
+ */
+#ifndef ZK_TXN_H
+#define ZK_TXN_H
+
+
+struct db {
+    struct tree tree;
+    struct acl_table acls;
+    struct session_table sessions;
+    struct quota quota;
+    int64_t last_zxid;
+};
+
+/* What one operation of a transaction did. */
+struct txn_result {
+    int32_t type; /* of the operation; ZOP_ERROR for a failed one */
+    int32_t err;
+    struct slice path; /* borrowed from the record */
+    uint8_t stat[WIRE_STAT_LEN];
+    bool has_stat;
+};
+
+/* A change that watches may hear of, in the order of emission. */
+struct txn_event {
+    int32_t type;      /* EVENT_CREATED, EVENT_DELETED, EVENT_DATA_CHANGED */
+    struct slice path; /* borrowed from the record */
+    uint32_t acl;      /* of the node; counted until txn_out_clear */
+    uint32_t parent_acl; /* of its parent, likewise; creates and deletes */
+};
+
+struct txn_out {
+    bool want_events;
+    int32_t err; /* of the whole transaction */
+    struct txn_result *results;
+    uint32_t n_results, cap_results;
+    struct txn_event *events;
+    uint32_t n_events, cap_events;
+    bool has_digest; /* the record ended with a TxnDigest of a version we know */
+    uint64_t digest;
+    void *kept; /* owned; paths that events speak of and the record does not hold */
+};
+
+ZK_PRIVATE void db_init(struct db *db, uint64_t seed, int64_t tick_ms, int64_t now);
+ZK_PRIVATE void db_free(struct db *db);
+ZK_PRIVATE void db_add_builtin(struct db *db); /* the nodes of an empty database */
+/* After a load: sessions that own ephemerals but do not exist lose them. Returns nodes removed. */
+ZK_PRIVATE uint32_t db_drop_orphans(struct db *db);
+
+/* record: the bytes after the header, a TxnDigest at its end allowed. Results and events go to out
+ * (cleared first); slices in it live as long as the record. Returns out->err. */
+ZK_PRIVATE int txn_apply(struct db *db, const struct txn_header *h, struct slice record,
+                         struct txn_out *out);
+ZK_PRIVATE void txn_out_clear(struct db *db, struct txn_out *out);
+ZK_PRIVATE void txn_out_free(struct db *db, struct txn_out *out);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== state/prep.h ==== */
+
+/*
+ * prep: turns a write request into a transaction, or into the error that the client gets.
+ *
+ * Preparation runs ahead of application: between the two lie the log and, in an ensemble, the
+ * quorum. What has been prepared and not yet applied is kept as change records, one per node
+ * touched, newest first per path; a node's state for the next request is its newest record, or the
+ * tree. Records leave in zxid order when their transaction has been applied. A multi that fails
+ * takes back the records it made. The order of the checks is the contract: each operation's checks
+ * are written in stock's order. stock: PrepRequestProcessor, ZooKeeperServer.ChangeRecord.
+ *
+ * The digest that a transaction carries is the digest of the tree after it, so it is kept here,
+ * ahead of the tree.
+ */
+#ifndef ZK_PREP_H
+#define ZK_PREP_H
+
+
+#define PREP_NONE UINT32_MAX
+
+struct prep_config {
+    bool skip_acl, enforce_quota, digest, digest_auth, reconfig;
+    uint32_t max_record; /* largest body of a log entry, bytes */
+};
+
+/* A node as the next request sees it. */
+struct prep_view {
+    bool exists;
+    struct zstat stat;
+    uint32_t children;
+    uint32_t acl;
+    uint32_t prefix_crc;
+    int32_t data_len;
+};
+
+struct prep_change {
+    struct prep_view view; /* holds a reference to its acl */
+    int64_t zxid;
+    uint8_t *path; /* owned, slab */
+    uint32_t path_len;
+    uint32_t older;     /* record of the same path below this one */
+    uint32_t newer;     /* ... above it */
+    uint32_t fifo_next; /* in order of making; links the free list too */
+    uint32_t fifo_prev;
+};
+
+struct prep {
+    struct db *db; /* borrowed */
+    struct prep_config cfg;
+    struct prep_change *changes; /* owned */
+    uint32_t n, cap, free_list, head, tail;
+    uint32_t ephemeral_changes; /* pending records of nodes that a session owns */
+    struct map index; /* newest record of each path */
+    struct slab slab;
+    int64_t zxid;     /* last one given out */
+    uint64_t digest;  /* of the tree after it */
+    struct buf acl;   /* scratch */
+};
+
+struct prep_request {
+    int32_t op;
+    int64_t session; /* 0: the server itself */
+    int32_t cxid;
+    struct slice body;
+    const struct auth_set *auth;
+    int64_t time;   /* wall clock, ms */
+    bool internal;  /* made by this server: no session check, more opcodes */
+};
+
+ZK_PRIVATE void prep_init(struct prep *p, struct db *db, const struct prep_config *cfg);
+ZK_PRIVATE void prep_free(struct prep *p);
+/*
+ * Appends header, record and digest of the transaction to out and takes a zxid; returns what the
+ * client will be told. A request that cannot be read takes no zxid: *made is false and nothing was
+ * appended. (stock 3.9 logs such an error under the last zxid, which an ensemble cannot commit.)
+ */
+ZK_PRIVATE int prep_write(struct prep *p, const struct prep_request *q, struct buf *out,
+                          bool *made);
+ZK_PRIVATE void prep_applied(struct prep *p, int64_t zxid); /* everything up to zxid is in the tree */
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+/* ==== state/path.c ==== */
+
+
+/* One UTF-8 character; 0xfffd for anything malformed. Advances *i by at least one byte. */
+static uint32_t path_char(struct slice s, size_t *i) {
+    const uint32_t bad = 0xfffd;
+    uint8_t c = s.p[(*i)++];
+    if (c < 0x80) return c;
+    int more = c >= 0xc2 && c <= 0xdf ? 1 : c >= 0xe0 && c <= 0xef ? 2 : c >= 0xf0 && c <= 0xf4 ? 3 : 0;
+    if (!more) return bad;
+    static const uint32_t least[4] = {0, 0x80, 0x800, 0x10000};
+    uint32_t v = c & (0x3fu >> more);
+    for (int k = 0; k < more; k++) {
+        if (*i >= s.n || (s.p[*i] & 0xc0) != 0x80) return bad;
+        v = v << 6 | (s.p[(*i)++] & 0x3fu);
+    }
+    if (v < least[more] || v > 0x10ffff || (v >= 0xd800 && v <= 0xdfff)) return bad;
+    return v;
+}
+
+static bool path_char_ok(uint32_t c) {
+    if (c < 0x20 || (c >= 0x7f && c <= 0x9f)) return false;
+    if (c >= 0xd800 && c <= 0xf8ff) return false;
+    return c < 0xfff0; /* beyond the BMP a character is two surrogates, which are not allowed */
+}
+
+static bool path_component_ok(struct slice s) {
+    return s.n != 0 && !slice_is(s, ".") && !slice_is(s, "..");
+}
+
+ZK_PRIVATE bool path_valid(struct slice path) {
+    if (!path.p || path.n == 0 || path.p[0] != '/') return false;
+    if (path.n == 1) return true;
+    size_t start = 1;
+    for (size_t i = 1; i < path.n;) {
+        if (path.p[i] == '/') {
+            if (!path_component_ok(slice_of(path.p + start, i - start))) return false;
+            start = ++i;
+        } else if (!path_char_ok(path_char(path, &i))) {
+            return false;
+        }
+    }
+    return path_component_ok(slice_of(path.p + start, path.n - start));
+}
+
+static size_t path_last_slash(struct slice path) {
+    size_t i = path.n;
+    while (i > 0 && path.p[i - 1] != '/') i--;
+    return i; /* one past the slash; 0: none */
+}
+
+ZK_PRIVATE bool path_has_parent(struct slice path) {
+    return path.p && path.n && path_last_slash(path) > 0 && !memchr(path.p, 0, path.n);
+}
+
+ZK_PRIVATE struct slice path_parent(struct slice path) {
+    size_t i = path_last_slash(path);
+    return slice_of(path.p, i ? i - 1 : 0);
+}
+
+ZK_PRIVATE struct slice path_name(struct slice path) {
+    size_t i = path_last_slash(path);
+    return slice_of(path.p + i, path.n - i);
+}
+
+ZK_PRIVATE struct slice path_key(struct slice path) {
+    return path.n == 1 && path.p[0] == '/' ? slice_of(path.p, 0) : path;
+}
+
+ZK_PRIVATE bool path_is_under(struct slice path, const char *prefix) {
+    size_t n = strlen(prefix);
+    return path.n > n && path.p[n] == '/' && memcmp(path.p, prefix, n) == 0;
+}
+
+#if ZK_WITH_SERVER
+/* ==== state/acl.c ==== */
+
+
+#include <stdio.h>
+
+
+#define ACL_LIST_MAX (1u << 20)    /* bytes of a list after expansion */
+#define ACL_IDENTITIES_MAX 1000u   /* of one connection */
+#define ACL_VECTOR_MAX UINT32_MAX /* lists were bounded when their request was read */
+
+static const uint8_t acl_open_bytes[] = "\0\0\0\1\0\0\0\37\0\0\0\5world\0\0\0\6anyone";
+
+/* --- interning --- */
+
+static int32_t acl_world_perms(struct slice vector) {
+    struct jr r = jr_open(vector, ACL_VECTOR_MAX);
+    int32_t world = 0;
+    for (int32_t n = jr_count(&r); n > 0 && !r.bad; n--) {
+        struct wire_acl a = jr_acl_entry(&r);
+        if (!r.bad && slice_is(a.scheme, "world") && slice_is(a.id, "anyone")) world |= a.perms;
+    }
+    return world;
+}
+
+ZK_PRIVATE void acl_init(struct acl_table *t, uint64_t seed) {
+    memset(t, 0, sizeof *t);
+    t->seed = seed;
+    t->cap = 16;
+    t->entries = mem_alloc(sizeof *t->entries * t->cap);
+    t->entries[0].bytes = slice_of(acl_open_bytes, sizeof acl_open_bytes - 1);
+    t->entries[0].refs = 1;
+    t->entries[0].world = PERM_ALL;
+    t->n = 1;
+}
+
+static void acl_free_bytes(struct slice s) {
+    union {
+        const uint8_t *in;
+        uint8_t *out;
+    } p = {s.p};
+    mem_free(p.out);
+}
+
+ZK_PRIVATE void acl_free(struct acl_table *t) {
+    for (uint32_t i = 1; i < t->n; i++)
+        if (t->entries[i].refs) acl_free_bytes(t->entries[i].bytes);
+    mem_free(t->entries);
+    map_free(&t->index);
+    buf_free(&t->free_ids);
+    memset(t, 0, sizeof *t);
+}
+
+static uint32_t acl_new_id(struct acl_table *t) {
+    size_t left = buf_len(&t->free_ids);
+    if (left) {
+        uint32_t id;
+        memcpy(&id, t->free_ids.p + t->free_ids.n - sizeof id, sizeof id);
+        t->free_ids.n -= sizeof id;
+        return id;
+    }
+    if (t->n == t->cap) {
+        t->cap *= 2;
+        t->entries = mem_realloc(t->entries, sizeof *t->entries * t->cap);
+    }
+    return t->n++;
+}
+
+ZK_PRIVATE uint32_t acl_intern(struct acl_table *t, struct slice vector) {
+    if (!vector.p || vector.n <= 4) return ACL_OPEN;
+    uint64_t h = slice_hash(vector, t->seed);
+    struct map_iter it;
+    for (uint32_t id = map_first(&t->index, h, &it); id != MAP_NONE; id = map_next(&t->index, &it))
+        if (slice_eq(t->entries[id].bytes, vector)) return acl_ref(t, id);
+    uint32_t id = acl_new_id(t);
+    uint8_t *copy = mem_alloc(vector.n);
+    memcpy(copy, vector.p, vector.n);
+    t->entries[id].bytes = slice_of(copy, vector.n);
+    t->entries[id].refs = 1;
+    t->entries[id].world = acl_world_perms(vector);
+    map_add(&t->index, h, id);
+    return id;
+}
+
+ZK_PRIVATE uint32_t acl_ref(struct acl_table *t, uint32_t id) {
+    if (id != ACL_OPEN) t->entries[id].refs++;
+    return id;
+}
+
+ZK_PRIVATE void acl_unref(struct acl_table *t, uint32_t id) {
+    if (id == ACL_OPEN) return;
+    struct acl_entry *e = &t->entries[id];
+    ZK_ASSERT(e->refs > 0);
+    if (--e->refs) return;
+    map_del(&t->index, slice_hash(e->bytes, t->seed), id);
+    acl_free_bytes(e->bytes);
+    e->bytes = slice_of(NULL, 0);
+    buf_put(&t->free_ids, &id, sizeof id);
+}
+
+ZK_PRIVATE struct slice acl_bytes(const struct acl_table *t, uint32_t id) {
+    ZK_ASSERT(id < t->n);
+    return t->entries[id].bytes;
+}
+
+/* --- the ip scheme --- */
+
+ZK_PRIVATE void acl_ip_format(char out[ACL_IP_TEXT], const uint8_t *a, size_t n) {
+    if (n == 4) {
+        (void)snprintf(out, ACL_IP_TEXT, "%u.%u.%u.%u", a[0], a[1], a[2], a[3]);
+        return;
+    }
+    size_t at = 0;
+    for (int i = 0; i < 16; i += 2) {
+        unsigned group = (unsigned)a[i] << 8 | a[i + 1];
+        at += (size_t)snprintf(out + at, ACL_IP_TEXT - at, i ? ":%x" : "%x", group);
+    }
+}
+
+/* Decimal as Integer.parseInt takes it, 0..max; -1 otherwise. */
+static int acl_decimal(struct slice s, int max) {
+    size_t i = s.n && s.p[0] == '+';
+    if (i == s.n) return -1;
+    int v = 0;
+    for (; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9') return -1;
+        v = v * 10 + (s.p[i] - '0');
+        if (v > max) return -1;
+    }
+    return v;
+}
+
+static struct slice acl_until(struct slice *rest, char sep, bool *found) {
+    const uint8_t *at = rest->n ? memchr(rest->p, sep, rest->n) : NULL;
+    struct slice head = *rest;
+    *found = at != NULL;
+    if (at) {
+        head.n = (size_t)(at - rest->p);
+        *rest = slice_of(at + 1, rest->n - head.n - 1);
+    } else {
+        *rest = slice_of(rest->p + rest->n, 0);
+    }
+    return head;
+}
+
+static size_t acl_ipv4(struct slice s, uint8_t out[16]) {
+    bool more = true;
+    for (int i = 0; i < 4; i++) {
+        if (!more) return 0;
+        int v = acl_decimal(acl_until(&s, '.', &more), 255);
+        if (v < 0) return 0;
+        out[i] = (uint8_t)v;
+    }
+    return more ? 0 : 4;
+}
+
+/* Colon-separated hex groups; returns their number or -1. Empty input has none. */
+static int acl_groups(struct slice s, uint8_t *out, int room) {
+    if (!s.n) return 0;
+    int n = 0;
+    for (bool more = true; more; n++) {
+        struct slice g = acl_until(&s, ':', &more);
+        if (n == room || g.n < 1 || g.n > 4) return -1;
+        unsigned v = 0;
+        for (size_t i = 0; i < g.n; i++) {
+            int c = g.p[i] | 0x20;
+            int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+            if (d < 0 || (g.p[i] < '0')) return -1;
+            v = v << 4 | (unsigned)d;
+        }
+        out[n * 2] = (uint8_t)(v >> 8);
+        out[n * 2 + 1] = (uint8_t)v;
+    }
+    return n;
+}
+
+static size_t acl_ipv6(struct slice s, uint8_t out[16]) {
+    memset(out, 0, 16);
+    size_t gap = s.n;
+    for (size_t i = 0; i + 1 < s.n; i++)
+        if (s.p[i] == ':' && s.p[i + 1] == ':') {
+            gap = i;
+            break;
+        }
+    if (gap == s.n) return acl_groups(s, out, 8) == 8 ? 16 : 0;
+    uint8_t tail[16];
+    int head = acl_groups(slice_of(s.p, gap), out, 7);
+    if (head < 0) return 0;
+    int rest = acl_groups(slice_of(s.p + gap + 2, s.n - gap - 2), tail, 7 - head);
+    if (rest < 0) return 0;
+    memcpy(out + 16 - rest * 2, tail, (size_t)rest * 2);
+    return 16;
+}
+
+/* "addr[/bits]"; returns 4, 16 or 0 when it is neither. */
+static size_t acl_ip_parse(struct slice id, uint8_t addr[16], int *bits) {
+    bool slash;
+    struct slice rest = id, text = acl_until(&rest, '/', &slash);
+    size_t n = 0;
+    if (text.n && memchr(text.p, ':', text.n))
+        n = acl_ipv6(text, addr);
+    else if (text.n && memchr(text.p, '.', text.n))
+        n = acl_ipv4(text, addr);
+    if (!n) return 0;
+    *bits = slash ? acl_decimal(rest, (int)n * 8) : (int)n * 8;
+    return *bits < 0 ? 0 : n;
+}
+
+static bool acl_ip_matches(struct slice acl_id, struct slice who) {
+    uint8_t net[16], addr[16];
+    int bits, full;
+    size_t n = acl_ip_parse(acl_id, net, &bits);
+    const uint8_t *scope = who.n ? memchr(who.p, '%', who.n) : NULL;
+    if (scope) who.n = (size_t)(scope - who.p);
+    if (!n || acl_ip_parse(who, addr, &full) != n) return false;
+    size_t whole = (size_t)bits / 8;
+    if (memcmp(net, addr, whole) != 0) return false;
+    int rest = bits % 8;
+    return rest == 0 || ((net[whole] ^ addr[whole]) >> (8 - rest)) == 0;
+}
+
+/* --- the digest scheme --- */
+
+/* stock: Java's split(":") must give exactly two parts once trailing empty ones are dropped. */
+static bool acl_digest_id_valid(struct slice id) {
+    size_t n = id.n;
+    while (n && id.p[n - 1] == ':') n--;
+    size_t colons = 0;
+    for (size_t i = 0; i < n; i++) colons += id.p[i] == ':';
+    return colons == 1;
+}
+
+/* user:base64(SHA1(user:password)); without a colon the whole text is the user. */
+static void acl_digest_id(struct slice data, struct buf *out) {
+    uint8_t sha[SUM_SHA1_BYTES];
+    const uint8_t *colon = data.n ? memchr(data.p, ':', data.n) : NULL;
+    size_t user = colon ? (size_t)(colon - data.p) : data.n;
+    sum_sha1(data.p, data.n, sha);
+    buf_put(out, data.p, user);
+    buf_putc(out, ':');
+    sum_base64_encode(out, sha, sizeof sha);
+}
+
+/* --- checks --- */
+
+static bool acl_id_valid(struct slice scheme, struct slice id, bool digest_enabled) {
+    uint8_t addr[16];
+    int bits;
+    if (slice_is(scheme, "ip")) return acl_ip_parse(id, addr, &bits) != 0;
+    if (slice_is(scheme, "digest")) return digest_enabled && acl_digest_id_valid(id);
+    return false;
+}
+
+/* True when the same entry came earlier in the list; remembers it otherwise. */
+static bool acl_seen_before(struct map *seen, const uint8_t *base, struct slice entry) {
+    uint64_t h = slice_hash(entry, 0);
+    struct map_iter it;
+    for (uint32_t at = map_first(seen, h, &it); at != MAP_NONE; at = map_next(seen, &it)) {
+        struct jr r = jr_open(slice_of(base + at, (size_t)(entry.p - base) - at), ACL_VECTOR_MAX);
+        (void)jr_acl_entry(&r);
+        if (slice_eq(slice_of(base + at, (size_t)(r.p - (base + at))), entry)) return true;
+    }
+    map_add(seen, h, (uint32_t)(entry.p - base));
+    return false;
+}
+
+/* One entry of a list being stored; appends what it becomes and counts it. */
+static int acl_fixup_entry(const struct wire_acl *a, const struct auth_set *who, bool digest_enabled,
+                           struct buf *out, int32_t *count) {
+    if (!a->scheme.p) return ZERR_INVALIDACL;
+    if (slice_is(a->scheme, "auth")) {
+        int32_t before = *count;
+        struct slice scheme, id;
+        struct auth_iter it = auth_first(who);
+        while (auth_next(&it, &scheme, &id)) {
+            if (!slice_is(scheme, "digest")) continue;
+            struct wire_acl mine = {a->perms, scheme, id};
+            jw_acl_entry(out, &mine);
+            ++*count;
+        }
+        return *count > before ? 0 : ZERR_INVALIDACL;
+    }
+    if (!a->id.p) return ZERR_MARSHALLINGERROR;
+    bool world = slice_is(a->scheme, "world") && slice_is(a->id, "anyone");
+    if (!world && !acl_id_valid(a->scheme, a->id, digest_enabled)) return ZERR_INVALIDACL;
+    jw_acl_entry(out, a);
+    ++*count;
+    return 0;
+}
+
+ZK_PRIVATE int acl_fixup(struct slice vector, const struct auth_set *who, bool digest_enabled,
+                         struct buf *out) {
+    if (!vector.p) return ZERR_INVALIDACL;
+    struct jr r = jr_open(vector, ACL_VECTOR_MAX);
+    int32_t n = jr_count(&r), count = 0;
+    size_t at = out->n;
+    struct map seen = {0};
+    int err = 0;
+    jw_i32(out, 0);
+    for (int32_t i = 0; i < n && !err; i++) {
+        const uint8_t *start = r.p;
+        struct wire_acl a = jr_acl_entry(&r);
+        struct slice entry = slice_of(start, (size_t)(r.p - start));
+        if (n > 1 && acl_seen_before(&seen, vector.p, entry)) continue;
+        err = acl_fixup_entry(&a, who, digest_enabled, out, &count);
+        if (out->n - at > ACL_LIST_MAX) err = ZERR_INVALIDACL; /* `auth` can multiply a list */
+    }
+    map_free(&seen);
+    put_be32(out->p + at, (uint32_t)count);
+    return err ? err : count ? 0 : ZERR_INVALIDACL;
+}
+
+static bool acl_entry_matches(const struct wire_acl *a, const struct auth_set *who) {
+    struct slice scheme, id;
+    struct auth_iter it = auth_first(who);
+    while (auth_next(&it, &scheme, &id)) {
+        if (!slice_eq(scheme, a->scheme)) continue;
+        if (slice_is(scheme, "ip") ? acl_ip_matches(a->id, id) : slice_eq(a->id, id)) return true;
+    }
+    return false;
+}
+
+ZK_PRIVATE bool acl_allows(const struct acl_table *t, uint32_t id, int32_t perms,
+                           const struct auth_set *who) {
+    ZK_ASSERT(id < t->n);
+    const struct acl_entry *e = &t->entries[id];
+    if ((e->world & perms) || who->super) return true;
+    struct jr r = jr_open(e->bytes, ACL_VECTOR_MAX);
+    for (int32_t n = jr_count(&r); n > 0; n--) {
+        struct wire_acl a = jr_acl_entry(&r);
+        if (r.bad) return false;
+        if ((a.perms & perms) && acl_entry_matches(&a, who)) return true;
+    }
+    return false;
+}
+
+ZK_PRIVATE void acl_put_masked(struct buf *out, struct slice vector) {
+    struct jr r = jr_open(vector, ACL_VECTOR_MAX);
+    int32_t n = jr_count(&r);
+    jw_i32(out, n);
+    for (; n > 0 && !r.bad; n--) {
+        struct wire_acl a = jr_acl_entry(&r);
+        const uint8_t *colon = a.id.n ? memchr(a.id.p, ':', a.id.n) : NULL;
+        if (!slice_is(a.scheme, "digest") || !colon) {
+            jw_acl_entry(out, &a);
+            continue;
+        }
+        size_t user = (size_t)(colon - a.id.p);
+        jw_i32(out, a.perms);
+        jw_bytes(out, a.scheme);
+        jw_i32(out, (int32_t)user + 2);
+        buf_put(out, a.id.p, user);
+        buf_puts(out, ":x");
+    }
+}
+
+/* --- identities --- */
+
+ZK_PRIVATE void auth_free(struct auth_set *a) {
+    buf_free(&a->ids);
+    memset(a, 0, sizeof *a);
+}
+
+ZK_PRIVATE struct auth_iter auth_first(const struct auth_set *a) {
+    struct auth_iter it = {jr_open(buf_slice(&a->ids), ACL_VECTOR_MAX)};
+    return it;
+}
+
+ZK_PRIVATE bool auth_next(struct auth_iter *it, struct slice *scheme, struct slice *id) {
+    if (!jr_left(&it->r)) return false;
+    *scheme = jr_bytes(&it->r);
+    *id = jr_bytes(&it->r);
+    return !it->r.bad;
+}
+
+ZK_PRIVATE void auth_add(struct auth_set *a, const char *scheme, struct slice id) {
+    struct slice s, i;
+    struct auth_iter it = auth_first(a);
+    while (auth_next(&it, &s, &i))
+        if (slice_is(s, scheme) && slice_eq(i, id)) return;
+    jw_str(&a->ids, scheme);
+    jw_bytes(&a->ids, id);
+    a->count++;
+    if (strcmp(scheme, "super") == 0) a->super = true;
+}
+
+ZK_PRIVATE bool auth_has_scheme(const struct auth_set *a, struct slice scheme) {
+    struct slice s, i;
+    struct auth_iter it = auth_first(a);
+    while (auth_next(&it, &s, &i))
+        if (slice_eq(s, scheme)) return true;
+    return false;
+}
+
+ZK_PRIVATE int auth_request(struct auth_set *a, const struct auth_config *cfg, struct slice scheme,
+                            struct slice data, const char *ip_text) {
+    if (slice_is(scheme, "ip")) {
+        auth_add(a, "ip", slice_str(ip_text));
+        return 0;
+    }
+    if (!slice_is(scheme, "digest") || !cfg->digest_enabled || !data.p) return ZERR_AUTHFAILED;
+    if (a->count >= ACL_IDENTITIES_MAX) return ZERR_AUTHFAILED;
+    struct buf id = {0};
+    acl_digest_id(data, &id);
+    if (cfg->super_digest.n && slice_eq(buf_slice(&id), cfg->super_digest))
+        auth_add(a, "super", slice_of("", 0));
+    auth_add(a, "digest", buf_slice(&id));
+    buf_free(&id);
+    return 0;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== state/tree.c ==== */
+
+
+
+#define TREE_CHUNK 1024u
+#define TREE_MIN_BUCKETS 64u
+
+/* --- records --- */
+
+ZK_PRIVATE struct tree_node *tree_node(const struct tree *t, uint32_t id) {
+    return &t->chunks[id / TREE_CHUNK][id % TREE_CHUNK];
+}
+
+static uint32_t tree_new_id(struct tree *t) {
+    uint32_t id = t->free_list;
+    if (id != TREE_NONE) {
+        t->free_list = tree_node(t, id)->next;
+        return id;
+    }
+    ZK_ASSERT(t->n_ids < TREE_NONE - 1);
+    if (t->n_ids == t->n_chunks * TREE_CHUNK) {
+        if ((t->n_chunks & (t->n_chunks - 1)) == 0) /* the table doubles at powers of two */
+            t->chunks = mem_realloc(t->chunks,
+                                    sizeof *t->chunks * (t->n_chunks ? t->n_chunks * 2 : 1));
+        t->chunks[t->n_chunks++] = mem_alloc(sizeof(struct tree_node) * TREE_CHUNK);
+    }
+    return t->n_ids++;
+}
+
+static size_t tree_block_len(uint32_t name_len, int32_t data_len) {
+    return name_len + (data_len > 0 ? (size_t)data_len : 0);
+}
+
+ZK_PRIVATE struct slice tree_name(const struct tree_node *n) {
+    return slice_of(n->block, n->name_len);
+}
+
+ZK_PRIVATE struct slice tree_data(const struct tree_node *n) {
+    static const uint8_t empty[1] = {0};
+    if (n->data_len < 0) return slice_of(NULL, 0);
+    if (n->data_len == 0) return slice_of(empty, 0);
+    return slice_of(n->block + n->name_len, (size_t)n->data_len);
+}
+
+/* --- hash index: linear hashing --- */
+
+static uint32_t tree_hash(const struct tree *t, uint32_t parent, struct slice name) {
+    return (uint32_t)slice_hash(name, t->seed + parent * 0x9e3779b97f4a7c15u);
+}
+
+static uint32_t tree_bucket(const struct tree *t, uint32_t hash) {
+    uint32_t b = hash & (t->mask_low * 2 + 1);
+    return b < t->n_buckets ? b : hash & t->mask_low;
+}
+
+/* Adds one bucket, taking its nodes from the bucket that it halves. */
+static void tree_split_bucket(struct tree *t) {
+    if (t->n_buckets == t->heads_cap) {
+        t->heads_cap *= 2;
+        t->heads = mem_realloc(t->heads, sizeof *t->heads * t->heads_cap);
+    }
+    uint32_t fresh = t->n_buckets, old = fresh & t->mask_low;
+    uint32_t id = t->heads[old];
+    t->heads[old] = t->heads[fresh] = TREE_NONE;
+    t->n_buckets++;
+    while (id != TREE_NONE) {
+        struct tree_node *n = tree_node(t, id);
+        uint32_t next = n->hash_next, *head = &t->heads[tree_bucket(t, n->hash)];
+        n->hash_next = *head;
+        *head = id;
+        id = next;
+    }
+    if (t->n_buckets == (t->mask_low + 1) * 2) t->mask_low = t->mask_low * 2 + 1;
+}
+
+static void tree_index(struct tree *t, uint32_t id, struct tree_node *n) {
+    if (t->count > t->n_buckets) tree_split_bucket(t);
+    uint32_t *head = &t->heads[tree_bucket(t, n->hash)];
+    n->hash_next = *head;
+    *head = id;
+}
+
+static void tree_unindex(struct tree *t, uint32_t id, const struct tree_node *n) {
+    uint32_t *at = &t->heads[tree_bucket(t, n->hash)];
+    while (*at != id) at = &tree_node(t, *at)->hash_next;
+    *at = n->hash_next;
+}
+
+ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name) {
+    uint32_t hash = tree_hash(t, parent, name);
+    uint32_t id = t->heads[tree_bucket(t, hash)];
+    while (id != TREE_NONE) {
+        const struct tree_node *n = tree_node(t, id);
+        if (n->hash == hash && n->parent == parent && slice_eq(tree_name(n), name)) return id;
+        id = n->hash_next;
+    }
+    return TREE_NONE;
+}
+
+ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path) {
+    if (t->count == 0) return TREE_NONE;
+    path = path_key(path);
+    if (path.n == 0) return TREE_ROOT;
+    if (path.p[0] != '/') return TREE_NONE;
+    uint32_t id = TREE_ROOT;
+    const uint8_t *p = path.p + 1, *end = path.p + path.n;
+    for (;;) {
+        const uint8_t *slash = p < end ? memchr(p, '/', (size_t)(end - p)) : NULL;
+        const uint8_t *stop = slash ? slash : end;
+        if (stop == p) return TREE_NONE; /* no node has an empty name */
+        id = tree_child(t, id, slice_of(p, (size_t)(stop - p)));
+        if (id == TREE_NONE || !slash) return id;
+        p = slash + 1;
+    }
+}
+
+/* --- owners --- */
+
+ZK_PRIVATE enum tree_owner_kind tree_owner_kind(const struct tree *t, int64_t owner) {
+    if (owner == 0) return OWNER_NONE;
+    if (owner == OWNER_CONTAINER) return OWNER_IS_CONTAINER;
+    if (t->extended_types) {
+        if ((uint64_t)owner >> 40 == 0xff0000) return OWNER_TTL;
+        if (t->emulate353 && owner < 0) return OWNER_TTL;
+    }
+    return OWNER_SESSION;
+}
+
+ZK_PRIVATE int64_t tree_ttl_ms(int64_t owner) {
+    if ((uint64_t)owner >> 40 == 0xff0000) return owner & TTL_MAX_MS;
+    return owner & INT64_MAX; /* the 3.5.3 form: sign bit and milliseconds */
+}
+
+static uint32_t tree_owner_find(const struct tree *t, int64_t session) {
+    struct map_iter it;
+    uint32_t i = map_first(&t->owner_index, hash_u64((uint64_t)session), &it);
+    for (; i != MAP_NONE; i = map_next(&t->owner_index, &it))
+        if (t->owners[i].session == session) return i;
+    return MAP_NONE;
+}
+
+ZK_PRIVATE const struct idset *tree_owned(const struct tree *t, int64_t session) {
+    uint32_t i = tree_owner_find(t, session);
+    return i == MAP_NONE ? NULL : &t->owners[i].nodes;
+}
+
+static void tree_own(struct tree *t, int64_t session, uint32_t id) {
+    uint32_t i = tree_owner_find(t, session);
+    if (i == MAP_NONE) {
+        i = t->free_owner;
+        if (i != TREE_NONE) {
+            t->free_owner = (uint32_t)t->owners[i].session;
+        } else {
+            if (t->n_owners == t->owners_cap) {
+                t->owners_cap = t->owners_cap ? t->owners_cap * 2 : 16;
+                t->owners = mem_realloc(t->owners, sizeof *t->owners * t->owners_cap);
+            }
+            i = t->n_owners++;
+        }
+        memset(&t->owners[i], 0, sizeof t->owners[i]);
+        t->owners[i].session = session;
+        map_add(&t->owner_index, hash_u64((uint64_t)session), i);
+        t->live_owners++;
+    }
+    if (idset_add(&t->owners[i].nodes, id)) t->ephemerals++;
+}
+
+static void tree_disown(struct tree *t, int64_t session, uint32_t id) {
+    uint32_t i = tree_owner_find(t, session);
+    ZK_ASSERT(i != MAP_NONE);
+    if (idset_del(&t->owners[i].nodes, id)) t->ephemerals--;
+    if (t->owners[i].nodes.count) return;
+    map_del(&t->owner_index, hash_u64((uint64_t)session), i);
+    idset_free(&t->owners[i].nodes);
+    t->owners[i].session = t->free_owner;
+    t->free_owner = i;
+    t->live_owners--;
+}
+
+static void tree_track_owner(struct tree *t, uint32_t id, int64_t owner, bool add) {
+    struct idset *set = NULL;
+    switch (tree_owner_kind(t, owner)) {
+    case OWNER_NONE:
+        return;
+    case OWNER_SESSION:
+        if (add)
+            tree_own(t, owner, id);
+        else
+            tree_disown(t, owner, id);
+        return;
+    case OWNER_IS_CONTAINER:
+        set = &t->containers;
+        break;
+    case OWNER_TTL:
+        set = &t->ttls;
+        break;
+    }
+    if (add)
+        (void)idset_add(set, id);
+    else
+        (void)idset_del(set, id);
+}
+
+/* --- digest --- */
+
+ZK_PRIVATE uint32_t tree_prefix_crc(struct slice path, struct slice data) {
+    path = path_key(path);
+    uint32_t crc = sum_crc32(0, path.p, path.n);
+    return sum_crc32(crc, data.p, data.n);
+}
+
+ZK_PRIVATE uint32_t tree_digest_of(uint32_t prefix, const struct zstat *s) {
+    uint8_t b[60];
+    put_be64(b, (uint64_t)s->czxid);
+    put_be64(b + 8, (uint64_t)s->mzxid);
+    put_be64(b + 16, (uint64_t)s->pzxid);
+    put_be64(b + 24, (uint64_t)s->ctime);
+    put_be64(b + 32, (uint64_t)s->mtime);
+    put_be32(b + 40, (uint32_t)s->version);
+    put_be32(b + 44, (uint32_t)s->cversion);
+    put_be32(b + 48, (uint32_t)s->aversion);
+    put_be64(b + 52, (uint64_t)s->owner);
+    return sum_crc32(prefix, b, sizeof b);
+}
+
+ZK_PRIVATE bool tree_digest_excluded(struct slice path) {
+    return path_is_under(path, "/zookeeper");
+}
+
+static uint64_t tree_node_digest(const struct tree_node *n) {
+    return n->flags & TREE_SYSTEM ? 0 : tree_digest_of(n->prefix_crc, &n->stat);
+}
+
+/* --- image --- */
+
+/* The path of a node; siblings come one after the other, so the parent's path is kept. */
+static void tree_image_path(struct tree *t, const struct tree_node *n, uint32_t id) {
+    struct buf *path = &t->image.path;
+    if (id == TREE_ROOT) {
+        buf_clear(path);
+        t->image.path_of = TREE_NONE;
+        return;
+    }
+    uint32_t parent = n->parent;
+    if (t->image.path_of != parent) {
+        buf_clear(path);
+        tree_put_path(t, parent, path);
+        t->image.path_of = parent;
+        t->image.path_of_len = path->n;
+    }
+    path->n = t->image.path_of_len;
+    buf_putc(path, '/');
+    buf_put(path, n->block, n->name_len);
+}
+
+static void tree_image_put(struct tree *t, uint32_t id, struct tree_node *n) {
+    struct buf *out = &t->image.out;
+    tree_image_path(t, n, id);
+    struct slice path = slice_of(t->image.path.p ? t->image.path.p : n->block, t->image.path.n);
+    struct slice data = tree_data(n);
+    uint8_t *p = buf_reserve(out, path.n + data.n + 76);
+    put_be32(p, (uint32_t)path.n);
+    p += 4;
+    if (path.n) memcpy(p, path.p, path.n);
+    p += path.n;
+    put_be32(p, (uint32_t)n->data_len);
+    p += 4;
+    if (data.n) memcpy(p, data.p, data.n);
+    p += data.n;
+    put_be64(p, n->acl ? (uint64_t)n->acl : UINT64_MAX);
+    put_be64(p + 8, (uint64_t)n->stat.czxid);
+    put_be64(p + 16, (uint64_t)n->stat.mzxid);
+    put_be64(p + 24, (uint64_t)n->stat.ctime);
+    put_be64(p + 32, (uint64_t)n->stat.mtime);
+    put_be32(p + 40, (uint32_t)n->stat.version);
+    put_be32(p + 44, (uint32_t)n->stat.cversion);
+    put_be32(p + 48, (uint32_t)n->stat.aversion);
+    put_be64(p + 52, (uint64_t)n->stat.owner);
+    put_be64(p + 60, (uint64_t)n->stat.pzxid);
+    out->n += path.n + data.n + 76;
+    n->flags = (n->flags & ~(uint32_t)TREE_MARK) | t->image.mark;
+    t->image.emitted++;
+}
+
+static bool tree_emitted(const struct tree *t, const struct tree_node *n) {
+    return (n->flags & TREE_MARK) == t->image.mark;
+}
+
+static void tree_emit(struct tree *t, uint32_t id) {
+    struct tree_node *n = tree_node(t, id);
+    if (id != TREE_ROOT && !tree_emitted(t, tree_node(t, n->parent))) {
+        struct buf *chain = &t->image.scratch;
+        buf_clear(chain);
+        for (uint32_t up = n->parent; !tree_emitted(t, tree_node(t, up));) {
+            buf_put(chain, &up, sizeof up);
+            if (up == TREE_ROOT) break;
+            up = tree_node(t, up)->parent;
+        }
+        for (size_t left = chain->n; left;) {
+            uint32_t up;
+            left -= sizeof up;
+            memcpy(&up, chain->p + left, sizeof up);
+            tree_image_put(t, up, tree_node(t, up));
+        }
+    }
+    tree_image_put(t, id, n);
+}
+
+/* Called before any change of a node: the image must see it as it was. */
+static void tree_touch(struct tree *t, uint32_t id) {
+    if (t->image.active && !tree_emitted(t, tree_node(t, id))) tree_emit(t, id);
+}
+
+ZK_PRIVATE void tree_image_begin(struct tree *t) {
+    ZK_ASSERT(!t->image.active);
+    t->image.active = true;
+    t->image.mark ^= TREE_MARK;
+    t->image.cursor = 0;
+    t->image.limit = t->n_ids;
+    t->image.emitted = 0;
+    t->image.path_of = TREE_NONE;
+    buf_clear(&t->image.out);
+}
+
+ZK_PRIVATE bool tree_image_step(struct tree *t, uint32_t nodes) {
+    ZK_ASSERT(t->image.active);
+    for (; nodes && t->image.cursor < t->image.limit; nodes--, t->image.cursor++) {
+        struct tree_node *n = tree_node(t, t->image.cursor);
+        if ((n->flags & TREE_LIVE) && !tree_emitted(t, n)) tree_emit(t, t->image.cursor);
+    }
+    if (t->image.cursor < t->image.limit) return false;
+    t->image.active = false;
+    return true;
+}
+
+ZK_PRIVATE void tree_image_abort(struct tree *t) {
+    /* Marks must mean "emitted" everywhere before the next image flips them. */
+    for (uint32_t id = 0; id < t->n_ids; id++) {
+        struct tree_node *n = tree_node(t, id);
+        n->flags = (n->flags & ~(uint32_t)TREE_MARK) | t->image.mark;
+    }
+    t->image.active = false;
+    buf_free(&t->image.out);
+}
+
+/* --- changes --- */
+
+ZK_PRIVATE void tree_init(struct tree *t, uint64_t seed) {
+    memset(t, 0, sizeof *t);
+    t->seed = seed;
+    t->free_list = t->free_owner = TREE_NONE;
+    t->n_buckets = t->heads_cap = TREE_MIN_BUCKETS;
+    t->mask_low = TREE_MIN_BUCKETS - 1;
+    t->heads = mem_alloc(sizeof *t->heads * t->heads_cap);
+    for (uint32_t i = 0; i < t->n_buckets; i++) t->heads[i] = TREE_NONE;
+}
+
+ZK_PRIVATE void tree_free(struct tree *t) {
+    for (uint32_t id = 0; id < t->n_ids; id++) {
+        struct tree_node *n = tree_node(t, id);
+        size_t len = tree_block_len(n->name_len, n->data_len);
+        if ((n->flags & TREE_LIVE) && len > SLAB_MAX) slab_free(&t->slab, n->block, len);
+    }
+    for (uint32_t i = 0; i < t->n_chunks; i++) mem_free(t->chunks[i]);
+    mem_free(t->chunks);
+    mem_free(t->heads);
+    slab_free_all(&t->slab);
+    for (uint32_t i = 0; i < t->n_owners; i++) idset_free(&t->owners[i].nodes);
+    mem_free(t->owners);
+    map_free(&t->owner_index);
+    idset_free(&t->containers);
+    idset_free(&t->ttls);
+    buf_free(&t->image.out);
+    buf_free(&t->image.scratch);
+    buf_free(&t->image.path);
+    memset(t, 0, sizeof *t);
+}
+
+ZK_PRIVATE void tree_put_path(const struct tree *t, uint32_t id, struct buf *out) {
+    size_t n = 0;
+    for (uint32_t up = id; up != TREE_ROOT; up = tree_node(t, up)->parent)
+        n += tree_node(t, up)->name_len + 1;
+    uint8_t *end = buf_grow(out, n) + n;
+    for (uint32_t up = id; up != TREE_ROOT;) {
+        const struct tree_node *node = tree_node(t, up);
+        end -= node->name_len;
+        memcpy(end, node->block, node->name_len);
+        *--end = '/';
+        up = node->parent;
+    }
+}
+
+static void tree_link(struct tree *t, uint32_t id, struct tree_node *n) {
+    struct tree_node *p = tree_node(t, n->parent);
+    n->prev = TREE_NONE;
+    n->next = p->first_child;
+    if (n->next != TREE_NONE) tree_node(t, n->next)->prev = id;
+    p->first_child = id;
+    p->children++;
+}
+
+static void tree_unlink(struct tree *t, const struct tree_node *n) {
+    struct tree_node *p = tree_node(t, n->parent);
+    if (n->prev != TREE_NONE)
+        tree_node(t, n->prev)->next = n->next;
+    else
+        p->first_child = n->next;
+    if (n->next != TREE_NONE) tree_node(t, n->next)->prev = n->prev;
+    p->children--;
+}
+
+ZK_PRIVATE uint32_t tree_add(struct tree *t, uint32_t parent, struct slice path, struct slice data,
+                             uint32_t acl, const struct zstat *stat) {
+    bool root = t->count == 0;
+    ZK_ASSERT(root == (path.n == 0) && data.n <= INT32_MAX && path.n < INT32_MAX);
+    if (!root) tree_touch(t, parent);
+    uint32_t id = tree_new_id(t);
+    struct tree_node *n = tree_node(t, id);
+    struct slice name = root ? path : path_name(path);
+    n->stat = *stat;
+    n->name_len = (uint32_t)name.n;
+    n->data_len = data.p ? (int32_t)data.n : TREE_DATA_NULL;
+    n->block = slab_alloc(&t->slab, name.n + data.n);
+    if (name.n) memcpy(n->block, name.p, name.n);
+    if (data.n) memcpy(n->block + name.n, data.p, data.n);
+    n->parent = parent;
+    n->acl = acl;
+    n->first_child = n->next = n->prev = TREE_NONE;
+    n->children = 0;
+    n->prefix_crc = tree_prefix_crc(path, data);
+    n->flags = TREE_LIVE | t->image.mark | (tree_digest_excluded(path) ? TREE_SYSTEM : 0u);
+    t->count++;
+    t->data_bytes += path.n + data.n;
+    t->digest += tree_node_digest(n);
+    if (!root) {
+        tree_link(t, id, n);
+        n->hash = tree_hash(t, parent, name);
+        tree_index(t, id, n);
+    }
+    tree_track_owner(t, id, stat->owner, true);
+    return id;
+}
+
+ZK_PRIVATE void tree_remove(struct tree *t, uint32_t id, struct slice path) {
+    struct tree_node *n = tree_node(t, id);
+    ZK_ASSERT(id != TREE_ROOT && n->children == 0);
+    tree_touch(t, id);
+    tree_touch(t, n->parent);
+    t->digest -= tree_node_digest(n);
+    tree_track_owner(t, id, n->stat.owner, false);
+    tree_unlink(t, n);
+    tree_unindex(t, id, n);
+    size_t len = tree_block_len(n->name_len, n->data_len);
+    t->data_bytes -= path.n + (len - n->name_len);
+    slab_free(&t->slab, n->block, len);
+    n->block = NULL;
+    n->flags = t->image.mark;
+    n->next = t->free_list;
+    t->free_list = id;
+    t->count--;
+    if (t->image.path_of == id) t->image.path_of = TREE_NONE;
+}
+
+ZK_PRIVATE void tree_set_data(struct tree *t, uint32_t id, struct slice path, struct slice data,
+                              const struct zstat *stat) {
+    struct tree_node *n = tree_node(t, id);
+    tree_touch(t, id);
+    t->digest -= tree_node_digest(n);
+    size_t old_len = tree_block_len(n->name_len, n->data_len), len = n->name_len + data.n;
+    if (!slab_same(old_len, len)) {
+        uint8_t *block = slab_alloc(&t->slab, len);
+        if (n->name_len) memcpy(block, n->block, n->name_len);
+        slab_free(&t->slab, n->block, old_len);
+        n->block = block;
+    }
+    if (data.n) memcpy(n->block + n->name_len, data.p, data.n);
+    t->data_bytes += len - old_len;
+    n->data_len = data.p ? (int32_t)data.n : TREE_DATA_NULL;
+    n->stat = *stat;
+    if (!(n->flags & TREE_SYSTEM)) n->prefix_crc = tree_prefix_crc(path, data);
+    t->digest += tree_node_digest(n);
+}
+
+ZK_PRIVATE void tree_set_stat(struct tree *t, uint32_t id, const struct zstat *stat) {
+    struct tree_node *n = tree_node(t, id);
+    tree_touch(t, id);
+    t->digest -= tree_node_digest(n);
+    n->stat = *stat;
+    t->digest += tree_node_digest(n);
+}
+
+ZK_PRIVATE void tree_set_acl(struct tree *t, uint32_t id, uint32_t acl, int32_t aversion) {
+    struct zstat stat = tree_node(t, id)->stat;
+    stat.aversion = aversion;
+    tree_set_stat(t, id, &stat);
+    tree_node(t, id)->acl = acl;
+}
+
+ZK_PRIVATE void tree_client_stat(const struct tree *t, const struct tree_node *n,
+                                 uint8_t out[WIRE_STAT_LEN]) {
+    int64_t owner = n->stat.owner;
+    if (owner && tree_owner_kind(t, owner) != OWNER_SESSION) owner = 0;
+    int32_t len = n->data_len > 0 ? n->data_len : 0;
+    wire_put_stat(out, &n->stat, owner, len, (int32_t)n->children);
+}
+
+ZK_PRIVATE uint32_t tree_walk(const struct tree *t, uint32_t top, uint32_t id) {
+    const struct tree_node *n = tree_node(t, id);
+    if (n->first_child != TREE_NONE) return n->first_child;
+    while (id != top) {
+        if (n->next != TREE_NONE) return n->next;
+        id = n->parent;
+        n = tree_node(t, id);
+    }
+    return TREE_NONE;
+}
+
+ZK_PRIVATE uint64_t tree_count_below(const struct tree *t, uint32_t id) {
+    if (id == TREE_ROOT) return t->count - 1;
+    uint64_t n = 0;
+    for (uint32_t at = tree_walk(t, id, id); at != TREE_NONE; at = tree_walk(t, id, at)) n++;
+    return n;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== state/watch.c ==== */
+
+
+
+ZK_PRIVATE void watch_init(struct watch_table *t, uint64_t seed) {
+    memset(t, 0, sizeof *t);
+    t->seed = seed;
+    t->free_list = MAP_NONE;
+}
+
+ZK_PRIVATE void watch_free(struct watch_table *t) {
+    for (uint32_t i = 0; i < t->n; i++) {
+        if (!t->entries[i].path) continue;
+        mem_free(t->entries[i].path);
+        if (t->entries[i].cap) mem_free(t->entries[i].w.many);
+    }
+    for (uint32_t i = 0; i < t->conns_cap; i++) idset_free(&t->by_conn[i]);
+    mem_free(t->entries);
+    mem_free(t->by_conn);
+    map_free(&t->index);
+    memset(t, 0, sizeof *t);
+}
+
+ZK_PRIVATE uint32_t watch_watchers(const struct watch_entry *e, const uint32_t **w) {
+    *w = e->cap ? e->w.many : &e->w.one;
+    return e->n;
+}
+
+static uint32_t watch_find(const struct watch_table *t, struct slice path) {
+    if (!t->live) return MAP_NONE;
+    struct map_iter it;
+    uint32_t i = map_first(&t->index, slice_hash(path, t->seed), &it);
+    for (; i != MAP_NONE; i = map_next(&t->index, &it)) {
+        const struct watch_entry *e = &t->entries[i];
+        if (slice_eq(slice_of(e->path, e->path_len), path)) return i;
+    }
+    return MAP_NONE;
+}
+
+static uint32_t watch_new_entry(struct watch_table *t, struct slice path) {
+    uint32_t i = t->free_list;
+    if (i != MAP_NONE) {
+        t->free_list = t->entries[i].path_len;
+    } else {
+        if (t->n == t->cap) {
+            t->cap = t->cap ? t->cap * 2 : 16;
+            t->entries = mem_realloc(t->entries, sizeof *t->entries * t->cap);
+        }
+        i = t->n++;
+    }
+    struct watch_entry *e = &t->entries[i];
+    memset(e, 0, sizeof *e);
+    e->path = mem_alloc(path.n);
+    if (path.n) memcpy(e->path, path.p, path.n);
+    e->path_len = (uint32_t)path.n;
+    map_add(&t->index, slice_hash(path, t->seed), i);
+    t->live++;
+    return i;
+}
+
+static void watch_free_entry(struct watch_table *t, uint32_t i) {
+    struct watch_entry *e = &t->entries[i];
+    map_del(&t->index, slice_hash(slice_of(e->path, e->path_len), t->seed), i);
+    mem_free(e->path);
+    if (e->cap) mem_free(e->w.many);
+    memset(e, 0, sizeof *e);
+    e->path_len = t->free_list;
+    t->free_list = i;
+    t->live--;
+}
+
+static uint32_t *watch_array(struct watch_entry *e) {
+    return e->cap ? e->w.many : &e->w.one;
+}
+
+/* Position of the connection, or where it would be inserted. */
+static uint32_t watch_position(struct watch_entry *e, uint32_t conn) {
+    const uint32_t *w = watch_array(e);
+    uint32_t lo = 0, hi = e->n;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (w[mid] >> 4 < conn)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static uint32_t watch_get(struct watch_entry *e, uint32_t conn, uint32_t *at) {
+    *at = watch_position(e, conn);
+    if (*at == e->n) return 0;
+    uint32_t w = watch_array(e)[*at];
+    return w >> 4 == conn ? w & WATCH_ANY : 0;
+}
+
+static void watch_count(struct watch_table *t, uint32_t kinds, bool add) {
+    uint64_t one = add ? 1 : UINT64_MAX;
+    if (kinds & WATCH_IN_DATA) t->n_data += one;
+    if (kinds & WATCH_IN_CHILD) t->n_child += one;
+    if (kinds & WATCH_RECURSIVE) t->n_recursive += one;
+}
+
+static void watch_insert(struct watch_entry *e, uint32_t at, uint32_t value) {
+    if (e->n == (e->cap ? e->cap : 1)) {
+        uint32_t cap = e->cap ? e->cap * 2 : 4;
+        if (e->cap) {
+            e->w.many = mem_realloc(e->w.many, sizeof(uint32_t) * cap);
+        } else {
+            uint32_t one = e->w.one;
+            e->w.many = mem_alloc(sizeof(uint32_t) * cap);
+            e->w.many[0] = one;
+        }
+        e->cap = cap;
+    }
+    uint32_t *w = watch_array(e);
+    memmove(w + at + 1, w + at, sizeof *w * (e->n - at));
+    w[at] = value;
+    e->n++;
+}
+
+/* Sets the kinds of one watcher; 0 removes it, and the entry with its last watcher. */
+static void watch_set(struct watch_table *t, uint32_t i, uint32_t conn, uint32_t kinds) {
+    struct watch_entry *e = &t->entries[i];
+    uint32_t at, old = watch_get(e, conn, &at);
+    watch_count(t, old, false);
+    watch_count(t, kinds, true);
+    uint32_t value = conn << 4 | kinds;
+    if (old && kinds) {
+        watch_array(e)[at] = value;
+    } else if (kinds) {
+        watch_insert(e, at, value);
+        (void)idset_add(&t->by_conn[conn], i);
+    } else if (old) {
+        uint32_t *w = watch_array(e);
+        memmove(w + at, w + at + 1, sizeof *w * (e->n - at - 1));
+        e->n--;
+        (void)idset_del(&t->by_conn[conn], i);
+        if (!e->n) watch_free_entry(t, i);
+    }
+}
+
+ZK_PRIVATE void watch_add(struct watch_table *t, struct slice path, uint32_t conn, uint32_t kinds) {
+    ZK_ASSERT(conn < WATCH_CONN_MAX);
+    if (conn >= t->conns_cap) {
+        uint32_t cap = t->conns_cap ? t->conns_cap : 64;
+        while (cap <= conn) cap *= 2;
+        t->by_conn = mem_realloc(t->by_conn, sizeof *t->by_conn * cap);
+        memset(t->by_conn + t->conns_cap, 0, sizeof *t->by_conn * (cap - t->conns_cap));
+        t->conns_cap = cap;
+    }
+    uint32_t i = watch_find(t, path), at;
+    if (i == MAP_NONE) i = watch_new_entry(t, path);
+    watch_set(t, i, conn, watch_get(&t->entries[i], conn, &at) | kinds);
+}
+
+ZK_PRIVATE uint32_t watch_kinds(const struct watch_table *t, struct slice path, uint32_t conn) {
+    uint32_t i = watch_find(t, path), at;
+    return i == MAP_NONE ? 0 : watch_get(&t->entries[i], conn, &at);
+}
+
+ZK_PRIVATE bool watch_remove(struct watch_table *t, struct slice path, uint32_t conn,
+                             uint32_t kinds) {
+    uint32_t i = watch_find(t, path), at;
+    if (i == MAP_NONE) return false;
+    uint32_t old = watch_get(&t->entries[i], conn, &at);
+    if (!(old & kinds)) return false;
+    watch_set(t, i, conn, old & ~kinds);
+    return true;
+}
+
+ZK_PRIVATE void watch_drop_conn(struct watch_table *t, uint32_t conn) {
+    if (conn >= t->conns_cap) return;
+    struct idset mine = t->by_conn[conn];
+    memset(&t->by_conn[conn], 0, sizeof mine);
+    uint32_t i, pos = 0;
+    while (idset_next(&mine, &pos, &i)) watch_set(t, i, conn, 0);
+    idset_free(&mine);
+}
+
+/* --- firing --- */
+
+static void watch_collect(struct watch_table *t, uint32_t i, uint32_t kinds, uint32_t consumed,
+                          struct buf *hits) {
+    size_t from = hits->n;
+    const uint32_t *w;
+    uint32_t n = watch_watchers(&t->entries[i], &w);
+    bool consume = false;
+    for (uint32_t k = 0; k < n; k++) {
+        if (!(w[k] & kinds)) continue;
+        uint32_t conn = w[k] >> 4;
+        buf_put(hits, &conn, sizeof conn);
+        consume = consume || (w[k] & consumed);
+    }
+    if (!consume) return;
+    for (size_t at = from; at < hits->n; at += sizeof(uint32_t)) {
+        uint32_t conn, pos;
+        memcpy(&conn, hits->p + at, sizeof conn);
+        uint32_t old = watch_get(&t->entries[i], conn, &pos);
+        watch_set(t, i, conn, old & ~consumed); /* may free the entry with the last one */
+    }
+}
+
+static int watch_cmp(const void *a, const void *b) {
+    uint32_t x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return x < y ? -1 : x > y;
+}
+
+static void watch_unique(struct buf *hits) {
+    size_t n = buf_len(hits) / sizeof(uint32_t), kept = 0;
+    uint8_t *p = hits->p + hits->head;
+    if (n < 2) return;
+    qsort(p, n, sizeof(uint32_t), watch_cmp);
+    for (size_t i = 0; i < n; i++) {
+        if (kept && memcmp(p + (kept - 1) * 4, p + i * 4, 4) == 0) continue;
+        memmove(p + kept++ * 4, p + i * 4, 4);
+    }
+    hits->n = hits->head + kept * sizeof(uint32_t);
+}
+
+ZK_PRIVATE void watch_fire_data(struct watch_table *t, struct slice path, struct buf *hits) {
+    buf_clear(hits);
+    if (!t->n_data) return;
+    uint32_t i = watch_find(t, path);
+    if (i != MAP_NONE) watch_collect(t, i, WATCH_IN_DATA, WATCH_DATA, hits);
+    if (!t->n_recursive) return;
+    for (struct slice up = path; up.n > 1;) {
+        up = path_parent(up);
+        if (!up.n) up = slice_of(path.p, 1);
+        i = watch_find(t, up);
+        if (i != MAP_NONE) watch_collect(t, i, WATCH_RECURSIVE, 0, hits);
+    }
+    watch_unique(hits);
+}
+
+ZK_PRIVATE void watch_fire_child(struct watch_table *t, struct slice path, struct buf *hits) {
+    buf_clear(hits);
+    if (!t->n_child) return;
+    uint32_t i = watch_find(t, path);
+    if (i != MAP_NONE) watch_collect(t, i, WATCH_IN_CHILD, WATCH_CHILD, hits);
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== state/session.c ==== */
+
+
+ZK_PRIVATE void session_init(struct session_table *t, int64_t tick_ms, int64_t now) {
+    memset(t, 0, sizeof *t);
+    t->tick = tick_ms > 0 ? tick_ms : 1;
+    t->free_list = SESSION_NONE;
+    t->next_due = (now / t->tick + 1) * t->tick;
+    for (uint32_t i = 0; i < SESSION_WHEEL; i++) t->wheel[i] = SESSION_NONE;
+}
+
+ZK_PRIVATE void session_free(struct session_table *t) {
+    mem_free(t->slots);
+    map_free(&t->index);
+    memset(t, 0, sizeof *t);
+}
+
+ZK_PRIVATE uint32_t session_find(const struct session_table *t, int64_t id) {
+    struct map_iter it;
+    uint32_t i = map_first(&t->index, hash_u64((uint64_t)id), &it);
+    for (; i != MAP_NONE; i = map_next(&t->index, &it))
+        if (t->slots[i].id == id) return i;
+    return SESSION_NONE;
+}
+
+ZK_PRIVATE uint32_t session_add(struct session_table *t, int64_t id, int32_t timeout) {
+    uint32_t i = session_find(t, id);
+    if (i != SESSION_NONE) return i;
+    i = t->free_list;
+    if (i != SESSION_NONE) {
+        t->free_list = t->slots[i].next;
+    } else {
+        if (t->n == t->cap) {
+            t->cap = t->cap ? t->cap * 2 : 64;
+            t->slots = mem_realloc(t->slots, sizeof *t->slots * t->cap);
+        }
+        i = t->n++;
+    }
+    struct session fresh = {.id = id, .timeout = timeout, .conn = SESSION_NONE, .live = true,
+                            .prev = SESSION_NONE, .next = SESSION_NONE, .expires = -1};
+    t->slots[i] = fresh;
+    map_add(&t->index, hash_u64((uint64_t)id), i);
+    t->count++;
+    return i;
+}
+
+static uint32_t *session_bucket(struct session_table *t, int64_t expires) {
+    return &t->wheel[(uint64_t)(expires / t->tick) % SESSION_WHEEL];
+}
+
+static void session_unlink(struct session_table *t, struct session *s) {
+    if (s->expires < 0) return;
+    if (s->prev != SESSION_NONE)
+        t->slots[s->prev].next = s->next;
+    else
+        *session_bucket(t, s->expires) = s->next;
+    if (s->next != SESSION_NONE) t->slots[s->next].prev = s->prev;
+    s->expires = -1;
+}
+
+ZK_PRIVATE void session_remove(struct session_table *t, uint32_t i) {
+    struct session *s = &t->slots[i];
+    session_unlink(t, s);
+    map_del(&t->index, hash_u64((uint64_t)s->id), i);
+    if (s->committed) t->committed--;
+    t->count--;
+    s->live = false;
+    s->next = t->free_list;
+    t->free_list = i;
+}
+
+ZK_PRIVATE void session_touch(struct session_table *t, uint32_t i, int64_t now, int32_t timeout) {
+    struct session *s = &t->slots[i];
+    int64_t expires = ((now + timeout) / t->tick + 1) * t->tick;
+    if (expires == s->expires || s->closing) return;
+    session_unlink(t, s);
+    uint32_t *head = session_bucket(t, expires);
+    s->expires = expires;
+    s->prev = SESSION_NONE;
+    s->next = *head;
+    if (s->next != SESSION_NONE) t->slots[s->next].prev = i;
+    *head = i;
+}
+
+ZK_PRIVATE void session_touch_all(struct session_table *t, int64_t now) {
+    for (uint32_t i = 0; i < t->n; i++)
+        if (t->slots[i].live) session_touch(t, i, now, t->slots[i].timeout);
+}
+
+ZK_PRIVATE uint32_t session_expired(struct session_table *t, int64_t now) {
+    for (; t->next_due <= now; t->next_due += t->tick) {
+        for (uint32_t i = *session_bucket(t, t->next_due); i != SESSION_NONE;) {
+            struct session *s = &t->slots[i];
+            if (s->expires <= t->next_due) {
+                session_unlink(t, s);
+                return i;
+            }
+            i = s->next;
+        }
+    }
+    return SESSION_NONE;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== state/quota.c ==== */
+
+
+
+#define QUOTA_ROOT "/zookeeper/quota"
+#define QUOTA_LIMITS "zookeeper_limits"
+#define QUOTA_STATS "zookeeper_stats"
+
+ZK_PRIVATE void quota_free(struct quota *q) {
+    for (uint32_t i = 0; i < q->n; i++) {
+        union {
+            const uint8_t *in;
+            uint8_t *out;
+        } p = {q->paths[i].p};
+        mem_free(p.out);
+    }
+    mem_free(q->paths);
+    map_free(&q->index);
+    memset(q, 0, sizeof *q);
+}
+
+/* --- the text of limits and stats --- */
+
+static bool quota_number(struct slice s, int64_t *out) {
+    size_t i = 0;
+    bool minus = s.n && s.p[0] == '-';
+    if (s.n && (s.p[0] == '-' || s.p[0] == '+')) i++;
+    if (i == s.n || s.n - i > 18) return false;
+    int64_t v = 0;
+    for (; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9') return false;
+        v = v * 10 + (s.p[i] - '0');
+    }
+    *out = minus ? -v : v;
+    return true;
+}
+
+static bool quota_pair(struct slice item, struct quota_track *out) {
+    const uint8_t *eq = memchr(item.p, '=', item.n);
+    if (!eq) return false;
+    struct slice key = slice_of(item.p, (size_t)(eq - item.p));
+    struct slice value = slice_of(eq + 1, item.n - key.n - 1);
+    while (value.n && value.p[value.n - 1] == '=') value.n--;
+    int64_t v;
+    if (!quota_number(value, &v)) return false;
+    if (slice_is(key, "count")) out->count = v;
+    if (slice_is(key, "bytes")) out->bytes = v;
+    if (slice_is(key, "countHardLimit")) out->count_hard = v;
+    if (slice_is(key, "byteHardLimit")) out->bytes_hard = v;
+    return true;
+}
+
+ZK_PRIVATE bool quota_parse(struct slice text, struct quota_track *out) {
+    struct quota_track none = {-1, -1, -1, -1};
+    *out = none;
+    size_t start = 0;
+    for (size_t i = 0; i <= text.n; i++) {
+        if (i < text.n && text.p[i] != ',' && text.p[i] != ';') continue;
+        if (i > start && !quota_pair(slice_of(text.p + start, i - start), out)) return false;
+        start = i + 1;
+    }
+    return true;
+}
+
+/* --- the limited paths --- */
+
+static uint32_t quota_find(const struct quota *q, struct slice path) {
+    struct map_iter it;
+    uint32_t i = map_first(&q->index, slice_hash(path, 0), &it);
+    for (; i != MAP_NONE; i = map_next(&q->index, &it))
+        if (slice_eq(q->paths[i], path)) return i;
+    return MAP_NONE;
+}
+
+static void quota_add(struct quota *q, struct slice path) {
+    if (path.n < 2 || quota_find(q, path) != MAP_NONE) return; /* a quota on "/" is ignored */
+    uint32_t i = 0;
+    while (i < q->n && q->paths[i].p) i++;
+    if (i == q->cap) {
+        q->cap = q->cap ? q->cap * 2 : 8;
+        q->paths = mem_realloc(q->paths, sizeof *q->paths * q->cap);
+    }
+    if (i == q->n) q->n++;
+    uint8_t *copy = mem_alloc(path.n);
+    memcpy(copy, path.p, path.n);
+    q->paths[i] = slice_of(copy, path.n);
+    map_add(&q->index, slice_hash(path, 0), i);
+    q->live++;
+}
+
+static void quota_drop(struct quota *q, struct slice path) {
+    uint32_t i = quota_find(q, path);
+    if (i == MAP_NONE) return;
+    map_del(&q->index, slice_hash(path, 0), i);
+    union {
+        const uint8_t *in;
+        uint8_t *out;
+    } p = {q->paths[i].p};
+    mem_free(p.out);
+    q->paths[i] = slice_of(NULL, 0);
+    q->live--;
+}
+
+/* The longest limited path that holds this one; n == 0 when there is none. */
+static struct slice quota_over(const struct quota *q, struct slice path) {
+    if (!q->live) return slice_of(NULL, 0);
+    for (; path.n > 1; path = path_parent(path))
+        if (quota_find(q, path) != MAP_NONE) return path;
+    return slice_of(NULL, 0);
+}
+
+/* --- stats nodes --- */
+
+static uint32_t quota_node(const struct tree *t, struct slice path, const char *leaf,
+                           struct buf *full) {
+    buf_puts(full, QUOTA_ROOT);
+    buf_put(full, path.p, path.n);
+    buf_putc(full, '/');
+    buf_puts(full, leaf);
+    return tree_lookup(t, buf_slice(full));
+}
+
+static void quota_write_stats(struct tree *t, struct slice path, const struct quota_track *now) {
+    struct buf full = {0}, text = {0};
+    uint32_t id = quota_node(t, path, QUOTA_STATS, &full);
+    if (id != TREE_NONE) {
+        struct zstat same = tree_node(t, id)->stat;
+        buf_printf(&text, "count=%lld,bytes=%lld", (long long)now->count, (long long)now->bytes);
+        tree_set_data(t, id, buf_slice(&full), buf_slice(&text), &same);
+    }
+    buf_free(&full);
+    buf_free(&text);
+}
+
+/* Recounts a subtree, its top included. */
+static void quota_recount(struct tree *t, struct slice path) {
+    struct quota_track sum = {0, 0, -1, -1};
+    uint32_t top = tree_lookup(t, path);
+    for (uint32_t id = top; id != TREE_NONE; id = tree_walk(t, top, id)) {
+        sum.count++;
+        sum.bytes += (int64_t)tree_data(tree_node(t, id)).n;
+    }
+    quota_write_stats(t, path, &sum);
+}
+
+static void quota_account(struct quota *q, struct tree *t, struct slice path, int64_t count,
+                          int64_t bytes) {
+    struct slice top = quota_over(q, path);
+    if (!top.n) return;
+    struct buf full = {0};
+    struct quota_track now;
+    uint32_t id = quota_node(t, top, QUOTA_STATS, &full);
+    if (id != TREE_NONE && quota_parse(tree_data(tree_node(t, id)), &now)) {
+        now.count += count;
+        now.bytes += bytes;
+        quota_write_stats(t, top, &now);
+    }
+    buf_free(&full);
+}
+
+/* The limited path that /zookeeper/quota/p/<leaf> speaks of; n == 0 when it is no such node. */
+static struct slice quota_subject(struct slice path, const char *leaf) {
+    struct slice parent = path_parent(path);
+    if (!path_is_under(parent, QUOTA_ROOT) || !slice_is(path_name(path), leaf))
+        return slice_of(NULL, 0);
+    size_t n = sizeof QUOTA_ROOT - 1;
+    return slice_of(parent.p + n, parent.n - n);
+}
+
+ZK_PRIVATE void quota_created(struct quota *q, struct tree *t, struct slice path, size_t len) {
+    if (slice_starts(path, QUOTA_ROOT)) {
+        struct slice subject = quota_subject(path, QUOTA_LIMITS);
+        if (subject.n) quota_add(q, subject);
+        subject = quota_subject(path, QUOTA_STATS);
+        if (subject.n) quota_recount(t, subject);
+    }
+    quota_account(q, t, path, 1, (int64_t)len);
+}
+
+ZK_PRIVATE void quota_removed(struct quota *q, struct tree *t, struct slice path, size_t len) {
+    struct slice subject = quota_subject(path, QUOTA_LIMITS);
+    if (subject.n) quota_drop(q, subject);
+    quota_account(q, t, path, -1, -(int64_t)len);
+}
+
+ZK_PRIVATE void quota_resized(struct quota *q, struct tree *t, struct slice path, int64_t diff) {
+    quota_account(q, t, path, 0, diff);
+}
+
+ZK_PRIVATE void quota_rebuild(struct quota *q, struct tree *t) {
+    quota_free(q);
+    uint32_t top = tree_lookup(t, slice_str(QUOTA_ROOT));
+    if (top == TREE_NONE) return;
+    struct buf path = {0};
+    for (uint32_t id = top; id != TREE_NONE; id = tree_walk(t, top, id)) {
+        const struct tree_node *n = tree_node(t, id);
+        if (n->children || !slice_is(tree_name(n), QUOTA_LIMITS)) continue;
+        buf_clear(&path);
+        tree_put_path(t, id, &path);
+        struct slice subject = quota_subject(buf_slice(&path), QUOTA_LIMITS);
+        if (!subject.n) continue;
+        quota_add(q, subject);
+        quota_recount(t, subject);
+    }
+    buf_free(&path);
+}
+
+/* stock: hard limit decides if there is one, otherwise a soft one is only logged. */
+static int quota_compare(int64_t now, int64_t hard, int64_t limit, bool *soft) {
+    if (hard > -1) return now > hard ? ZERR_QUOTAEXCEEDED : 0;
+    if (limit > -1 && now > limit) *soft = true;
+    return 0;
+}
+
+ZK_PRIVATE int quota_check(struct quota *q, struct tree *t, struct slice path, int64_t count_diff,
+                           int64_t bytes_diff, bool *soft) {
+    *soft = false;
+    struct slice top = quota_over(q, path);
+    if (!top.n) return 0;
+    struct buf limits_path = {0}, stats_path = {0};
+    uint32_t limits = quota_node(t, top, QUOTA_LIMITS, &limits_path);
+    uint32_t stats = quota_node(t, top, QUOTA_STATS, &stats_path);
+    struct quota_track limit, now;
+    int err = 0;
+    if (limits != TREE_NONE && stats != TREE_NONE &&
+        quota_parse(tree_data(tree_node(t, limits)), &limit) &&
+        quota_parse(tree_data(tree_node(t, stats)), &now)) {
+        if (count_diff)
+            err = quota_compare(now.count + count_diff, limit.count_hard, limit.count, soft);
+        if (!err && bytes_diff)
+            err = quota_compare(now.bytes + bytes_diff, limit.bytes_hard, limit.bytes, soft);
+    }
+    buf_free(&limits_path);
+    buf_free(&stats_path);
+    if (err) q->exceeded++;
+    return err;
+}
+
+ZK_PRIVATE bool quota_refuses_create(struct slice path) {
+    return slice_is(path, QUOTA_ROOT "/" QUOTA_LIMITS) || slice_is(path, QUOTA_ROOT "/" QUOTA_STATS);
+}
+
+/* stock cuts the length of "/zookeeper/quota" off the parent and fails when it is shorter. */
+ZK_PRIVATE bool quota_refuses_delete(struct slice path) {
+    struct slice parent = path_parent(path);
+    return slice_is(path_name(path), QUOTA_LIMITS) && slice_starts(parent, "/zookeeper") &&
+           !path_is_under(parent, QUOTA_ROOT);
+}
+
+ZK_PRIVATE bool quota_refuses_data(struct slice path, struct slice data) {
+    struct quota_track track;
+    return quota_subject(path, QUOTA_STATS).n != 0 && !quota_parse(data, &track);
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== state/txn.c ==== */
+
+
+
+#define TXN_MAX UINT32_MAX /* a record was bounded as a whole when it was framed */
+
+/* --- the database --- */
+
+ZK_PRIVATE void db_init(struct db *db, uint64_t seed, int64_t tick_ms, int64_t now) {
+    memset(db, 0, sizeof *db);
+    tree_init(&db->tree, seed);
+    acl_init(&db->acls, seed);
+    session_init(&db->sessions, tick_ms, now);
+}
+
+ZK_PRIVATE void db_free(struct db *db) {
+    tree_free(&db->tree);
+    acl_free(&db->acls);
+    session_free(&db->sessions);
+    quota_free(&db->quota);
+}
+
+ZK_PRIVATE void db_add_builtin(struct db *db) {
+    static const uint8_t read_only[] = "\0\0\0\1\0\0\0\1\0\0\0\5world\0\0\0\6anyone";
+    struct tree *t = &db->tree;
+    struct zstat zero = {0}, config = {.aversion = -1}; /* stock: aversion -1, DataTree.addConfigNode */
+    struct slice empty = slice_of("", 0);
+    uint32_t root = tree_add(t, TREE_NONE, empty, empty, ACL_OPEN, &zero);
+    uint32_t zk = tree_add(t, root, slice_str("/zookeeper"), empty, ACL_OPEN, &zero);
+    uint32_t acl = acl_intern(&db->acls, slice_of(read_only, sizeof read_only - 1));
+    (void)tree_add(t, zk, slice_str("/zookeeper/config"), empty, acl, &config);
+    (void)tree_add(t, zk, slice_str("/zookeeper/quota"), empty, ACL_OPEN, &zero);
+}
+
+/* --- results and events --- */
+
+static struct txn_result *txn_result(struct txn_out *o, int32_t type, int32_t err,
+                                     struct slice path) {
+    if (o->n_results == o->cap_results) {
+        o->cap_results = o->cap_results ? o->cap_results * 2 : 8;
+        o->results = mem_realloc(o->results, sizeof *o->results * o->cap_results);
+    }
+    struct txn_result *r = &o->results[o->n_results++];
+    r->type = err ? ZOP_ERROR : type;
+    r->err = err;
+    r->path = path;
+    r->has_stat = false;
+    return r;
+}
+
+static void txn_event(struct db *db, struct txn_out *o, int32_t type, struct slice path,
+                      uint32_t acl, uint32_t parent_acl) {
+    if (!o->want_events) return;
+    if (o->n_events == o->cap_events) {
+        o->cap_events = o->cap_events ? o->cap_events * 2 : 8;
+        o->events = mem_realloc(o->events, sizeof *o->events * o->cap_events);
+    }
+    struct txn_event *e = &o->events[o->n_events++];
+    e->type = type;
+    e->path = path;
+    e->acl = acl_ref(&db->acls, acl);
+    e->parent_acl = acl_ref(&db->acls, parent_acl);
+}
+
+ZK_PRIVATE void txn_out_clear(struct db *db, struct txn_out *o) {
+    for (uint32_t i = 0; i < o->n_events; i++) {
+        acl_unref(&db->acls, o->events[i].acl);
+        acl_unref(&db->acls, o->events[i].parent_acl);
+    }
+    mem_free(o->kept);
+    o->kept = NULL;
+    o->n_events = o->n_results = 0;
+    o->err = 0;
+    o->has_digest = false;
+}
+
+ZK_PRIVATE void txn_out_free(struct db *db, struct txn_out *o) {
+    txn_out_clear(db, o);
+    mem_free(o->results);
+    mem_free(o->events);
+    memset(o, 0, sizeof *o);
+}
+
+static void txn_result_stat(struct db *db, struct txn_result *r, uint32_t id) {
+    tree_client_stat(&db->tree, tree_node(&db->tree, id), r->stat);
+    r->has_stat = true;
+}
+
+/* --- single operations --- */
+
+struct txn_create {
+    struct slice path, data, acl;
+    int64_t owner;
+    int32_t parent_cversion; /* -1: one more than the parent has */
+};
+
+static bool txn_read_create(struct jr *r, int32_t type, int64_t client, struct txn_create *c) {
+    c->path = jr_bytes(r);
+    c->data = jr_bytes(r);
+    c->acl = jr_acl(r);
+    c->owner = 0;
+    if (type == ZOP_CREATE || type == ZOP_CREATE2)
+        c->owner = jr_bool(r) ? client : 0;
+    if (r->bad) return false;
+    const uint8_t *at = r->p;
+    c->parent_cversion = jr_i32(r);
+    if (r->bad && type == ZOP_CREATE) {
+        /* stock: CreateTxnV0 of 3.3 ends here; SerializeUtils.deserializeTxn */
+        r->bad = false;
+        r->p = at;
+        c->parent_cversion = -1;
+    }
+    if (type == ZOP_CREATE_CONTAINER) c->owner = OWNER_CONTAINER;
+    if (type == ZOP_CREATE_TTL) {
+        int64_t ttl = jr_i64(r);
+        if (ttl < 1 || ttl > TTL_MAX_MS) return false;
+        c->owner = (int64_t)((uint64_t)0xff << 56 | (uint64_t)ttl);
+    }
+    return !r->bad && c->path.p;
+}
+
+/* The parent counts a child and remembers when; never backwards. */
+static void txn_bump_parent(struct db *db, uint32_t parent, int32_t cversion, int64_t zxid) {
+    struct zstat s = tree_node(&db->tree, parent)->stat;
+    if (cversion <= s.cversion) return;
+    s.cversion = cversion;
+    s.pzxid = zxid;
+    tree_set_stat(&db->tree, parent, &s);
+}
+
+static int txn_create(struct db *db, const struct txn_header *h, int32_t type, struct jr *r,
+                      struct txn_out *o) {
+    struct txn_create c;
+    if (!txn_read_create(r, type, h->client_id, &c)) return ZERR_MARSHALLINGERROR;
+    struct tree *t = &db->tree;
+    uint32_t parent = path_has_parent(c.path) ? tree_lookup(t, path_parent(c.path)) : TREE_NONE;
+    if (parent == TREE_NONE) return ZERR_NONODE;
+    const struct tree_node *p = tree_node(t, parent);
+    int32_t cversion = c.parent_cversion == -1 ? p->stat.cversion + 1 : c.parent_cversion;
+    uint32_t acl = acl_intern(&db->acls, c.acl);
+    struct slice name = path_name(c.path);
+    uint32_t old = name.n ? tree_child(t, parent, name) : TREE_ROOT;
+    if (old != TREE_NONE) {
+        acl_unref(&db->acls, tree_node(t, old)->acl);
+        tree_set_acl(t, old, acl, tree_node(t, old)->stat.aversion);
+        /* stock: only for type 1, FileTxnSnapLog.processTransaction */
+        if (type == ZOP_CREATE) txn_bump_parent(db, parent, cversion, h->zxid);
+        return ZERR_NODEEXISTS;
+    }
+    struct zstat stat = {.czxid = h->zxid, .mzxid = h->zxid, .pzxid = h->zxid, .ctime = h->time,
+                         .mtime = h->time, .owner = c.owner};
+    txn_bump_parent(db, parent, cversion, h->zxid);
+    uint32_t id = tree_add(t, parent, c.path, c.data, acl, &stat);
+    quota_created(&db->quota, t, c.path, c.data.n);
+    txn_result_stat(db, txn_result(o, type, 0, c.path), id);
+    txn_event(db, o, EVENT_CREATED, c.path, acl, tree_node(t, parent)->acl);
+    return 0;
+}
+
+static int txn_remove(struct db *db, int64_t zxid, struct slice path, struct txn_out *o) {
+    struct tree *t = &db->tree;
+    uint32_t parent = path_has_parent(path) ? tree_lookup(t, path_parent(path)) : TREE_NONE;
+    if (parent == TREE_NONE) return ZERR_NONODE;
+    struct zstat s = tree_node(t, parent)->stat;
+    if (zxid > s.pzxid) {
+        s.pzxid = zxid;
+        tree_set_stat(t, parent, &s);
+    }
+    uint32_t id = tree_lookup(t, path);
+    /* A node with children cannot be here: neither a server of ours nor stock logs that. */
+    if (id == TREE_NONE || id == TREE_ROOT || tree_node(t, id)->children) return ZERR_NONODE;
+    const struct tree_node *n = tree_node(t, id);
+    uint32_t acl = n->acl;
+    txn_event(db, o, EVENT_DELETED, path, acl, tree_node(t, parent)->acl);
+    quota_removed(&db->quota, t, path, tree_data(n).n);
+    tree_remove(t, id, path);
+    acl_unref(&db->acls, acl);
+    return 0;
+}
+
+static int txn_delete(struct db *db, const struct txn_header *h, int32_t type, struct jr *r,
+                      struct txn_out *o) {
+    struct slice path = jr_bytes(r);
+    if (r->bad || !path.p) return ZERR_MARSHALLINGERROR;
+    int err = txn_remove(db, h->zxid, path, o);
+    if (!err) (void)txn_result(o, type, 0, path);
+    return err;
+}
+
+static int txn_set_data(struct db *db, const struct txn_header *h, int32_t type, struct jr *r,
+                        struct txn_out *o) {
+    struct req_set q = jr_req_set_data(r);
+    if (r->bad || !q.path.p) return ZERR_MARSHALLINGERROR;
+    struct tree *t = &db->tree;
+    uint32_t id = tree_lookup(t, q.path);
+    if (id == TREE_NONE) return ZERR_NONODE;
+    struct zstat s = tree_node(t, id)->stat;
+    int64_t grown = (int64_t)q.data.n - (int64_t)tree_data(tree_node(t, id)).n;
+    s.version = q.version;
+    s.mtime = h->time;
+    s.mzxid = h->zxid;
+    tree_set_data(t, id, q.path, q.data, &s);
+    quota_resized(&db->quota, t, q.path, grown);
+    txn_result_stat(db, txn_result(o, type, 0, q.path), id);
+    txn_event(db, o, EVENT_DATA_CHANGED, q.path, tree_node(t, id)->acl, ACL_OPEN);
+    return 0;
+}
+
+static int txn_set_acl(struct db *db, const struct txn_header *h, int32_t type, struct jr *r,
+                       struct txn_out *o) {
+    (void)h;
+    struct req_set q = jr_req_set_acl(r);
+    if (r->bad || !q.path.p) return ZERR_MARSHALLINGERROR;
+    struct tree *t = &db->tree;
+    uint32_t id = tree_lookup(t, q.path);
+    if (id == TREE_NONE) return ZERR_NONODE;
+    uint32_t acl = acl_intern(&db->acls, q.data);
+    acl_unref(&db->acls, tree_node(t, id)->acl);
+    tree_set_acl(t, id, acl, q.version);
+    txn_result_stat(db, txn_result(o, type, 0, q.path), id);
+    return 0;
+}
+
+static int txn_create_session(struct db *db, const struct txn_header *h, struct jr *r) {
+    int32_t timeout = jr_i32(r);
+    if (r->bad) return ZERR_MARSHALLINGERROR;
+    struct session_table *t = &db->sessions;
+    uint32_t i = session_add(t, h->client_id, timeout); /* may move the slots */
+    struct session *s = &t->slots[i];
+    s->timeout = timeout;
+    if (!s->committed) t->committed++;
+    s->committed = true;
+    return 0;
+}
+
+static int txn_path_cmp(const void *a, const void *b) {
+    struct slice x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return slice_cmp(x, y);
+}
+
+/*
+ * What a session still owns although its closeSession did not list it: more ephemerals than fit
+ * in one record, or a log written without the list.
+ */
+static void txn_remove_leftovers(struct db *db, const struct txn_header *h, struct txn_out *o) {
+    const struct idset *owned = tree_owned(&db->tree, h->client_id);
+    if (!owned) return;
+    struct buf text = {0};
+    uint32_t n = owned->count, pos = 0, id, k = 0;
+    struct slice *paths = mem_alloc(sizeof *paths * n);
+    while (idset_next(owned, &pos, &id)) {
+        size_t from = text.n;
+        tree_put_path(&db->tree, id, &text);
+        paths[k++].n = text.n - from;
+    }
+    const uint8_t *p = text.p; /* only now the text has stopped moving */
+    for (k = 0; k < n; p += paths[k++].n) paths[k].p = p;
+    qsort(paths, n, sizeof *paths, txn_path_cmp); /* slots depend on history, the order must not */
+    for (k = 0; k < n; k++) (void)txn_remove(db, h->zxid, paths[k], o);
+    mem_free(paths);
+    ZK_ASSERT(!o->kept);
+    o->kept = text.p;
+}
+
+static int txn_close_session(struct db *db, const struct txn_header *h, struct jr *r,
+                             struct txn_out *o) {
+    int32_t n = jr_count(r); /* absent in logs before 3.6: nothing is listed then */
+    for (; n > 0 && !r->bad; n--) {
+        struct slice path = jr_bytes(r);
+        if (!r->bad && path.p) (void)txn_remove(db, h->zxid, path, o);
+    }
+    r->bad = false;
+    txn_remove_leftovers(db, h, o);
+    uint32_t s = session_find(&db->sessions, h->client_id);
+    if (s != SESSION_NONE) session_remove(&db->sessions, s);
+    return 0;
+}
+
+static int txn_apply_one(struct db *db, const struct txn_header *h, int32_t type, struct jr *r,
+                         struct txn_out *o) {
+    switch (type) {
+    case ZOP_CREATE:
+    case ZOP_CREATE2:
+    case ZOP_CREATE_CONTAINER:
+    case ZOP_CREATE_TTL:
+        return txn_create(db, h, type, r, o);
+    case ZOP_DELETE:
+    case ZOP_DELETE_CONTAINER:
+        return txn_delete(db, h, type, r, o);
+    case ZOP_SET_DATA:
+    case ZOP_RECONFIG:
+        return txn_set_data(db, h, type, r, o);
+    case ZOP_SET_ACL:
+        return txn_set_acl(db, h, type, r, o);
+    case ZOP_CHECK:
+        (void)txn_result(o, type, 0, jr_req_path_i32(r).path);
+        return 0;
+    case ZOP_CREATE_SESSION:
+        return txn_create_session(db, h, r);
+    case ZOP_CLOSE_SESSION:
+        return txn_close_session(db, h, r, o);
+    case ZOP_ERROR:
+        return jr_i32(r);
+    default:
+        return ZERR_UNIMPLEMENTED;
+    }
+}
+
+/* --- multi --- */
+
+/* One failed operation makes the whole transaction an error: nothing of it is applied. */
+static bool txn_multi_failed(struct jr r, int32_t n) {
+    for (; n > 0 && !r.bad; n--) {
+        int32_t type = jr_i32(&r);
+        (void)jr_bytes(&r);
+        if (!r.bad && type == ZOP_ERROR) return true;
+    }
+    return false;
+}
+
+static int txn_multi(struct db *db, const struct txn_header *h, struct jr *r, struct txn_out *o) {
+    int32_t n = jr_count(r), first = 0;
+    bool failed = txn_multi_failed(*r, n);
+    for (; n > 0; n--) {
+        int32_t type = jr_i32(r), err = 0;
+        struct jr sub = jr_open(jr_bytes(r), TXN_MAX);
+        if (r->bad) return first ? first : ZERR_MARSHALLINGERROR;
+        if (failed) {
+            err = type == ZOP_ERROR ? jr_i32(&sub) : 0;
+            struct txn_result *res = txn_result(o, type, err, slice_of(NULL, 0));
+            res->type = ZOP_ERROR;
+        } else {
+            err = txn_apply_one(db, h, type, &sub, o);
+            if (err) (void)txn_result(o, type, err, slice_of(NULL, 0));
+        }
+        if (err && !first) first = err;
+    }
+    return first;
+}
+
+/* --- whole transactions --- */
+
+ZK_PRIVATE int txn_apply(struct db *db, const struct txn_header *h, struct slice record,
+                         struct txn_out *o) {
+    struct jr r = jr_open(record, TXN_MAX);
+    txn_out_clear(db, o);
+    if (h->type == ZOP_MULTI) {
+        o->err = txn_multi(db, h, &r, o);
+    } else {
+        o->err = txn_apply_one(db, h, h->type, &r, o);
+        if (!o->n_results) (void)txn_result(o, h->type, o->err, slice_of(NULL, 0));
+    }
+    if (jr_left(&r) >= 12) {
+        o->has_digest = jr_i32(&r) == 2;
+        o->digest = (uint64_t)jr_i64(&r);
+    }
+    if (h->zxid > db->last_zxid) db->last_zxid = h->zxid;
+    return o->err;
+}
+
+ZK_PRIVATE uint32_t db_drop_orphans(struct db *db) {
+    struct txn_out out = {0};
+    uint32_t removed = 0;
+    for (uint32_t i = 0; i < db->tree.n_owners; i++) {
+        const struct tree_owner *o = &db->tree.owners[i];
+        if (!o->nodes.count || session_find(&db->sessions, o->session) != SESSION_NONE) continue;
+        removed += o->nodes.count;
+        struct txn_header h = {.client_id = o->session, .zxid = db->last_zxid,
+                               .type = ZOP_CLOSE_SESSION};
+        txn_remove_leftovers(db, &h, &out);
+        txn_out_clear(db, &out);
+    }
+    txn_out_free(db, &out);
+    return removed;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== state/prep.c ==== */
+
+
+#include <stdio.h>
+
+
+/* Answers of the preparing functions beside the wire's codes. */
+#define PREP_UNREADABLE (-1000) /* no zxid, no transaction, MARSHALLINGERROR */
+
+ZK_PRIVATE void prep_init(struct prep *p, struct db *db, const struct prep_config *cfg) {
+    memset(p, 0, sizeof *p);
+    p->db = db;
+    p->cfg = *cfg;
+    p->free_list = p->head = p->tail = PREP_NONE;
+    p->zxid = db->last_zxid;
+    p->digest = db->tree.digest;
+}
+
+/* --- change records --- */
+
+static uint64_t prep_hash(struct slice path) {
+    return slice_hash(path, 0x5a4bu);
+}
+
+static struct slice prep_path(const struct prep_change *c) {
+    return slice_of(c->path, c->path_len);
+}
+
+static uint32_t prep_newest(const struct prep *p, struct slice path) {
+    if (!p->index.count) return PREP_NONE;
+    struct map_iter it;
+    uint32_t i = map_first(&p->index, prep_hash(path), &it);
+    for (; i != MAP_NONE; i = map_next(&p->index, &it))
+        if (slice_eq(prep_path(&p->changes[i]), path)) return i;
+    return PREP_NONE;
+}
+
+/* False when the node does not exist; the acl of the view is borrowed. */
+static bool prep_view(const struct prep *p, struct slice path, struct prep_view *v) {
+    path = path_key(path);
+    uint32_t i = prep_newest(p, path);
+    if (i != PREP_NONE) {
+        *v = p->changes[i].view;
+        return v->exists;
+    }
+    uint32_t id = tree_lookup(&p->db->tree, path);
+    memset(v, 0, sizeof *v);
+    if (id == TREE_NONE) return false;
+    const struct tree_node *n = tree_node(&p->db->tree, id);
+    v->exists = true;
+    v->stat = n->stat;
+    v->children = n->children;
+    v->acl = n->acl;
+    v->prefix_crc = n->prefix_crc;
+    v->data_len = n->data_len;
+    return true;
+}
+
+static bool prep_session_owned(const struct prep *p, const struct prep_view *v) {
+    return tree_owner_kind(&p->db->tree, v->stat.owner) == OWNER_SESSION;
+}
+
+static uint32_t prep_new_change(struct prep *p) {
+    uint32_t i = p->free_list;
+    if (i != PREP_NONE) {
+        p->free_list = p->changes[i].fifo_next;
+        return i;
+    }
+    if (p->n == p->cap) {
+        p->cap = p->cap ? p->cap * 2 : 64;
+        p->changes = mem_realloc(p->changes, sizeof *p->changes * p->cap);
+    }
+    return p->n++;
+}
+
+/* Records the state of a node after the transaction in the making. */
+static void prep_push(struct prep *p, int64_t zxid, struct slice path, const struct prep_view *v) {
+    path = path_key(path);
+    if (p->cfg.digest && !tree_digest_excluded(path)) {
+        struct prep_view old;
+        if (prep_view(p, path, &old)) p->digest -= tree_digest_of(old.prefix_crc, &old.stat);
+        if (v->exists) p->digest += tree_digest_of(v->prefix_crc, &v->stat);
+    }
+    uint32_t older = prep_newest(p, path), i = prep_new_change(p);
+    uint64_t hash = prep_hash(path);
+    struct prep_change *c = &p->changes[i];
+    c->view = *v;
+    (void)acl_ref(&p->db->acls, v->acl);
+    c->zxid = zxid;
+    c->path = slab_alloc(&p->slab, path.n);
+    if (path.n) memcpy(c->path, path.p, path.n);
+    c->path_len = (uint32_t)path.n;
+    c->older = older;
+    c->newer = PREP_NONE;
+    if (older != PREP_NONE) {
+        p->changes[older].newer = i;
+        (void)map_del(&p->index, hash, older);
+    }
+    map_add(&p->index, hash, i);
+    c->fifo_next = PREP_NONE;
+    c->fifo_prev = p->tail;
+    if (p->tail != PREP_NONE)
+        p->changes[p->tail].fifo_next = i;
+    else
+        p->head = i;
+    p->tail = i;
+    if (prep_session_owned(p, v)) p->ephemeral_changes++;
+}
+
+/* Unlinks a record that is first or last in the order; the path index must be settled. */
+static void prep_discard(struct prep *p, uint32_t i) {
+    struct prep_change *c = &p->changes[i];
+    if (c->fifo_prev != PREP_NONE)
+        p->changes[c->fifo_prev].fifo_next = c->fifo_next;
+    else
+        p->head = c->fifo_next;
+    if (c->fifo_next != PREP_NONE)
+        p->changes[c->fifo_next].fifo_prev = c->fifo_prev;
+    else
+        p->tail = c->fifo_prev;
+    if (prep_session_owned(p, &c->view)) p->ephemeral_changes--;
+    acl_unref(&p->db->acls, c->view.acl);
+    slab_free(&p->slab, c->path, c->path_len);
+    c->fifo_next = p->free_list;
+    p->free_list = i;
+}
+
+ZK_PRIVATE void prep_applied(struct prep *p, int64_t zxid) {
+    while (p->head != PREP_NONE && p->changes[p->head].zxid <= zxid) {
+        uint32_t i = p->head;
+        struct prep_change *c = &p->changes[i];
+        if (c->newer == PREP_NONE)
+            (void)map_del(&p->index, prep_hash(prep_path(c)), i);
+        else
+            p->changes[c->newer].older = PREP_NONE;
+        prep_discard(p, i);
+    }
+}
+
+/* Takes back the newest records down to the mark (the tail before they were made). */
+static void prep_rollback(struct prep *p, uint32_t mark, uint64_t digest) {
+    while (p->tail != mark) {
+        uint32_t i = p->tail;
+        struct prep_change *c = &p->changes[i];
+        uint64_t hash = prep_hash(prep_path(c));
+        (void)map_del(&p->index, hash, i);
+        if (c->older != PREP_NONE) {
+            map_add(&p->index, hash, c->older);
+            p->changes[c->older].newer = PREP_NONE;
+        }
+        prep_discard(p, i);
+    }
+    p->digest = digest;
+}
+
+ZK_PRIVATE void prep_free(struct prep *p) {
+    prep_rollback(p, PREP_NONE, 0);
+    mem_free(p->changes);
+    map_free(&p->index);
+    slab_free_all(&p->slab);
+    buf_free(&p->acl);
+    memset(p, 0, sizeof *p);
+}
+
+/* --- checks --- */
+
+static int prep_session(const struct prep *p, const struct prep_request *q) {
+    if (q->internal) return 0;
+    uint32_t s = session_find(&p->db->sessions, q->session);
+    if (s == SESSION_NONE) return ZERR_UNKNOWNSESSION;
+    return p->db->sessions.slots[s].closing ? ZERR_SESSIONEXPIRED : 0;
+}
+
+static int prep_acl(const struct prep *p, const struct prep_request *q, uint32_t acl,
+                    int32_t perm) {
+    if (q->internal || p->cfg.skip_acl) return 0;
+    return acl_allows(&p->db->acls, acl, perm, q->auth) ? 0 : ZERR_NOAUTH;
+}
+
+static int prep_quota(struct prep *p, struct slice path, int64_t count, int64_t bytes) {
+    bool soft;
+    if (!p->cfg.enforce_quota) return 0;
+    return quota_check(&p->db->quota, &p->db->tree, path, count, bytes, &soft);
+}
+
+static bool prep_is_builtin(struct slice path) {
+    return slice_is(path, "/") || slice_is(path, "/zookeeper") ||
+           slice_is(path, "/zookeeper/quota") || slice_is(path, "/zookeeper/config");
+}
+
+/* --- create --- */
+
+static bool prep_is_sequential(int32_t flags) {
+    return flags == MODE_PERSISTENT_SEQUENTIAL || flags == MODE_EPHEMERAL_SEQUENTIAL ||
+           flags == MODE_TTL_SEQUENTIAL;
+}
+
+/*
+ * Opcode and mode must agree on what kind of node it is. stock applies by opcode but keeps its
+ * pending state by mode, and exits when it applies a createTTL without a ttl.
+ */
+static bool prep_mode_fits(int32_t op, int32_t flags) {
+    switch (op) {
+    case ZOP_CREATE_CONTAINER:
+        return flags == MODE_CONTAINER;
+    case ZOP_CREATE_TTL:
+        return flags == MODE_TTL || flags == MODE_TTL_SEQUENTIAL;
+    default:
+        return flags >= MODE_PERSISTENT && flags <= MODE_EPHEMERAL_SEQUENTIAL;
+    }
+}
+
+static int prep_check_mode(const struct prep *p, int32_t op, const struct req_create *c) {
+    if (c->flags < MODE_PERSISTENT || c->flags > MODE_TTL_SEQUENTIAL) return ZERR_BADARGUMENTS;
+    bool ttl = c->flags >= MODE_TTL;
+    if (ttl && !p->db->tree.extended_types) return ZERR_UNIMPLEMENTED;
+    if (ttl ? c->ttl < 1 || c->ttl > TTL_MAX_MS : c->ttl >= 0) return ZERR_BADARGUMENTS;
+    return prep_mode_fits(op, c->flags) ? 0 : ZERR_BADARGUMENTS;
+}
+
+static int64_t prep_owner(const struct prep_request *q, const struct req_create *c) {
+    switch (c->flags) {
+    case MODE_EPHEMERAL:
+    case MODE_EPHEMERAL_SEQUENTIAL:
+        return q->session;
+    case MODE_CONTAINER:
+        return OWNER_CONTAINER;
+    case MODE_TTL:
+    case MODE_TTL_SEQUENTIAL:
+        return (int64_t)((uint64_t)0xff << 56 | (uint64_t)c->ttl);
+    default:
+        return 0;
+    }
+}
+
+static void prep_put_create(struct buf *out, int32_t op, struct slice data, struct slice acl,
+                            const struct req_create *c, int32_t parent_cversion) {
+    jw_bytes(out, data);
+    jw_raw(out, acl);
+    if (op == ZOP_CREATE || op == ZOP_CREATE2)
+        jw_u8(out, c->flags == MODE_EPHEMERAL || c->flags == MODE_EPHEMERAL_SEQUENTIAL);
+    jw_i32(out, parent_cversion);
+    if (op == ZOP_CREATE_TTL) jw_i64(out, c->ttl);
+}
+
+/* The node's path goes to out first: a sequential one exists nowhere else. */
+static void prep_put_path(struct buf *out, const struct req_create *c, int32_t counter) {
+    char digits[16] = "";
+    int n = prep_is_sequential(c->flags) ? snprintf(digits, sizeof digits, "%010d", counter) : 0;
+    jw_i32(out, (int32_t)(c->path.n + (size_t)n));
+    buf_put(out, c->path.p, c->path.n);
+    buf_put(out, digits, (size_t)n);
+}
+
+static int prep_create(struct prep *p, const struct prep_request *q, int32_t op, struct jr *r,
+                       int64_t zxid, struct buf *out) {
+    struct req_create c = jr_req_create(r, op);
+    struct prep_view parent, old;
+    if (r->bad) return PREP_UNREADABLE;
+    int err = prep_check_mode(p, op, &c);
+    if (!err) err = prep_session(p, q);
+    if (err) return err;
+    if (!c.path.p) return PREP_UNREADABLE;
+    if (!path_has_parent(c.path)) return ZERR_BADARGUMENTS;
+    struct slice parent_path = path_parent(c.path);
+    buf_clear(&p->acl);
+    err = acl_fixup(c.acl, q->auth, p->cfg.digest_auth, &p->acl);
+    if (err == ZERR_MARSHALLINGERROR) return PREP_UNREADABLE;
+    if (err) return err;
+    if (!prep_view(p, parent_path, &parent)) return ZERR_NONODE;
+    if ((err = prep_acl(p, q, parent.acl, PERM_CREATE))) return err;
+    size_t at = out->n;
+    prep_put_path(out, &c, parent.stat.cversion);
+    struct slice path = slice_of(out->p + at + 4, out->n - at - 4);
+    if (!path_valid(path) || quota_refuses_create(path)) return ZERR_BADARGUMENTS;
+    if (prep_view(p, path, &old)) return ZERR_NODEEXISTS;
+    if (prep_session_owned(p, &parent)) return ZERR_NOCHILDRENFOREPHEMERALS;
+    if ((err = prep_quota(p, path, 1, (int64_t)c.data.n))) return err;
+    int32_t counter = (int32_t)((uint32_t)parent.stat.cversion + 1);
+    prep_put_create(out, op, c.data, buf_slice(&p->acl), &c, counter);
+    path = slice_of(out->p + at + 4, path.n); /* out may have moved */
+
+    parent.children++;
+    if (counter > parent.stat.cversion) {
+        parent.stat.cversion = counter;
+        parent.stat.pzxid = zxid;
+    }
+    prep_push(p, zxid, parent_path, &parent);
+    struct prep_view node = {.exists = true,
+                             .stat = {.czxid = zxid, .mzxid = zxid, .pzxid = zxid,
+                                      .ctime = q->time, .mtime = q->time,
+                                      .owner = prep_owner(q, &c)},
+                             .acl = acl_intern(&p->db->acls, buf_slice(&p->acl)),
+                             .prefix_crc = p->cfg.digest ? tree_prefix_crc(path, c.data) : 0,
+                             .data_len = c.data.p ? (int32_t)c.data.n : TREE_DATA_NULL};
+    prep_push(p, zxid, path, &node);
+    acl_unref(&p->db->acls, node.acl);
+    return 0;
+}
+
+/* --- delete, setData, setACL, check --- */
+
+/* The records of a deleted node and its parent, which the caller has looked up. */
+static void prep_push_delete(struct prep *p, int64_t zxid, struct slice path,
+                             struct prep_view *parent, struct prep_view *node) {
+    parent->children--;
+    if (zxid > parent->stat.pzxid) parent->stat.pzxid = zxid;
+    prep_push(p, zxid, path_parent(path), parent);
+    node->exists = false;
+    prep_push(p, zxid, path, node);
+}
+
+static int prep_delete(struct prep *p, const struct prep_request *q, struct jr *r, int64_t zxid,
+                       struct buf *out) {
+    struct req_path d = jr_req_path_i32(r);
+    struct prep_view parent, node;
+    if (r->bad) return PREP_UNREADABLE;
+    int err = prep_session(p, q);
+    if (err) return err;
+    if (!d.path.p) return PREP_UNREADABLE;
+    if (!path_has_parent(d.path) || prep_is_builtin(d.path) || quota_refuses_delete(d.path))
+        return ZERR_BADARGUMENTS;
+    if (!prep_view(p, path_parent(d.path), &parent)) return ZERR_NONODE;
+    if ((err = prep_acl(p, q, parent.acl, PERM_DELETE))) return err;
+    if (!prep_view(p, d.path, &node)) return ZERR_NONODE;
+    if (d.arg != -1 && d.arg != node.stat.version) return ZERR_BADVERSION;
+    if (node.children) return ZERR_NOTEMPTY;
+    jw_bytes(out, d.path);
+    prep_push_delete(p, zxid, d.path, &parent, &node);
+    return 0;
+}
+
+/* From the reaper only: a container or TTL node that may have got a child meanwhile. */
+static int prep_delete_container(struct prep *p, struct jr *r, int64_t zxid, struct buf *out) {
+    struct slice path = jr_bytes(r);
+    struct prep_view parent, node;
+    if (r->bad || !path.p) return PREP_UNREADABLE;
+    if (!path_has_parent(path) || prep_is_builtin(path)) return ZERR_BADARGUMENTS;
+    if (!prep_view(p, path, &node)) return ZERR_NONODE;
+    if (node.children) return ZERR_NOTEMPTY;
+    if (prep_session_owned(p, &node)) return ZERR_BADVERSION;
+    if (!prep_view(p, path_parent(path), &parent)) return ZERR_NONODE;
+    jw_bytes(out, path);
+    prep_push_delete(p, zxid, path, &parent, &node);
+    return 0;
+}
+
+static int32_t prep_next_version(int32_t version) {
+    return (int32_t)((uint32_t)version + 1);
+}
+
+static int prep_set_data(struct prep *p, const struct prep_request *q, struct jr *r, int64_t zxid,
+                         struct buf *out) {
+    struct req_set s = jr_req_set_data(r);
+    struct prep_view node;
+    if (r->bad) return PREP_UNREADABLE;
+    int err = prep_session(p, q);
+    if (err) return err;
+    if (!path_valid(s.path) || quota_refuses_data(s.path, s.data)) return ZERR_BADARGUMENTS;
+    if (!prep_view(p, s.path, &node)) return ZERR_NONODE;
+    if ((err = prep_acl(p, q, node.acl, PERM_WRITE))) return err;
+    int64_t old_len = node.data_len > 0 ? node.data_len : 0;
+    if ((err = prep_quota(p, s.path, 0, (int64_t)s.data.n - old_len))) return err;
+    if (s.version != -1 && s.version != node.stat.version) return ZERR_BADVERSION;
+    node.stat.version = prep_next_version(node.stat.version);
+    node.stat.mzxid = zxid;
+    node.stat.mtime = q->time;
+    node.data_len = s.data.p ? (int32_t)s.data.n : TREE_DATA_NULL;
+    if (p->cfg.digest) node.prefix_crc = tree_prefix_crc(s.path, s.data);
+    jw_bytes(out, s.path);
+    jw_bytes(out, s.data);
+    jw_i32(out, node.stat.version);
+    prep_push(p, zxid, s.path, &node);
+    return 0;
+}
+
+static int prep_set_acl(struct prep *p, const struct prep_request *q, struct jr *r, int64_t zxid,
+                        struct buf *out) {
+    struct req_set s = jr_req_set_acl(r);
+    struct prep_view node;
+    if (r->bad) return PREP_UNREADABLE;
+    int err = prep_session(p, q);
+    if (err) return err;
+    if (!path_valid(s.path)) return ZERR_BADARGUMENTS;
+    buf_clear(&p->acl);
+    err = acl_fixup(s.data, q->auth, p->cfg.digest_auth, &p->acl);
+    if (err == ZERR_MARSHALLINGERROR) return PREP_UNREADABLE;
+    if (err) return err;
+    if (!prep_view(p, s.path, &node)) return ZERR_NONODE;
+    if ((err = prep_acl(p, q, node.acl, PERM_ADMIN))) return err;
+    if (s.version != -1 && s.version != node.stat.aversion) return ZERR_BADVERSION;
+    node.stat.aversion = prep_next_version(node.stat.aversion);
+    node.acl = acl_intern(&p->db->acls, buf_slice(&p->acl));
+    jw_bytes(out, s.path);
+    jw_raw(out, buf_slice(&p->acl));
+    jw_i32(out, node.stat.aversion);
+    prep_push(p, zxid, s.path, &node);
+    acl_unref(&p->db->acls, node.acl);
+    return 0;
+}
+
+static int prep_check(struct prep *p, const struct prep_request *q, struct jr *r,
+                      struct buf *out) {
+    struct req_path c = jr_req_path_i32(r);
+    struct prep_view node;
+    if (r->bad) return PREP_UNREADABLE;
+    int err = prep_session(p, q);
+    if (err) return err;
+    if (!path_valid(c.path)) return ZERR_BADARGUMENTS;
+    if (!prep_view(p, c.path, &node)) return ZERR_NONODE;
+    if ((err = prep_acl(p, q, node.acl, PERM_READ))) return err;
+    if (c.arg != -1 && c.arg != node.stat.version) return ZERR_BADVERSION;
+    jw_bytes(out, c.path);
+    jw_i32(out, prep_next_version(node.stat.version)); /* stock: current version + 1 */
+    return 0;
+}
+
+/* --- sessions --- */
+
+static int prep_create_session(struct jr *r, struct buf *out) {
+    int32_t timeout = jr_i32(r);
+    if (r->bad) return PREP_UNREADABLE;
+    jw_i32(out, timeout);
+    return 0;
+}
+
+static void prep_put_owned(struct prep *p, int64_t zxid, struct slice path, struct buf *out,
+                           int32_t *count, size_t limit) {
+    struct prep_view parent, node;
+    if (!prep_view(p, path, &node)) return;
+    if (prep_view(p, path_parent(path), &parent)) prep_push_delete(p, zxid, path, &parent, &node);
+    /* What does not fit is deleted all the same: appliers remove what the session still owns. */
+    if (out->n + path.n + 4 > limit) return;
+    jw_bytes(out, path);
+    ++*count;
+}
+
+static int prep_close_session(struct prep *p, const struct prep_request *q, int64_t zxid,
+                              struct buf *out) {
+    uint32_t s = session_find(&p->db->sessions, q->session);
+    size_t at = out->n, limit = at + p->cfg.max_record - 256;
+    int32_t count = 0;
+    jw_i32(out, 0);
+    uint32_t last = p->tail; /* records made from here on are our own deletions */
+    bool pending = p->ephemeral_changes != 0;
+    const struct idset *owned = tree_owned(&p->db->tree, q->session);
+    uint32_t pos = 0, id;
+    struct buf path = {0};
+    while (owned && idset_next(owned, &pos, &id)) {
+        buf_clear(&path);
+        tree_put_path(&p->db->tree, id, &path);
+        prep_put_owned(p, zxid, buf_slice(&path), out, &count, limit);
+    }
+    for (uint32_t i = pending ? p->head : PREP_NONE; i != PREP_NONE;) {
+        const struct prep_change *c = &p->changes[i];
+        uint32_t next = i == last ? PREP_NONE : c->fifo_next;
+        if (c->newer == PREP_NONE && c->view.exists && c->view.stat.owner == q->session) {
+            buf_clear(&path);
+            buf_put(&path, c->path, c->path_len);
+            prep_put_owned(p, zxid, buf_slice(&path), out, &count, limit);
+        }
+        i = next;
+    }
+    buf_free(&path);
+    if (s != SESSION_NONE) p->db->sessions.slots[s].closing = true;
+    put_be32(out->p + at, (uint32_t)count);
+    return 0;
+}
+
+/* --- one operation, a multi, a request --- */
+
+static int prep_one(struct prep *p, const struct prep_request *q, int32_t op, struct jr *r,
+                    int64_t zxid, struct buf *out) {
+    switch (op) {
+    case ZOP_CREATE:
+    case ZOP_CREATE2:
+    case ZOP_CREATE_CONTAINER:
+    case ZOP_CREATE_TTL:
+        return prep_create(p, q, op, r, zxid, out);
+    case ZOP_DELETE:
+        return prep_delete(p, q, r, zxid, out);
+    case ZOP_SET_DATA:
+        return prep_set_data(p, q, r, zxid, out);
+    case ZOP_SET_ACL:
+        return prep_set_acl(p, q, r, zxid, out);
+    case ZOP_CHECK:
+        return prep_check(p, q, r, out);
+    case ZOP_DELETE_CONTAINER:
+        return prep_delete_container(p, r, zxid, out);
+    case ZOP_CREATE_SESSION:
+        return prep_create_session(r, out);
+    case ZOP_CLOSE_SESSION:
+        return prep_close_session(p, q, zxid, out);
+    default:
+        return ZERR_UNIMPLEMENTED;
+    }
+}
+
+/* Skips one operation's record. False when it, or the multi as a whole, is not acceptable. */
+static bool prep_multi_skip(struct jr *r, int32_t type, int *err) {
+    struct req_create c;
+    switch (type) {
+    case ZOP_CREATE:
+    case ZOP_CREATE2:
+    case ZOP_CREATE_CONTAINER:
+    case ZOP_CREATE_TTL:
+        c = jr_req_create(r, type);
+        if (r->bad) return false;
+        if (c.flags < MODE_PERSISTENT || c.flags > MODE_TTL_SEQUENTIAL) return false;
+        if (type != ZOP_CREATE_TTL && c.flags >= MODE_TTL) return false;
+        if (!c.acl.p) *err = PREP_UNREADABLE;
+        return true;
+    case ZOP_DELETE:
+    case ZOP_CHECK:
+        (void)jr_req_path_i32(r);
+        return !r->bad;
+    case ZOP_SET_DATA:
+        (void)jr_req_set_data(r);
+        return !r->bad;
+    default:
+        return false;
+    }
+}
+
+/* 0 when every operation can be read and may stand in a multi. */
+static int prep_multi_check(struct jr r, int32_t *count) {
+    int err = 0;
+    *count = 0;
+    for (;;) {
+        struct multi_header h = jr_multi_header(&r);
+        if (r.bad) return ZERR_MARSHALLINGERROR;
+        if (h.done) return err;
+        if (!prep_multi_skip(&r, h.type, &err)) return ZERR_MARSHALLINGERROR;
+        ++*count;
+    }
+}
+
+/* stock: Op.create picks the operation from header and mode, MultiOperationRecord. */
+static int32_t prep_multi_op(int32_t type, struct jr at) {
+    if (type != ZOP_CREATE && type != ZOP_CREATE2 && type != ZOP_CREATE_CONTAINER &&
+        type != ZOP_CREATE_TTL)
+        return type;
+    struct req_create c = jr_req_create(&at, type);
+    if (c.flags == MODE_CONTAINER) return ZOP_CREATE_CONTAINER;
+    if (type != ZOP_CREATE_TTL) return type;
+    return c.flags >= MODE_TTL ? ZOP_CREATE_TTL : ZOP_CREATE;
+}
+
+/* Prepares the operations in turn; after the first failure the rest is not looked at. */
+static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r, int64_t zxid,
+                      struct buf *out) {
+    int32_t count;
+    int err = prep_multi_check(*r, &count), failed = 0;
+    if (err) return err;
+    uint32_t mark = p->tail;
+    uint64_t digest = p->digest;
+    jw_i32(out, count);
+    for (int32_t i = 0; i < count; i++) {
+        int32_t type = jr_multi_header(r).type, op = prep_multi_op(type, *r);
+        size_t at = out->n;
+        struct jr next = *r;
+        (void)prep_multi_skip(&next, type, &err);
+        jw_i32(out, op);
+        jw_i32(out, 0);
+        int e = failed ? ZERR_RUNTIMEINCONSISTENCY : prep_one(p, q, op, r, zxid, out);
+        if (e == PREP_UNREADABLE) e = ZERR_MARSHALLINGERROR;
+        if (e) {
+            out->n = at;
+            jw_i32(out, ZOP_ERROR);
+            jw_i32(out, 4);
+            jw_i32(out, e);
+            failed = failed ? failed : e;
+        }
+        put_be32(out->p + at + 4, (uint32_t)(out->n - at - 8));
+        *r = next;
+    }
+    if (failed) prep_rollback(p, mark, digest);
+    return 0; /* the reply says 0 and carries a result per operation */
+}
+
+/* stock: a standalone server refuses what only a leader could do. */
+static int prep_reconfig(const struct prep *p, const struct prep_request *q) {
+    if (!p->cfg.reconfig) return ZERR_RECONFIGDISABLED;
+    int err = prep_session(p, q);
+    return err ? err : ZERR_UNIMPLEMENTED;
+}
+
+ZK_PRIVATE int prep_write(struct prep *p, const struct prep_request *q, struct buf *out,
+                          bool *made) {
+    struct jr r = jr_open(q->body, UINT32_MAX);
+    size_t at = out->n;
+    int64_t zxid = p->zxid + 1;
+    struct txn_header h = {q->session, q->cxid, zxid, q->time, q->op};
+    uint32_t mark = p->tail;
+    uint64_t digest = p->digest;
+    int err;
+    jw_txn_header(out, &h);
+    if (q->op == ZOP_MULTI)
+        err = prep_multi(p, q, &r, zxid, out);
+    else if (q->op == ZOP_RECONFIG)
+        err = prep_reconfig(p, q);
+    else
+        err = prep_one(p, q, q->op, &r, zxid, out);
+    if (!err && out->n - at + 12 > p->cfg.max_record) {
+        /* An entry that large would keep every server from starting again. */
+        prep_rollback(p, mark, digest);
+        err = ZERR_BADARGUMENTS;
+    }
+    *made = err != PREP_UNREADABLE;
+    if (!*made) {
+        out->n = at;
+        return ZERR_MARSHALLINGERROR;
+    }
+    p->zxid = zxid;
+    if (err) {
+        out->n = at;
+        h.type = ZOP_ERROR;
+        jw_txn_header(out, &h);
+        jw_i32(out, err);
+    } else if (p->cfg.digest) {
+        jw_i32(out, 2);
+        jw_i64(out, (int64_t)p->digest);
+    }
+    return err;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== store/logfile.h ==== */
+
+/*
+ * store/logfile: the bytes of a transaction log.
+ *
+ *   offset 0   magic "ZKLG"   4, version 2   4, dbid 0   8
+ *   16         entries:  crc 8 (Adler-32 of the body, upper half 0), len 4, body len, 'B' 1
+ *   ...        zeros to the end of the preallocation
+ *
+ * The body is TxnHeader, record, and usually a TxnDigest. The file is named after the zxid of its
+ * first entry. Reading is by slices of a file that is wholly in memory or mapped.
+ * stock: FileTxnLog, FileHeader, FilePadding.
+ */
+#ifndef ZK_LOGFILE_H
+#define ZK_LOGFILE_H
+
+
+#define LOGFILE_HEADER_LEN 16u
+#define LOGFILE_ENTRY_OVERHEAD 13u
+
+ZK_PRIVATE void logfile_put_header(uint8_t out[LOGFILE_HEADER_LEN]);
+/* Writes one entry; out has room for body.n + LOGFILE_ENTRY_OVERHEAD bytes. */
+ZK_PRIVATE void logfile_put_entry(uint8_t *out, struct slice body);
+
+enum logfile_status {
+    LOGFILE_ENTRY,    /* an entry was read */
+    LOGFILE_END,      /* zeros or the end of the file: all well */
+    LOGFILE_TORN,     /* the last entry is incomplete: the file ends before it */
+    LOGFILE_BAD_MAGIC,
+    LOGFILE_BAD_CRC,  /* a whole entry whose bytes are not what was written */
+    LOGFILE_BAD_LENGTH
+};
+
+struct logfile {
+    struct slice bytes; /* borrowed */
+    size_t at;          /* offset of the next entry */
+    uint32_t max;       /* largest body */
+    /* the entry that was read */
+    struct txn_header header;
+    struct slice record; /* after the header */
+};
+
+ZK_PRIVATE enum logfile_status logfile_open(struct logfile *f, struct slice bytes, uint32_t max);
+ZK_PRIVATE enum logfile_status logfile_next(struct logfile *f);
+/*
+ * After LOGFILE_BAD_CRC: true when the entry is the last one written and a sector of it never
+ * reached the disk (the file was zeros before it). Anything else is rot, not a torn write.
+ */
+ZK_PRIVATE bool logfile_tail_is_torn(const struct logfile *f);
+
+/* "log.<hex>" and "snapshot.<hex>[.ext]": the zxid, -1 when it is no such name. stock: Util */
+ZK_PRIVATE int64_t logfile_name_zxid(const char *name, const char *prefix);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== store/snapfile.h ==== */
+
+/*
+ * store/snapfile: the bytes of a snapshot.
+ *
+ *   magic "ZKSN" 4, version 2  4, dbid -1  8
+ *   sessions     int count, { long id, int timeout }
+ *   ACL lists    int count, { long id, vector<ACL> }
+ *   nodes        { ustring path, buffer data, long acl id, StatPersisted 60 }, the root as ""
+ *   end          ustring "/"
+ *   seal         long Adler-32 of everything before it, ustring "/"
+ *   digest       long zxid, int 2, long digest; seal
+ *   last zxid    long; seal
+ *
+ * The writer makes the head and the tail; the nodes between them are the tree's image. The reader
+ * is fed the file in pieces and builds a database; it trusts nothing, and a file whose first seal
+ * does not match is refused whole. Both tail sections may be missing (older servers).
+ * stock: FileSnap, SerializeUtils, DataTree.serialize.
+ */
+#ifndef ZK_SNAPFILE_H
+#define ZK_SNAPFILE_H
+
+
+/* Everything before the nodes, as of now. */
+ZK_PRIVATE void snapfile_put_head(struct buf *out, const struct db *db);
+/* Everything after the nodes; adler: of all bytes so far. */
+ZK_PRIVATE void snapfile_put_tail(struct buf *out, uint32_t adler, int64_t zxid, uint64_t digest);
+
+enum snapfile_section {
+    SNAP_HEADER,
+    SNAP_SESSION_COUNT,
+    SNAP_SESSIONS,
+    SNAP_ACL_COUNT,
+    SNAP_ACLS,
+    SNAP_NODES,
+    SNAP_SEAL,
+    SNAP_TAIL,
+    SNAP_FAILED
+};
+
+struct snapfile {
+    struct db *db; /* borrowed; must be empty: sessions, ACLs and nodes go there */
+    enum snapfile_section section;
+    uint32_t max;         /* longest string or buffer */
+    int32_t left;         /* sessions or ACL lists still to come */
+    struct buf in;        /* what has not been decoded yet */
+    uint32_t adler;       /* of everything decoded */
+    struct buf acl_ids;   /* int64 file id, u32 table id; repeated */
+    struct map acl_index; /* file id -> position in acl_ids */
+    struct slice parent;  /* path of the last parent, in parent_path */
+    struct buf parent_path;
+    uint32_t parent_id;
+    uint64_t nodes;
+    uint32_t missing_acls;
+    char error[160];
+    /* from the tail */
+    bool has_digest;
+    int64_t digest_zxid;
+    uint64_t digest;
+};
+
+ZK_PRIVATE void snapfile_open(struct snapfile *s, struct db *db, uint32_t max);
+ZK_PRIVATE bool snapfile_feed(struct snapfile *s, struct slice bytes); /* false: see error */
+/* All bytes have been fed: true when the file is whole. */
+ZK_PRIVATE bool snapfile_finish(struct snapfile *s);
+ZK_PRIVATE void snapfile_close(struct snapfile *s);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== store/logfile.c ==== */
+
+
+
+#define LOGFILE_EOR 0x42u
+#define LOGFILE_SECTOR 512u
+
+ZK_PRIVATE void logfile_put_header(uint8_t out[LOGFILE_HEADER_LEN]) {
+    memcpy(out, "ZKLG", 4);
+    put_be32(out + 4, 2);
+    put_be64(out + 8, 0);
+}
+
+ZK_PRIVATE void logfile_put_entry(uint8_t *out, struct slice body) {
+    put_be64(out, sum_adler32(SUM_ADLER32_INIT, body.p, body.n));
+    put_be32(out + 8, (uint32_t)body.n);
+    memcpy(out + 12, body.p, body.n);
+    out[12 + body.n] = LOGFILE_EOR;
+}
+
+ZK_PRIVATE enum logfile_status logfile_open(struct logfile *f, struct slice bytes, uint32_t max) {
+    memset(f, 0, sizeof *f);
+    f->bytes = bytes;
+    f->max = max;
+    f->at = LOGFILE_HEADER_LEN;
+    if (bytes.n < LOGFILE_HEADER_LEN) return LOGFILE_TORN;
+    return memcmp(bytes.p, "ZKLG", 4) == 0 ? LOGFILE_ENTRY : LOGFILE_BAD_MAGIC;
+}
+
+ZK_PRIVATE enum logfile_status logfile_next(struct logfile *f) {
+    const uint8_t *p = f->bytes.p + f->at;
+    size_t left = f->bytes.n - f->at;
+    if (left == 0) return LOGFILE_END;
+    if (left < 12) return LOGFILE_TORN;
+    uint32_t len = be32(p + 8);
+    if (len == 0) return LOGFILE_END;
+    if (len > f->max) return LOGFILE_BAD_LENGTH;
+    if (left < len + (size_t)LOGFILE_ENTRY_OVERHEAD) return LOGFILE_TORN;
+    if (p[12 + len] != LOGFILE_EOR) return LOGFILE_TORN;
+    if (be64(p) != sum_adler32(SUM_ADLER32_INIT, p + 12, len)) return LOGFILE_BAD_CRC;
+    struct jr r = jr_open(slice_of(p + 12, len), f->max);
+    f->header = jr_txn_header(&r);
+    if (r.bad) return LOGFILE_TORN; /* stock: EOF while decoding ends the file */
+    f->record = slice_of(r.p, (size_t)(r.end - r.p));
+    f->at += len + (size_t)LOGFILE_ENTRY_OVERHEAD;
+    return LOGFILE_ENTRY;
+}
+
+static bool logfile_zeros(const uint8_t *p, const uint8_t *end) {
+    while (p < end && *p == 0) p++;
+    return p == end;
+}
+
+ZK_PRIVATE bool logfile_tail_is_torn(const struct logfile *f) {
+    const uint8_t *base = f->bytes.p, *file_end = base + f->bytes.n;
+    uint32_t len = be32(base + f->at + 8);
+    if (len > f->max) return false;
+    size_t end = f->at + len + LOGFILE_ENTRY_OVERHEAD;
+    if (end > f->bytes.n || !logfile_zeros(base + end, file_end)) return false;
+    for (size_t from = f->at; from < end;) {
+        size_t to = (from / LOGFILE_SECTOR + 1) * LOGFILE_SECTOR;
+        if (to > end) to = end;
+        if (to - from >= 16 && logfile_zeros(base + from, base + to)) return true;
+        from = to;
+    }
+    return false;
+}
+
+ZK_PRIVATE int64_t logfile_name_zxid(const char *name, const char *prefix) {
+    size_t n = strlen(prefix);
+    if (strncmp(name, prefix, n) != 0 || name[n] != '.') return -1;
+    uint64_t v = 0;
+    const char *p = name + n + 1;
+    if (!*p || *p == '.') return -1;
+    for (; *p && *p != '.'; p++) {
+        int c = *p | 0x20;
+        int d = *p >= '0' && *p <= '9' ? *p - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (d < 0 || v >> 59) return -1;
+        v = v << 4 | (unsigned)d;
+    }
+    return (int64_t)v;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== store/snapfile.c ==== */
+
+
+#include <stdio.h>
+
+
+#define SNAPFILE_HEADER_LEN 16u
+#define SNAPFILE_SEAL_LEN 13u
+#define SNAPFILE_DIGEST_LEN 20u
+
+/* --- writing --- */
+
+ZK_PRIVATE void snapfile_put_head(struct buf *out, const struct db *db) {
+    const struct session_table *t = &db->sessions;
+    buf_put(out, "ZKSN", 4);
+    jw_i32(out, 2);
+    jw_i64(out, -1);
+    jw_i32(out, (int32_t)t->committed);
+    for (uint32_t i = 0; i < t->n; i++) {
+        if (!t->slots[i].live || !t->slots[i].committed) continue;
+        jw_i64(out, t->slots[i].id);
+        jw_i32(out, t->slots[i].timeout);
+    }
+    size_t at = out->n;
+    int32_t lists = 0;
+    jw_i32(out, 0);
+    for (uint32_t i = 1; i < db->acls.n; i++) {
+        if (!db->acls.entries[i].refs) continue;
+        jw_i64(out, i);
+        jw_raw(out, db->acls.entries[i].bytes);
+        lists++;
+    }
+    put_be32(out->p + at, (uint32_t)lists);
+}
+
+static uint32_t snapfile_put_seal(struct buf *out, size_t from, uint32_t adler) {
+    adler = sum_adler32(adler, out->p + from, out->n - from);
+    from = out->n;
+    jw_i64(out, adler);
+    jw_str(out, "/");
+    return sum_adler32(adler, out->p + from, out->n - from);
+}
+
+ZK_PRIVATE void snapfile_put_tail(struct buf *out, uint32_t adler, int64_t zxid, uint64_t digest) {
+    size_t from = out->n;
+    jw_str(out, "/");
+    adler = snapfile_put_seal(out, from, adler);
+    from = out->n;
+    jw_i64(out, zxid);
+    jw_i32(out, 2);
+    jw_i64(out, zxid ? (int64_t)digest : 0); /* stock: a fresh tree has the empty digest */
+    adler = snapfile_put_seal(out, from, adler);
+    from = out->n;
+    jw_i64(out, zxid);
+    (void)snapfile_put_seal(out, from, adler);
+}
+
+/* --- reading --- */
+
+ZK_PRIVATE void snapfile_open(struct snapfile *s, struct db *db, uint32_t max) {
+    memset(s, 0, sizeof *s);
+    s->db = db;
+    s->max = max;
+    s->adler = SUM_ADLER32_INIT;
+    s->parent_id = TREE_NONE;
+}
+
+static bool snapfile_fail(struct snapfile *s, const char *why) {
+    if (s->section != SNAP_FAILED) (void)snprintf(s->error, sizeof s->error, "%s", why);
+    s->section = SNAP_FAILED;
+    return false;
+}
+
+static bool snapfile_header(struct snapfile *s, struct jr *r) {
+    int32_t magic = jr_i32(r);
+    (void)jr_i32(r);
+    (void)jr_i64(r);
+    if (r->bad) return false;
+    if (magic != 0x5a4b534e) return snapfile_fail(s, "not a snapshot: wrong magic number");
+    s->section = SNAP_SESSION_COUNT;
+    return true;
+}
+
+static bool snapfile_count(struct snapfile *s, struct jr *r, enum snapfile_section next) {
+    s->left = jr_i32(r);
+    if (r->bad) return false;
+    if (s->left < 0) return snapfile_fail(s, "negative count");
+    s->section = next;
+    return true;
+}
+
+static bool snapfile_session(struct snapfile *s, struct jr *r) {
+    if (s->left == 0) {
+        s->section = SNAP_ACL_COUNT;
+        return true;
+    }
+    int64_t id = jr_i64(r);
+    int32_t timeout = jr_i32(r);
+    if (r->bad) return false;
+    struct session_table *t = &s->db->sessions;
+    uint32_t i = session_add(t, id, timeout); /* may move the slots */
+    struct session *e = &t->slots[i];
+    if (!e->committed) t->committed++;
+    e->committed = true;
+    e->timeout = timeout;
+    s->left--;
+    return true;
+}
+
+static uint32_t *snapfile_acl_slot(struct snapfile *s, int64_t file_id, uint32_t *store) {
+    struct map_iter it;
+    uint32_t at = map_first(&s->acl_index, hash_u64((uint64_t)file_id), &it);
+    for (; at != MAP_NONE; at = map_next(&s->acl_index, &it)) {
+        int64_t id;
+        memcpy(&id, s->acl_ids.p + at, sizeof id);
+        if (id != file_id) continue;
+        memcpy(store, s->acl_ids.p + at + sizeof id, sizeof *store);
+        return store;
+    }
+    return NULL;
+}
+
+static bool snapfile_acl(struct snapfile *s, struct jr *r) {
+    if (s->left == 0) {
+        s->section = SNAP_NODES;
+        return true;
+    }
+    int64_t id = jr_i64(r);
+    struct slice list = jr_acl(r);
+    uint32_t known;
+    if (r->bad) return false;
+    if (!list.p) return snapfile_fail(s, "null ACL list");
+    if (!snapfile_acl_slot(s, id, &known)) {
+        uint32_t at = (uint32_t)s->acl_ids.n, mine = acl_intern(&s->db->acls, list);
+        buf_put(&s->acl_ids, &id, sizeof id);
+        buf_put(&s->acl_ids, &mine, sizeof mine);
+        map_add(&s->acl_index, hash_u64((uint64_t)id), at);
+    }
+    s->left--;
+    return true;
+}
+
+/*
+ * A node whose list is not in the file (stock can lose one in a fuzzy snapshot) gets a list that
+ * lets nobody in; the replay of its transaction puts the right one there.
+ */
+static uint32_t snapfile_node_acl(struct snapfile *s, int64_t file_id) {
+    static const uint8_t nobody[] = "\0\0\0\1\0\0\0\0\0\0\0\5world\0\0\0\6anyone";
+    uint32_t id;
+    if (file_id == -1) return ACL_OPEN;
+    if (snapfile_acl_slot(s, file_id, &id)) return acl_ref(&s->db->acls, id);
+    s->missing_acls++;
+    return acl_intern(&s->db->acls, slice_of(nobody, sizeof nobody - 1));
+}
+
+static uint32_t snapfile_parent(struct snapfile *s, struct slice path) {
+    struct slice parent = path_parent(path);
+    if (s->parent_id != TREE_NONE && slice_eq(parent, s->parent)) return s->parent_id;
+    s->parent_id = tree_lookup(&s->db->tree, parent);
+    buf_clear(&s->parent_path);
+    buf_put(&s->parent_path, parent.p, parent.n);
+    s->parent = buf_slice(&s->parent_path);
+    return s->parent_id;
+}
+
+static bool snapfile_node(struct snapfile *s, struct jr *r) {
+    struct slice path = jr_bytes(r);
+    if (r->bad) return false;
+    if (!path.p) return snapfile_fail(s, "null path");
+    if (slice_is(path, "/")) {
+        s->section = SNAP_SEAL;
+        return true;
+    }
+    struct slice data = jr_bytes(r);
+    int64_t acl = jr_i64(r);
+    struct zstat st;
+    st.czxid = jr_i64(r);
+    st.mzxid = jr_i64(r);
+    st.ctime = jr_i64(r);
+    st.mtime = jr_i64(r);
+    st.version = jr_i32(r);
+    st.cversion = jr_i32(r);
+    st.aversion = jr_i32(r);
+    st.owner = jr_i64(r);
+    st.pzxid = jr_i64(r);
+    if (r->bad) return false;
+    struct tree *t = &s->db->tree;
+    uint32_t parent = TREE_NONE;
+    if (path_has_parent(path)) {
+        parent = snapfile_parent(s, path);
+        if (parent == TREE_NONE) return snapfile_fail(s, "a node without its parent");
+        struct slice name = path_name(path);
+        if (!name.n || tree_child(t, parent, name) != TREE_NONE)
+            return snapfile_fail(s, "a node twice, or without a name");
+    } else if (path.n || t->count) {
+        return snapfile_fail(s, "a path without a slash");
+    }
+    if (t->count == 0 && parent != TREE_NONE) return snapfile_fail(s, "the root is missing");
+    (void)tree_add(t, parent, path, data, snapfile_node_acl(s, acl), &st);
+    s->nodes++;
+    return true;
+}
+
+static bool snapfile_check_seal(struct jr *r, uint32_t adler) {
+    int64_t sum = jr_i64(r);
+    struct slice mark = jr_bytes(r);
+    return !r->bad && sum == (int64_t)adler && slice_is(mark, "/");
+}
+
+/* Decodes one thing; false when there is not enough yet, or it is wrong. */
+static bool snapfile_one(struct snapfile *s, struct jr *r) {
+    switch (s->section) {
+    case SNAP_HEADER:
+        return snapfile_header(s, r);
+    case SNAP_SESSION_COUNT:
+        return snapfile_count(s, r, SNAP_SESSIONS);
+    case SNAP_SESSIONS:
+        return snapfile_session(s, r);
+    case SNAP_ACL_COUNT:
+        return snapfile_count(s, r, SNAP_ACLS);
+    case SNAP_ACLS:
+        return snapfile_acl(s, r);
+    case SNAP_NODES:
+        return snapfile_node(s, r);
+    default:
+        return false;
+    }
+}
+
+ZK_PRIVATE bool snapfile_feed(struct snapfile *s, struct slice bytes) {
+    buf_put(&s->in, bytes.p, bytes.n);
+    struct slice in = buf_slice(&s->in);
+    struct jr r = jr_open(in, s->max);
+    const uint8_t *done = r.p, *start = r.p;
+    while (snapfile_one(s, &r)) done = r.p;
+    if (s->section == SNAP_FAILED) return false;
+    if (r.oversize) return snapfile_fail(s, "unreasonable length");
+    s->adler = sum_adler32(s->adler, start, (size_t)(done - start));
+    if (done > start) buf_consume(&s->in, (size_t)(done - start));
+    if (s->section == SNAP_SEAL && buf_len(&s->in) >= SNAPFILE_SEAL_LEN) {
+        struct slice seal = slice_of(buf_slice(&s->in).p, SNAPFILE_SEAL_LEN);
+        struct jr q = jr_open(seal, s->max);
+        if (!snapfile_check_seal(&q, s->adler)) return snapfile_fail(s, "checksum does not match");
+        s->adler = sum_adler32(s->adler, seal.p, seal.n);
+        buf_consume(&s->in, SNAPFILE_SEAL_LEN);
+        s->section = SNAP_TAIL;
+    }
+    if (s->section == SNAP_TAIL && buf_len(&s->in) > 4096) s->in.n = s->in.head + 4096;
+    return true;
+}
+
+/* The digest section and the last zxid, told apart by how many bytes are left. */
+ZK_PRIVATE bool snapfile_finish(struct snapfile *s) {
+    if (s->section == SNAP_FAILED) return false;
+    if (s->section != SNAP_TAIL) return snapfile_fail(s, "the file ends too early");
+    struct slice tail = buf_slice(&s->in);
+    struct jr r = jr_open(tail, s->max);
+    if (tail.n >= SNAPFILE_DIGEST_LEN + SNAPFILE_SEAL_LEN) {
+        s->digest_zxid = jr_i64(&r);
+        int32_t version = jr_i32(&r);
+        s->digest = (uint64_t)jr_i64(&r);
+        s->has_digest = version == 2;
+        uint32_t adler = sum_adler32(s->adler, tail.p, SNAPFILE_DIGEST_LEN);
+        if (version >= 2 && !snapfile_check_seal(&r, adler))
+            return snapfile_fail(s, "checksum of the digest does not match");
+    }
+    if (tree_lookup(&s->db->tree, slice_str("/")) == TREE_NONE)
+        return snapfile_fail(s, "the root is missing");
+    quota_rebuild(&s->db->quota, &s->db->tree);
+    return true;
+}
+
+ZK_PRIVATE void snapfile_close(struct snapfile *s) {
+    for (size_t at = 0; at < s->acl_ids.n; at += 12) {
+        uint32_t id;
+        memcpy(&id, s->acl_ids.p + at + 8, sizeof id);
+        acl_unref(&s->db->acls, id); /* lists that no node uses go away here */
+    }
+    buf_free(&s->in);
+    buf_free(&s->acl_ids);
+    buf_free(&s->parent_path);
+    map_free(&s->acl_index);
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/config.h ==== */
+
+/*
+ * config: what a zoo.cfg says.
+ *
+ * Turns the bytes of a configuration file into a struct config, with the grammar, the checks, their
+ * order and their messages of the stock server (java.util.Properties, QuorumPeerConfig). Owns the
+ * strings of the struct. Reads no file, resolves no name and looks at no directory: the host does.
+ *
+ * Three steps:
+ *   text -> properties   logical lines, escapes, duplicates (the last wins); strings become UTF-8
+ *   properties -> fields  by tables, in file order: name, kind, mark, field, default or reason
+ *   fields -> checks      in the order of QuorumPeerConfig.parseProperties
+ *
+ * Every key has a mark. Obeyed keys have a field. Accepted keys have none, and a reason that is
+ * logged. Refused keys ask for what is not built in, where going on without it would be wrong; they
+ * are reported only after all checks that stock would make. Unknown keys are accepted with a
+ * warning, as stock accepts them without one.
+ *
+ * stock: QuorumPeerConfig visits keys in hash order, so that with several bad keys the one that is
+ * reported is a matter of luck there. Here it is the first in the file.
+ */
+#ifndef ZK_CONFIG_H
+#define ZK_CONFIG_H
+
+
+#define CONFIG_UNSET INT32_MIN /* of client_port and server_id: not given */
+
+/* How stock presents an error: alone, or as the cause of "Error processing <path of the file>". */
+enum config_error { CONFIG_ERROR_PLAIN = 1, CONFIG_ERROR_WRAPPED = 2 };
+
+enum config_metrics { CONFIG_METRICS_DEFAULT, CONFIG_METRICS_NULL };
+
+/* One server.N line. */
+struct config_member {
+    int64_t id;
+    bool observer;
+    int32_t client_port; /* CONFIG_UNSET when the line has no client part */
+    char *client_host;   /* owned; NULL without a client part */
+};
+
+/* Strings are owned and NUL-terminated; NULL means not given. Units are part of the names. */
+struct config {
+    /* network */
+    int32_t client_port;
+    char *client_port_address; /* NULL: every address */
+    int32_t listen_backlog;    /* -1: the system's choice */
+    int32_t max_client_cnxns;  /* per client address; 0: unlimited */
+    int32_t max_cnxns;         /* in all; 0: unlimited */
+    bool tcp_keepalive;
+    int32_t sessionless_timeout_ms; /* of a connection that never asked for a session */
+
+    /* time and sessions */
+    int32_t tick_time_ms, min_session_timeout_ms, max_session_timeout_ms;
+    bool local_sessions, local_sessions_upgrading;
+
+    /* files */
+    char *data_dir, *data_log_dir; /* without version-2; as java.io.File writes paths */
+    bool datadir_autocreate, db_autocreate, trust_empty_snapshot;
+    int32_t snap_count;            /* transactions between snapshots, >= 2 */
+    int64_t snap_size_limit_kb;    /* log bytes between snapshots; <= 0: not counted */
+    int64_t txn_log_size_limit_kb; /* of one log file; <= 0: none */
+    int64_t pre_alloc_size_kb;     /* <= 0: none */
+    int32_t commit_log_count;      /* committed proposals kept in memory, >= 500 */
+    double snapshot_size_factor;   /* share of a snapshot that is read from logs instead */
+    bool force_sync;
+    int64_t fsync_warning_ms;
+    int64_t flush_delay_ms;          /* group commit; 0: none */
+    int64_t max_write_queue_poll_ms; /* -1: a third of flush_delay_ms */
+    int32_t max_batch_size;
+    bool serialize_last_zxid, digest_enabled, close_session_txn;
+    int32_t autopurge_retain, autopurge_interval_h; /* interval <= 0: off */
+
+    /* requests */
+    bool extended_types, emulate353;
+    int32_t jute_max_buffer, jute_extra_size; /* bytes; extra is >= 1024 */
+    int32_t global_outstanding_limit;
+    bool skip_acl, enforce_quota, eager_acl_check;
+    int32_t large_request_max_bytes, large_request_threshold; /* threshold -1: off */
+    int32_t request_throttle_max, request_throttle_stall_ms;  /* max 0: off */
+    bool request_throttle_drop_stale, request_stale_latency_check, request_stale_connection_check;
+    int32_t throttled_op_wait_ms; /* 0: off */
+    int32_t connection_throttle_tokens, connection_throttle_fill_ms, connection_throttle_fill_count;
+    int32_t connection_throttle_freeze_ms;
+    double connection_throttle_drop_increase, connection_throttle_drop_decrease;
+    double connection_throttle_decrease_ratio;
+    bool connection_throttle_weighted;
+    int32_t connection_throttle_global_weight, connection_throttle_local_weight;
+    int32_t connection_throttle_renew_weight;
+    int64_t container_check_interval_ms, container_max_per_minute, container_max_never_used_ms;
+
+    /* security */
+    char *super_digest; /* super:<base64 of SHA-1> */
+    bool digest_auth;   /* whether the scheme digest exists */
+    bool enforce_auth;
+    char *enforce_auth_schemes; /* comma separated; not NULL when enforce_auth */
+
+    /* operation */
+    char *four_letter_whitelist; /* comma separated; * is all */
+    enum config_metrics metrics;
+
+    /* the ensemble; a standalone server reads none of them */
+    int32_t init_limit, sync_limit, learner_master_limit; /* ticks */
+    int32_t observer_master_port;
+    bool quorum_listen_on_all_ips, sync_enabled, standalone_enabled, reconfig_enabled;
+    bool multi_address, multi_address_check;
+    int32_t multi_address_check_ms;
+    char *dynamic_config_file; /* whose bytes go to config_parse_dynamic */
+    struct config_member *members; /* owned */
+    uint32_t member_count;
+    int64_t server_id; /* of myid; CONFIG_UNSET without one */
+
+    /* filled by a call that failed */
+    enum config_error error_kind;
+    char error[512];
+
+    /* read by the checks alone */
+    int32_t election_alg, secure_client_port;
+    char *secure_client_port_address, *peer_type, *metrics_class, *digest_algorithm;
+    bool sasl_enabled, sasl_server_required, sasl_learner_required;
+    char refusal[256]; /* first refused key */
+};
+
+ZK_PRIVATE void config_defaults(struct config *c);
+ZK_PRIVATE void config_free(struct config *c);
+
+/*
+ * -Dname=value words of a JVM's command line (SERVER_JVMFLAGS), others are passed over. Comes
+ * after config_defaults and before config_parse: stock lets the file win.
+ */
+ZK_PRIVATE void config_jvm_flags(struct config *c, const char *flags, struct logq *log);
+
+/* All return 0, or -1 with error and error_kind set. What is worth a log line goes to `log`. */
+ZK_PRIVATE int config_parse(struct config *c, struct slice text, struct logq *log);
+/* The file that dynamic_config_file names; comes after config_parse when that is not NULL. */
+ZK_PRIVATE int config_parse_dynamic(struct config *c, struct slice text, struct logq *log);
+/* The first line of <data_dir>/myid without its line end; not called without such a file. */
+ZK_PRIVATE int config_parse_myid(struct config *c, struct slice line);
+/* Instead of a file: port datadir [ticktime] [maxcnxns]; n is 2 to 4. */
+ZK_PRIVATE int config_parse_args(struct config *c, int n, const char *const *args);
+
+/* The properties grammar by itself: keys and values are trimmed, keys are distinct. */
+struct config_prop {
+    char *key, *value; /* owned */
+};
+struct config_props {
+    struct config_prop *at; /* owned; in the order in which keys first appear */
+    uint32_t n, cap;
+    struct map index; /* hash of the key -> position */
+};
+
+ZK_PRIVATE int config_props_load(struct config_props *p, struct slice text); /* -1: bad \uxxxx */
+ZK_PRIVATE const char *config_props_get(const struct config_props *p, const char *key);
+ZK_PRIVATE void config_props_free(struct config_props *p);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/config.c ==== */
+
+
+#include <limits.h>
+#include <stdio.h>
+
+/* --- properties: bytes to pairs. stock: java.util.Properties.load --- */
+
+static bool config_is_blank(uint8_t c) {
+    return c == ' ' || c == '\t' || c == '\f';
+}
+
+static bool config_is_eol(uint8_t c) {
+    return c == '\n' || c == '\r';
+}
+
+/*
+ * Appends the next logical line to `line`: comments and blank lines skipped, continuations joined,
+ * escapes still in place. False at the end of the text.
+ *
+ * stock: a line that begins with an escaped line end is still a new line, so that a comment mark
+ * at the start of the next one makes a comment; after any other text it is part of the value.
+ */
+static bool config_line(struct slice *text, struct buf *line) {
+    bool escaped = false, skip = true, joined = false;
+    buf_clear(line);
+    while (text->n) {
+        uint8_t c = *text->p++;
+        text->n--;
+        if (skip) {
+            if (config_is_blank(c) || (!joined && config_is_eol(c))) continue;
+            skip = joined = false;
+        }
+        if (!buf_len(line) && (c == '#' || c == '!')) {
+            for (; text->n && !config_is_eol(*text->p); text->p++) text->n--;
+            skip = true;
+        } else if (!config_is_eol(c)) {
+            buf_putc(line, (char)c);
+            escaped = c == '\\' && !escaped;
+        } else if (!buf_len(line)) {
+            skip = true;
+        } else if (!escaped) {
+            return true;
+        } else {
+            line->n--;
+            if (!text->n) return true;
+            skip = joined = true;
+            escaped = false;
+            if (c == '\r' && text->n && *text->p == '\n') {
+                text->p++;
+                text->n--;
+            }
+        }
+    }
+    if (!buf_len(line)) return false;
+    if (escaped) line->n--;
+    return true;
+}
+
+/* NUL takes two bytes, as in Java's modified UTF-8, so that C strings can hold every value. */
+static void config_put_utf8(struct buf *out, uint32_t c) {
+    if (c && c < 0x80) {
+        buf_putc(out, (char)c);
+    } else if (c < 0x800) {
+        buf_putc(out, (char)(0xc0 | c >> 6));
+        buf_putc(out, (char)(0x80 | (c & 63)));
+    } else {
+        if (c < 0x10000) {
+            buf_putc(out, (char)(0xe0 | c >> 12));
+        } else {
+            buf_putc(out, (char)(0xf0 | c >> 18));
+            buf_putc(out, (char)(0x80 | (c >> 12 & 63)));
+        }
+        buf_putc(out, (char)(0x80 | (c >> 6 & 63)));
+        buf_putc(out, (char)(0x80 | (c & 63)));
+    }
+}
+
+static int config_hex_digit(uint8_t c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* The four digits of a \u escape; -1 when they are not there. */
+static int config_hex4(struct slice s) {
+    if (s.n < 4) return -1;
+    int v = 0;
+    for (int i = 0; i < 4; i++) {
+        int digit = config_hex_digit(s.p[i]);
+        if (digit < 0) return -1;
+        v = v * 16 + digit;
+    }
+    return v;
+}
+
+/* The code point of an escape whose backslash is gone; -1 when it is malformed. */
+static int config_escape(struct slice *in) {
+    uint8_t c = *in->p;
+    *in = slice_of(in->p + 1, in->n - 1);
+    if (c != 'u') return c == 't' ? '\t' : c == 'n' ? '\n' : c == 'r' ? '\r' : c == 'f' ? '\f' : c;
+    int v = config_hex4(*in);
+    if (v < 0) return -1;
+    *in = slice_of(in->p + 4, in->n - 4);
+    if (v < 0xd800 || v > 0xdbff || in->n < 6 || in->p[0] != '\\' || in->p[1] != 'u') return v;
+    int low = config_hex4(slice_of(in->p + 2, 4));
+    if (low < 0xdc00 || low > 0xdfff) return v;
+    *in = slice_of(in->p + 6, in->n - 6);
+    return 0x10000 + (v - 0xd800) * 0x400 + (low - 0xdc00);
+}
+
+/* Escapes resolved, Latin-1 to UTF-8, and trimmed: stock trims keys and values alike. */
+static char *config_unescape(struct slice in) {
+    struct buf out = {0};
+    size_t end = 0;
+    while (in.n) {
+        int c = *in.p;
+        in = slice_of(in.p + 1, in.n - 1);
+        if (c == '\\' && in.n) c = config_escape(&in);
+        if (c < 0) {
+            buf_free(&out);
+            return NULL;
+        }
+        if (c > ' ' || out.n) config_put_utf8(&out, (uint32_t)c);
+        if (c > ' ') end = out.n;
+    }
+    out.n = end;
+    buf_putc(&out, '\0');
+    return (char *)out.p;
+}
+
+static uint32_t config_props_find(const struct config_props *p, const char *key) {
+    struct map_iter it;
+    uint32_t i = map_first(&p->index, slice_hash(slice_str(key), 0), &it);
+    while (i != MAP_NONE && strcmp(p->at[i].key, key) != 0) i = map_next(&p->index, &it);
+    return i;
+}
+
+/* Takes both strings; a key that is there already gets the new value. */
+static void config_props_put(struct config_props *p, char *key, char *value) {
+    uint32_t i = config_props_find(p, key);
+    if (i != MAP_NONE) {
+        mem_free(key);
+        mem_free(p->at[i].value);
+        p->at[i].value = value;
+        return;
+    }
+    if (p->n == p->cap) {
+        p->cap = p->cap ? p->cap * 2 : 32;
+        p->at = mem_realloc(p->at, p->cap * sizeof *p->at);
+    }
+    p->at[p->n].key = key;
+    p->at[p->n].value = value;
+    map_add(&p->index, slice_hash(slice_str(key), 0), p->n++);
+}
+
+/* The key ends before the first unescaped separator; one = or : may stand among the blanks. */
+static int config_props_line(struct config_props *p, struct slice line) {
+    size_t key = 0, value;
+    bool escaped = false;
+    for (; key < line.n; key++) {
+        uint8_t c = line.p[key];
+        if (!escaped && (c == '=' || c == ':' || config_is_blank(c))) break;
+        escaped = c == '\\' && !escaped;
+    }
+    for (value = key; value < line.n && config_is_blank(line.p[value]);) value++;
+    if (value < line.n && (line.p[value] == '=' || line.p[value] == ':')) value++;
+    while (value < line.n && config_is_blank(line.p[value])) value++;
+    char *k = config_unescape(slice_of(line.p, key));
+    char *v = config_unescape(slice_of(line.p + value, line.n - value));
+    if (!k || !v) {
+        mem_free(k);
+        mem_free(v);
+        return -1;
+    }
+    config_props_put(p, k, v);
+    return 0;
+}
+
+ZK_PRIVATE int config_props_load(struct config_props *p, struct slice text) {
+    struct buf line = {0};
+    int rc = 0;
+    memset(p, 0, sizeof *p);
+    while (!rc && config_line(&text, &line)) rc = config_props_line(p, buf_slice(&line));
+    buf_free(&line);
+    return rc;
+}
+
+ZK_PRIVATE const char *config_props_get(const struct config_props *p, const char *key) {
+    uint32_t i = config_props_find(p, key);
+    return i == MAP_NONE ? NULL : p->at[i].value;
+}
+
+ZK_PRIVATE void config_props_free(struct config_props *p) {
+    for (uint32_t i = 0; i < p->n; i++) {
+        mem_free(p->at[i].key);
+        mem_free(p->at[i].value);
+    }
+    mem_free(p->at);
+    map_free(&p->index);
+    memset(p, 0, sizeof *p);
+}
+
+/* --- numbers and words, as Java reads them --- */
+
+static char config_lower(char c) {
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+static bool config_is_word(const char *s, const char *word) {
+    while (*s && config_lower(*s) == config_lower(*word)) s++, word++;
+    return !*s && !*word;
+}
+
+/* Digits only, after the sign has been seen. */
+static bool config_digits(const char *s, bool negative, int radix, int64_t *out) {
+    uint64_t v = 0, max = (uint64_t)INT64_MAX + (negative ? 1u : 0u);
+    if (!*s) return false;
+    for (; *s; s++) {
+        int digit = config_hex_digit((uint8_t)*s);
+        if (digit < 0 || digit >= radix) return false;
+        if (v > (max - (unsigned)digit) / (unsigned)radix) return false;
+        v = v * (unsigned)radix + (unsigned)digit;
+    }
+    *out = negative ? (int64_t)(0 - v) : (int64_t)v;
+    return true;
+}
+
+/* Long.parseLong: an optional sign and digits, nothing else. */
+static bool config_parse_number(const char *s, int radix, int64_t *out) {
+    bool negative = *s == '-';
+    return config_digits(s + (negative || *s == '+'), negative, radix, out);
+}
+
+/* Long.decode, which Long.getLong uses: also 0x, # and a leading 0 for octal. */
+static bool config_decode_number(const char *s, int64_t *out) {
+    bool negative = *s == '-';
+    if (negative || *s == '+') s++;
+    if (*s == '#') return config_digits(s + 1, negative, 16, out);
+    if (*s != '0' || !s[1]) return config_digits(s, negative, 10, out);
+    if (s[1] == 'x' || s[1] == 'X') return config_digits(s + 2, negative, 16, out);
+    return config_digits(s + 1, negative, 8, out);
+}
+
+/* Decimal fractions, the part of Double.parseDouble that people write; strtod asks the locale. */
+static bool config_parse_fraction(const char *s, double *out) {
+    double v = 0, scale = 1;
+    bool negative = *s == '-', digits = false;
+    if (negative || *s == '+') s++;
+    for (; *s >= '0' && *s <= '9'; s++, digits = true) v = v * 10 + (*s - '0');
+    if (*s == '.')
+        for (s++; *s >= '0' && *s <= '9'; s++, digits = true) {
+            v = v * 10 + (*s - '0');
+            scale *= 10;
+        }
+    if (*s == 'e' || *s == 'E') {
+        int64_t e;
+        if (!config_parse_number(s + 1, 10, &e) || e < -300 || e > 300) return false;
+        for (; e > 0; e--) v *= 10;
+        for (; e < 0; e++) scale *= 10;
+        s += strlen(s);
+    }
+    if (!digits || *s) return false;
+    *out = negative ? -v / scale : v / scale;
+    return true;
+}
+
+static char *config_copy(const char *s) {
+    size_t n = strlen(s) + 1;
+    return memcpy(mem_alloc(n), s, n);
+}
+
+static void config_set(char **field, const char *value) {
+    char *copy = value ? config_copy(value) : NULL;
+    mem_free(*field);
+    *field = copy;
+}
+
+/* java.io.File: no repeated slashes, none at the end. */
+static void config_set_path(char **field, const char *value) {
+    char *s = config_copy(value), *to = s;
+    for (const char *from = s; *from; from++)
+        if (*from != '/' || to == s || to[-1] != '/') *to++ = *from;
+    if (to - s > 1 && to[-1] == '/') to--;
+    *to = '\0';
+    mem_free(*field);
+    *field = s;
+}
+
+static int config_fail(struct config *c, enum config_error kind, const char *fmt, ...)
+    ZK_PRINTF(3, 4);
+
+static int config_fail(struct config *c, enum config_error kind, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(c->error, sizeof c->error, fmt, ap);
+    va_end(ap);
+    c->error_kind = kind;
+    return -1;
+}
+
+/* stock: NumberFormatException */
+static int config_fail_number(struct config *c, const char *value, int radix) {
+    return config_fail(c, CONFIG_ERROR_WRAPPED, "For input string: \"%s\"%s", value,
+                       radix == 16 ? " under radix 16" : "");
+}
+
+/* --- the keys --- */
+
+enum config_kind {
+    /* typed keys, read strictly */
+    CONFIG_INT,
+    CONFIG_LONG,
+    CONFIG_BOOL,
+    CONFIG_TEXT,
+    CONFIG_PATH,
+    /* pass-through keys: what cannot be read leaves the default */
+    CONFIG_GET_INT,
+    CONFIG_GET_LONG,
+    CONFIG_GET_DOUBLE,
+    CONFIG_IS_TRUE,   /* true in any case */
+    CONFIG_IS_YES,    /* exactly yes */
+    CONFIG_IS_NOT_NO, /* anything but no */
+    CONFIG_ANY        /* not looked at */
+};
+
+enum config_mark {
+    CONFIG_OBEYED,   /* text: the default, NULL for none */
+    CONFIG_ACCEPTED, /* has no effect that anybody could miss; text: why */
+    CONFIG_UNBUILT,  /* has no effect, and should have; text: what is missing */
+    CONFIG_REFUSED   /* text: what is missing */
+};
+
+/* A boolean that is not obeyed is reported only when it is true. A name may end in *. */
+struct config_key {
+    const char *name;
+    enum config_kind kind;
+    enum config_mark mark;
+    size_t at; /* of the field, when obeyed */
+    const char *text;
+};
+
+#define CONFIG_KEY(name, kind, field, text)                                                        \
+    { name, kind, CONFIG_OBEYED, offsetof(struct config, field), text }
+#define CONFIG_NO_TLS "TLS is not built in"
+#define CONFIG_NO_SASL "SASL is not built in"
+#define CONFIG_NO_ADMIN "the admin HTTP server is not built in"
+#define CONFIG_JVM "there is no JVM"
+#define CONFIG_THREADS "one thread serves all connections"
+#define CONFIG_ENSEMBLE "only the servers of an ensemble read it"
+
+static const struct config_key config_typed_keys[] = {
+    CONFIG_KEY("dataDir", CONFIG_PATH, data_dir, NULL),
+    CONFIG_KEY("dataLogDir", CONFIG_PATH, data_log_dir, NULL),
+    CONFIG_KEY("clientPort", CONFIG_INT, client_port, "-2147483648"),
+    CONFIG_KEY("clientPortAddress", CONFIG_TEXT, client_port_address, NULL),
+    CONFIG_KEY("secureClientPort", CONFIG_INT, secure_client_port, "-2147483648"),
+    CONFIG_KEY("secureClientPortAddress", CONFIG_TEXT, secure_client_port_address, NULL),
+    CONFIG_KEY("observerMasterPort", CONFIG_INT, observer_master_port, "0"),
+    CONFIG_KEY("clientPortListenBacklog", CONFIG_INT, listen_backlog, "-1"),
+    CONFIG_KEY("tickTime", CONFIG_INT, tick_time_ms, "3000"),
+    CONFIG_KEY("maxClientCnxns", CONFIG_INT, max_client_cnxns, "60"),
+    CONFIG_KEY("minSessionTimeout", CONFIG_INT, min_session_timeout_ms, "-1"),
+    CONFIG_KEY("maxSessionTimeout", CONFIG_INT, max_session_timeout_ms, "-1"),
+    CONFIG_KEY("initLimit", CONFIG_INT, init_limit, "0"),
+    CONFIG_KEY("syncLimit", CONFIG_INT, sync_limit, "0"),
+    CONFIG_KEY("connectToLearnerMasterLimit", CONFIG_INT, learner_master_limit, "0"),
+    CONFIG_KEY("electionAlg", CONFIG_INT, election_alg, "3"),
+    CONFIG_KEY("quorumListenOnAllIPs", CONFIG_BOOL, quorum_listen_on_all_ips, "false"),
+    CONFIG_KEY("peerType", CONFIG_TEXT, peer_type, "participant"),
+    CONFIG_KEY("syncEnabled", CONFIG_BOOL, sync_enabled, "true"),
+    CONFIG_KEY("localSessionsEnabled", CONFIG_BOOL, local_sessions, "false"),
+    CONFIG_KEY("localSessionsUpgradingEnabled", CONFIG_BOOL, local_sessions_upgrading, "false"),
+    CONFIG_KEY("standaloneEnabled", CONFIG_BOOL, standalone_enabled, "true"),
+    CONFIG_KEY("reconfigEnabled", CONFIG_BOOL, reconfig_enabled, "false"),
+    CONFIG_KEY("dynamicConfigFile", CONFIG_TEXT, dynamic_config_file, NULL),
+    CONFIG_KEY("autopurge.snapRetainCount", CONFIG_INT, autopurge_retain, "3"),
+    CONFIG_KEY("autopurge.purgeInterval", CONFIG_INT, autopurge_interval_h, "0"),
+    CONFIG_KEY("quorum.auth.enableSasl", CONFIG_BOOL, sasl_enabled, "false"),
+    CONFIG_KEY("quorum.auth.serverRequireSasl", CONFIG_BOOL, sasl_server_required, "false"),
+    CONFIG_KEY("quorum.auth.learnerRequireSasl", CONFIG_BOOL, sasl_learner_required, "false"),
+    CONFIG_KEY("metricsProvider.className", CONFIG_TEXT, metrics_class,
+               "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider"),
+    CONFIG_KEY("multiAddress.enabled", CONFIG_BOOL, multi_address, "false"),
+    CONFIG_KEY("multiAddress.reachabilityCheckEnabled", CONFIG_BOOL, multi_address_check, "true"),
+    CONFIG_KEY("multiAddress.reachabilityCheckTimeoutMs", CONFIG_INT, multi_address_check_ms,
+               "1000"),
+    {"sslQuorum", CONFIG_BOOL, CONFIG_REFUSED, 0, CONFIG_NO_TLS},
+    {"portUnification", CONFIG_BOOL, CONFIG_REFUSED, 0, CONFIG_NO_TLS},
+    {"sslQuorumReloadCertFiles", CONFIG_BOOL, CONFIG_REFUSED, 0, CONFIG_NO_TLS},
+    {"quorum.auth.learner.saslLoginContext", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_SASL},
+    {"quorum.auth.server.saslLoginContext", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_SASL},
+    {"quorum.auth.kerberos.servicePrincipal", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_SASL},
+    {"quorum.cnxn.threads.size", CONFIG_INT, CONFIG_ACCEPTED, 0, CONFIG_THREADS},
+    {"jvm.pause.monitor", CONFIG_BOOL, CONFIG_ACCEPTED, 0, CONFIG_JVM},
+    {"jvm.pause.info-threshold.ms", CONFIG_LONG, CONFIG_ACCEPTED, 0, CONFIG_JVM},
+    {"jvm.pause.warn-threshold.ms", CONFIG_LONG, CONFIG_ACCEPTED, 0, CONFIG_JVM},
+    {"jvm.pause.sleep.time.ms", CONFIG_LONG, CONFIG_ACCEPTED, 0, CONFIG_JVM},
+    {"oraclePath", CONFIG_ANY, CONFIG_REFUSED, 0, "quorums with an oracle are not built in"},
+    /* members; read by config_membership */
+    {"server.*", CONFIG_ANY, CONFIG_OBEYED, 0, NULL},
+    {"group*", CONFIG_ANY, CONFIG_OBEYED, 0, NULL},
+    {"weight*", CONFIG_ANY, CONFIG_OBEYED, 0, NULL},
+    {"version", CONFIG_ANY, CONFIG_OBEYED, 0, NULL},
+    {"metricsProvider.*", CONFIG_ANY, CONFIG_ACCEPTED, 0,
+     "the metrics providers that are built in take no options"},
+};
+
+/* stock: these become the system property zookeeper.<key>, which some class reads later. */
+static const struct config_key config_passed_keys[] = {
+    /* storage */
+    CONFIG_KEY("snapCount", CONFIG_GET_INT, snap_count, "100000"),
+    CONFIG_KEY("snapSizeLimitInKb", CONFIG_GET_LONG, snap_size_limit_kb, "4194304"),
+    CONFIG_KEY("txnLogSizeLimitInKb", CONFIG_GET_LONG, txn_log_size_limit_kb, "-1"),
+    CONFIG_KEY("preAllocSize", CONFIG_GET_LONG, pre_alloc_size_kb, "65536"),
+    CONFIG_KEY("commitLogCount", CONFIG_GET_INT, commit_log_count, "500"),
+    CONFIG_KEY("snapshotSizeFactor", CONFIG_GET_DOUBLE, snapshot_size_factor, "0.33"),
+    CONFIG_KEY("forceSync", CONFIG_IS_NOT_NO, force_sync, "yes"),
+    CONFIG_KEY("fsync.warningthresholdms", CONFIG_GET_LONG, fsync_warning_ms, "1000"),
+    CONFIG_KEY("flushDelay", CONFIG_GET_LONG, flush_delay_ms, "0"),
+    CONFIG_KEY("maxWriteQueuePollTime", CONFIG_GET_LONG, max_write_queue_poll_ms, "-1"),
+    CONFIG_KEY("maxBatchSize", CONFIG_GET_INT, max_batch_size, "1000"),
+    CONFIG_KEY("snapshot.trust.empty", CONFIG_IS_TRUE, trust_empty_snapshot, "false"),
+    CONFIG_KEY("datadir.autocreate", CONFIG_IS_TRUE, datadir_autocreate, "true"),
+    CONFIG_KEY("db.autocreate", CONFIG_IS_TRUE, db_autocreate, "true"),
+    CONFIG_KEY("serializeLastProcessedZxid.enabled", CONFIG_IS_TRUE, serialize_last_zxid, "true"),
+    CONFIG_KEY("digest.enabled", CONFIG_IS_TRUE, digest_enabled, "true"),
+    CONFIG_KEY("closeSessionTxn.enabled", CONFIG_IS_TRUE, close_session_txn, "true"),
+    CONFIG_KEY("extendedTypesEnabled", CONFIG_IS_TRUE, extended_types, "false"),
+    CONFIG_KEY("emulate353TTLNodes", CONFIG_IS_TRUE, emulate353, "false"),
+    {"snapshot.compression.method", CONFIG_ANY, CONFIG_UNBUILT, 0,
+     "snapshots are written without compression"},
+    {"forceSnapshotSync", CONFIG_IS_TRUE, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+
+    /* requests, sessions, throttling */
+    CONFIG_KEY("globalOutstandingLimit", CONFIG_GET_INT, global_outstanding_limit, "1000"),
+    CONFIG_KEY("maxCnxns", CONFIG_GET_INT, max_cnxns, "0"),
+    CONFIG_KEY("clientTcpKeepAlive", CONFIG_IS_TRUE, tcp_keepalive, "false"),
+    CONFIG_KEY("enableEagerACLCheck", CONFIG_IS_TRUE, eager_acl_check, "false"),
+    CONFIG_KEY("skipACL", CONFIG_IS_YES, skip_acl, "no"),
+    CONFIG_KEY("enforceQuota", CONFIG_IS_TRUE, enforce_quota, "false"),
+    CONFIG_KEY("largeRequestMaxBytes", CONFIG_GET_INT, large_request_max_bytes, "104857600"),
+    CONFIG_KEY("largeRequestThreshold", CONFIG_GET_INT, large_request_threshold, "-1"),
+    CONFIG_KEY("request_throttle_max_requests", CONFIG_GET_INT, request_throttle_max, "0"),
+    CONFIG_KEY("request_throttle_stall_time", CONFIG_GET_INT, request_throttle_stall_ms, "100"),
+    CONFIG_KEY("request_throttle_drop_stale", CONFIG_IS_TRUE, request_throttle_drop_stale, "true"),
+    CONFIG_KEY("request_stale_latency_check", CONFIG_IS_TRUE, request_stale_latency_check, "false"),
+    CONFIG_KEY("request_stale_connection_check", CONFIG_IS_TRUE, request_stale_connection_check,
+               "true"),
+    CONFIG_KEY("throttled_op_wait_time", CONFIG_GET_INT, throttled_op_wait_ms, "0"),
+    CONFIG_KEY("connection_throttle_tokens", CONFIG_GET_INT, connection_throttle_tokens, "0"),
+    CONFIG_KEY("connection_throttle_fill_time", CONFIG_GET_INT, connection_throttle_fill_ms, "1"),
+    CONFIG_KEY("connection_throttle_fill_count", CONFIG_GET_INT, connection_throttle_fill_count,
+               "1"),
+    CONFIG_KEY("connection_throttle_freeze_time", CONFIG_GET_INT, connection_throttle_freeze_ms,
+               "-1"),
+    CONFIG_KEY("connection_throttle_drop_increase", CONFIG_GET_DOUBLE,
+               connection_throttle_drop_increase, "0.02"),
+    CONFIG_KEY("connection_throttle_drop_decrease", CONFIG_GET_DOUBLE,
+               connection_throttle_drop_decrease, "0.002"),
+    CONFIG_KEY("connection_throttle_decrease_ratio", CONFIG_GET_DOUBLE,
+               connection_throttle_decrease_ratio, "0"),
+    CONFIG_KEY("connection_throttle_weight_enabled", CONFIG_IS_TRUE, connection_throttle_weighted,
+               "false"),
+    CONFIG_KEY("connection_throttle_global_session_weight", CONFIG_GET_INT,
+               connection_throttle_global_weight, "3"),
+    CONFIG_KEY("connection_throttle_local_session_weight", CONFIG_GET_INT,
+               connection_throttle_local_weight, "1"),
+    CONFIG_KEY("connection_throttle_renew_session_weight", CONFIG_GET_INT,
+               connection_throttle_renew_weight, "2"),
+    CONFIG_KEY("nio.sessionlessCnxnTimeout", CONFIG_GET_INT, sessionless_timeout_ms, "10000"),
+    CONFIG_KEY("jute.maxbuffer.extrasize", CONFIG_GET_INT, jute_extra_size, "-1"),
+    {"maxResponseCacheSize", CONFIG_ANY, CONFIG_ACCEPTED, 0, "replies are not cached"},
+    {"maxGetChildrenResponseCacheSize", CONFIG_ANY, CONFIG_ACCEPTED, 0, "replies are not cached"},
+    {"request_throttler.shutdownTimeout", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_THREADS},
+    {"nio.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_THREADS},
+    {"commitProcessor.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_THREADS},
+    {"intBufferStartingSizeBytes", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_JVM},
+    {"serverCnxnFactory", CONFIG_ANY, CONFIG_ACCEPTED, 0, "there is one way to serve connections"},
+    {"watchManagerName", CONFIG_ANY, CONFIG_ACCEPTED, 0, "there is one way to keep watches"},
+    {"watcherCleanThreadsNum", CONFIG_ANY, CONFIG_ACCEPTED, 0, "there is one way to keep watches"},
+    {"watcherCleanThreshold", CONFIG_ANY, CONFIG_ACCEPTED, 0, "there is one way to keep watches"},
+    {"watcherCleanIntervalInSeconds", CONFIG_ANY, CONFIG_ACCEPTED, 0,
+     "there is one way to keep watches"},
+    {"maxInProcessingDeadWatchers", CONFIG_ANY, CONFIG_ACCEPTED, 0,
+     "there is one way to keep watches"},
+    {"bitHashCacheSize", CONFIG_ANY, CONFIG_ACCEPTED, 0, "there is one way to keep watches"},
+    {"netty.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, "there is one way to serve connections"},
+    {"client.portUnification", CONFIG_IS_TRUE, CONFIG_UNBUILT, 0, CONFIG_NO_TLS},
+    {"client.certReload", CONFIG_IS_TRUE, CONFIG_UNBUILT, 0, CONFIG_NO_TLS},
+    {"pathStats.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, "requests are not counted by path"},
+    {"messageTracker.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+
+    /* the ensemble */
+    {"leaderServes", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"cnxTimeout", CONFIG_INT, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"quorumCnxnTimeoutMs", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"electionPortBindRetry", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"fastleader.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"leader.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"learner.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"leaderConnectDelayDuringRetryMs", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"observer.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"observerMaster.sizeLimit", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"follower.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"forward_learner_requests_to_commit_processor_disabled", CONFIG_ANY, CONFIG_ACCEPTED, 0,
+     CONFIG_ENSEMBLE},
+    {"tcpKeepAlive", CONFIG_IS_TRUE, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"kerberos.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_SASL},
+
+    /* security */
+    CONFIG_KEY("DigestAuthenticationProvider.superDigest", CONFIG_TEXT, super_digest, NULL),
+    CONFIG_KEY("DigestAuthenticationProvider.enabled", CONFIG_IS_TRUE, digest_auth, "true"),
+    CONFIG_KEY("DigestAuthenticationProvider.digestAlg", CONFIG_TEXT, digest_algorithm, "SHA1"),
+    CONFIG_KEY("enforce.auth.enabled", CONFIG_IS_TRUE, enforce_auth, "false"),
+    CONFIG_KEY("enforce.auth.schemes", CONFIG_TEXT, enforce_auth_schemes, NULL),
+    {"IPAuthenticationProvider.usexforwardedfor", CONFIG_IS_TRUE, CONFIG_UNBUILT, 0,
+     CONFIG_NO_ADMIN},
+    {"X509AuthenticationProvider.*", CONFIG_ANY, CONFIG_UNBUILT, 0, CONFIG_NO_TLS},
+    {"superUser*", CONFIG_ANY, CONFIG_UNBUILT, 0, CONFIG_NO_SASL},
+    {"ensembleAuthName", CONFIG_ANY, CONFIG_UNBUILT, 0, "the scheme ensemble is not built in"},
+    {"sessionRequireClientSASLAuth", CONFIG_IS_TRUE, CONFIG_REFUSED, 0, CONFIG_NO_SASL},
+    {"allowSaslFailedClients", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_SASL},
+    {"letAnySaslUserDoX", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_SASL},
+    {"sasl.serverconfig", CONFIG_ANY, CONFIG_UNBUILT, 0, CONFIG_NO_SASL},
+    {"requireKerberosConfig", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_SASL},
+    {"security.auth_to_local", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_SASL},
+    {"kinit", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_SASL},
+    {"ssl.*", CONFIG_ANY, CONFIG_UNBUILT, 0, CONFIG_NO_TLS},
+    {"fips-mode", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_TLS},
+
+    /* operation */
+    CONFIG_KEY("4lw.commands.whitelist", CONFIG_TEXT, four_letter_whitelist, "srvr"),
+    {"admin.portUnification", CONFIG_IS_TRUE, CONFIG_REFUSED, 0, CONFIG_NO_TLS},
+    {"admin.forceHttps", CONFIG_IS_TRUE, CONFIG_REFUSED, 0, CONFIG_NO_TLS},
+    {"admin.needClientAuth", CONFIG_IS_TRUE, CONFIG_REFUSED, 0, CONFIG_NO_TLS},
+    {"admin.rateLimiterIntervalInMS", CONFIG_INT, CONFIG_ACCEPTED, 0, CONFIG_NO_ADMIN},
+    {"admin.serverPort", CONFIG_ANY, CONFIG_UNBUILT, 0, CONFIG_NO_ADMIN},
+    {"admin.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_ADMIN},
+    {"audit.enable", CONFIG_IS_TRUE, CONFIG_UNBUILT, 0, "there is no audit log"},
+    {"audit.impl.class", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_JVM},
+    {"jmx.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_JVM},
+    {"test.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, "it is there for tests of the JVM server"},
+    {"testingonly.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, "it is there for tests of the JVM server"},
+};
+
+/*
+ * stock: JVM properties without a prefix, which a file cannot set there. Here the file may hold
+ * them as well, because there is no JVM command line to put them on.
+ */
+static const struct config_key config_jvm_keys[] = {
+    CONFIG_KEY("jute.maxbuffer", CONFIG_GET_INT, jute_max_buffer, "1048575"),
+    CONFIG_KEY("znode.container.checkIntervalMs", CONFIG_GET_LONG, container_check_interval_ms,
+               "60000"),
+    CONFIG_KEY("znode.container.maxPerMinute", CONFIG_GET_LONG, container_max_per_minute, "10000"),
+    CONFIG_KEY("znode.container.maxNeverUsedIntervalMs", CONFIG_GET_LONG,
+               container_max_never_used_ms, "0"),
+    {"readonlymode.enabled", CONFIG_IS_TRUE, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"leader.nodelay", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"follower.nodelay", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+};
+
+struct config_table {
+    const struct config_key *keys;
+    size_t n;
+};
+
+static const struct config_table config_tables[] = {
+    {config_typed_keys, sizeof config_typed_keys / sizeof *config_typed_keys},
+    {config_passed_keys, sizeof config_passed_keys / sizeof *config_passed_keys},
+    {config_jvm_keys, sizeof config_jvm_keys / sizeof *config_jvm_keys},
+};
+
+enum { CONFIG_TYPED, CONFIG_PASSED, CONFIG_JVM_ONLY, CONFIG_TABLES };
+
+static bool config_key_matches(const struct config_key *k, const char *name) {
+    size_t n = strlen(k->name);
+    return k->name[n - 1] == '*' ? strncmp(k->name, name, n - 1) == 0 : strcmp(k->name, name) == 0;
+}
+
+static const struct config_key *config_find_in(const struct config_table *t, const char *name) {
+    for (size_t i = 0; i < t->n; i++)
+        if (config_key_matches(&t->keys[i], name)) return &t->keys[i];
+    return NULL;
+}
+
+/* The names of the JVM table are looked up first: leader.nodelay is not one of leader.*. */
+static const struct config_key *config_find(const char *name) {
+    const struct config_key *k = NULL;
+    for (int t = CONFIG_TABLES; t-- > 0 && !k;) k = config_find_in(&config_tables[t], name);
+    return k;
+}
+
+/* --- values into fields --- */
+
+static bool config_store_number(struct config *c, const struct config_key *k, int64_t v) {
+    char *field = (char *)c + k->at;
+    if (k->kind == CONFIG_LONG || k->kind == CONFIG_GET_LONG) {
+        *(int64_t *)(void *)field = v;
+        return true;
+    }
+    if (v < INT32_MIN || v > INT32_MAX) return false;
+    *(int32_t *)(void *)field = (int32_t)v;
+    return true;
+}
+
+/* False when the value cannot be read; of strict kinds config_valid has been asked before. */
+static bool config_store(struct config *c, const struct config_key *k, const char *value) {
+    char *field = (char *)c + k->at;
+    int64_t v;
+    switch (k->kind) {
+    case CONFIG_INT:
+    case CONFIG_LONG:
+        return config_parse_number(value, 10, &v) && config_store_number(c, k, v);
+    case CONFIG_GET_INT:
+    case CONFIG_GET_LONG:
+        return config_decode_number(value, &v) && config_store_number(c, k, v);
+    case CONFIG_GET_DOUBLE:
+        return config_parse_fraction(value, (double *)(void *)field);
+    case CONFIG_BOOL:
+    case CONFIG_IS_TRUE:
+        *(bool *)field = config_is_word(value, "true");
+        return true;
+    case CONFIG_IS_YES:
+        *(bool *)field = strcmp(value, "yes") == 0;
+        return true;
+    case CONFIG_IS_NOT_NO:
+        *(bool *)field = strcmp(value, "no") != 0;
+        return true;
+    case CONFIG_TEXT:
+        config_set((char **)(void *)field, value);
+        return true;
+    case CONFIG_PATH:
+        config_set_path((char **)(void *)field, value);
+        return true;
+    case CONFIG_ANY:
+        break;
+    }
+    return true;
+}
+
+/* Strict kinds are checked also where nothing is stored. */
+static bool config_valid(const struct config_key *k, const char *value) {
+    int64_t v;
+    if (k->kind == CONFIG_BOOL)
+        return config_is_word(value, "true") || config_is_word(value, "false");
+    if (k->kind != CONFIG_INT && k->kind != CONFIG_LONG) return true;
+    if (!config_parse_number(value, 10, &v)) return false;
+    return k->kind == CONFIG_LONG || (v >= INT32_MIN && v <= INT32_MAX);
+}
+
+static void config_store_default(struct config *c, const struct config_key *k) {
+    if (k->mark != CONFIG_OBEYED || !k->text) return;
+    bool ok = config_store(c, k, k->text);
+    ZK_ASSERT(ok);
+}
+
+/* A key that has no field: says so, or remembers the refusal. */
+static void config_note(struct config *c, const struct config_key *k, const char *name,
+                        const char *value, struct logq *log) {
+    bool boolean = k->kind == CONFIG_BOOL || k->kind == CONFIG_IS_TRUE;
+    if (boolean && !config_is_word(value, "true")) return;
+    if (k->mark == CONFIG_REFUSED) {
+        if (!*c->refusal)
+            (void)snprintf(c->refusal, sizeof c->refusal, "%s is set, but %s", name, k->text);
+        return;
+    }
+    log_line(log, k->mark == CONFIG_UNBUILT ? LOG_WARN_LEVEL : LOG_INFO_LEVEL,
+             "%s has no effect: %s", name, k->text);
+}
+
+static int config_apply(struct config *c, const struct config_key *k, const char *name,
+                        const char *value, struct logq *log) {
+    bool ok = config_valid(k, value);
+    if (ok && k->mark != CONFIG_OBEYED) {
+        config_note(c, k, name, value, log);
+        return 0;
+    }
+    if (ok && config_store(c, k, value)) {
+        if (k->kind == CONFIG_PATH && *value && *value != '/' && strncmp(value, "./", 2) != 0)
+            log_line(log, LOG_WARN_LEVEL,
+                     "%s is relative. Prepend ./ to indicate that you're sure!",
+                     *(char **)(void *)((char *)c + k->at));
+        return 0;
+    }
+    if (k->kind == CONFIG_BOOL)
+        return config_fail(c, CONFIG_ERROR_PLAIN,
+                           "Invalid option %s for %s. Choose 'true' or 'false.'", value, name);
+    if (k->kind == CONFIG_INT || k->kind == CONFIG_LONG) return config_fail_number(c, value, 10);
+    log_line(log, LOG_WARN_LEVEL, "%s is not a valid value for %s", value, name);
+    config_store_default(c, k);
+    return 0;
+}
+
+static void config_unknown(const char *name, struct logq *log) {
+    if (strncmp(name, "zookeeper.", 10) == 0 && config_find(name + 10))
+        log_line(log, LOG_WARN_LEVEL, "%s has no effect: the name of the key is %s", name,
+                 name + 10);
+    else
+        log_line(log, LOG_WARN_LEVEL, "%s has no effect: there is no such key", name);
+}
+
+ZK_PRIVATE void config_defaults(struct config *c) {
+    memset(c, 0, sizeof *c);
+    c->server_id = CONFIG_UNSET;
+    for (int t = 0; t < CONFIG_TABLES; t++)
+        for (size_t i = 0; i < config_tables[t].n; i++)
+            config_store_default(c, &config_tables[t].keys[i]);
+}
+
+static void config_members_free(struct config *c) {
+    for (uint32_t i = 0; i < c->member_count; i++) mem_free(c->members[i].client_host);
+    mem_free(c->members);
+    c->members = NULL;
+    c->member_count = 0;
+}
+
+ZK_PRIVATE void config_free(struct config *c) {
+    for (int t = 0; t < CONFIG_TABLES; t++) {
+        for (size_t i = 0; i < config_tables[t].n; i++) {
+            const struct config_key *k = &config_tables[t].keys[i];
+            if (k->mark == CONFIG_OBEYED && (k->kind == CONFIG_TEXT || k->kind == CONFIG_PATH))
+                mem_free(*(char **)(void *)((char *)c + k->at));
+        }
+    }
+    config_members_free(c);
+    memset(c, 0, sizeof *c);
+}
+
+/* --- members: the lines server.N, group.N, weight.N. stock: QuorumPeer.QuorumServer --- */
+
+#define CONFIG_WRONG_FORM                                                                          \
+    "%s does not have the form server_config or server_config;client_config where server_config"   \
+    " is the pipe separated list of host:port:port or host:port:port:type and client_config is"    \
+    " port or host:port"
+
+/*
+ * The next part of `s` up to `sep`, cut out in place; NULL when there is none. As String.split
+ * does, empty parts at the end are none, and a string without parts is one empty part.
+ */
+static char *config_split(char **s, char sep) {
+    char *part = *s;
+    if (!part) return NULL;
+    char *end = strchr(part, sep);
+    *s = NULL;
+    if (!end) return part;
+    *end++ = '\0';
+    size_t rest = 0;
+    while (end[rest] == sep) rest++;
+    if (end[rest]) *s = end;
+    return part;
+}
+
+/* host:part:part, the host possibly in brackets; at most max parts. -1 on error. */
+static int config_host_parts(struct config *c, char *s, char **parts, int max) {
+    int n = 0;
+    if (*s == '[') {
+        char *close = strchr(s, ']');
+        if (!close)
+            return config_fail(c, CONFIG_ERROR_PLAIN,
+                               "%s starts with '[' but has no matching ']:'", s);
+        if (close[1] && !close[2])
+            return config_fail(c, CONFIG_ERROR_PLAIN, "%s doesn't have a port after colon", s);
+        parts[n++] = s + 1;
+        *close = '\0';
+        s = close[1] ? close + 2 : NULL;
+    }
+    for (char *part; n < max && (part = config_split(&s, ':'));) parts[n++] = part;
+    return n;
+}
+
+/* One port of a server line; -1 on error. */
+static int32_t config_member_port(struct config *c, const char *host, const char *text) {
+    int64_t port;
+    if (!config_parse_number(text, 10, &port) || port < INT32_MIN || port > INT32_MAX)
+        return config_fail(c, CONFIG_ERROR_PLAIN, "Address unresolved: %s:%s", host, text);
+    if (port < 0 || port > 65535)
+        return config_fail(c, CONFIG_ERROR_WRAPPED, "port out of range:%d", (int)port);
+    return (int32_t)port;
+}
+
+/* String.trim on a part that was cut out in place. */
+static char *config_trim(char *s) {
+    size_t n = strlen(s);
+    while (n && (uint8_t)s[n - 1] <= ' ') s[--n] = '\0';
+    while (*s && (uint8_t)*s <= ' ') s++;
+    return s;
+}
+
+/* Participant 0, observer 1, anything else -1. */
+static int config_role(struct config *c, const char *s) {
+    if (config_is_word(s, "participant")) return 0;
+    if (config_is_word(s, "observer")) return 1;
+    return config_fail(c, CONFIG_ERROR_PLAIN, "Unrecognised peertype: %s", s);
+}
+
+/* The part after the semicolon: port or host:port. */
+static int config_member_client(struct config *c, struct config_member *m, char *s,
+                                const char *whole) {
+    char *parts[3];
+    int n = config_host_parts(c, s, parts, 3);
+    if (n < 0) return -1;
+    if (n < 1 || n > 2) return config_fail(c, CONFIG_ERROR_PLAIN, CONFIG_WRONG_FORM, whole);
+    const char *host = n == 2 ? parts[0] : "0.0.0.0";
+    /* stock: the message has the name of the server, which is not known yet */
+    m->client_port = config_member_port(c, "null", parts[n - 1]);
+    if (m->client_port < 0) return -1;
+    m->client_host = config_copy(host);
+    return 0;
+}
+
+/* One address of a server: host:port:port[:role]; *role is -1 before the first role. */
+static int config_member_address(struct config *c, const struct config_member *m, char *s,
+                                 int *role, const char *whole) {
+    char *parts[5];
+    int n = config_host_parts(c, s, parts, 5);
+    if (n < 0) return -1;
+    if (n < 3 || n > 4) return config_fail(c, CONFIG_ERROR_PLAIN, CONFIG_WRONG_FORM, whole);
+    int32_t quorum = config_member_port(c, parts[0], parts[1]);
+    int32_t election = quorum < 0 ? -1 : config_member_port(c, parts[0], parts[2]);
+    if (election < 0) return -1;
+    if (quorum == election)
+        return config_fail(c, CONFIG_ERROR_PLAIN,
+                           "Client and election port must be different! Please update the"
+                           " configuration file on server.%lld",
+                           (long long)m->id);
+    if (n < 4) return 0;
+    int r = config_role(c, config_trim(parts[3]));
+    if (r < 0) return -1;
+    /* stock: QuorumPeer.QuorumServer names the role it starts with, whatever the first one was */
+    if (*role >= 0 && *role != r)
+        return config_fail(c, CONFIG_ERROR_PLAIN,
+                           "Multiple addresses should have similar roles: PARTICIPANT vs %s",
+                           r ? "OBSERVER" : "PARTICIPANT");
+    *role = r;
+    return 0;
+}
+
+static int config_member_parse(struct config *c, struct config_member *m, const char *whole) {
+    char *copy = config_copy(whole), *rest = copy, *addresses, *client, *address;
+    int rc = -1, role = -1;
+    addresses = config_split(&rest, ';');
+    client = config_split(&rest, ';');
+    if (rest) {
+        (void)config_fail(c, CONFIG_ERROR_PLAIN, CONFIG_WRONG_FORM, whole);
+        goto out;
+    }
+    if (client && config_member_client(c, m, client, whole) < 0) goto out;
+    if (strchr(addresses, '|') && !c->multi_address) {
+        (void)config_fail(c, CONFIG_ERROR_PLAIN,
+                          "Multiple address feature is disabled, but multiple addresses were"
+                          " specified for sid %lld",
+                          (long long)m->id);
+        goto out;
+    }
+    while ((address = config_split(&addresses, '|')))
+        if (config_member_address(c, m, address, &role, whole) < 0) goto out;
+    m->observer = role == 1;
+    rc = 0;
+out:
+    mem_free(copy);
+    return rc;
+}
+
+static struct config_member *config_member_find(struct config *c, int64_t id) {
+    for (uint32_t i = 0; i < c->member_count; i++)
+        if (c->members[i].id == id) return &c->members[i];
+    return NULL;
+}
+
+/* The number after the first dot of a key, or the whole key when it has no dot, as stock does. */
+static int config_key_id(struct config *c, const char *key, int64_t *id) {
+    const char *dot = strchr(key, '.'), *text = dot ? dot + 1 : key;
+    return config_parse_number(text, 10, id) ? 0 : config_fail_number(c, text, 10);
+}
+
+/* stock: a second line of the same id replaces the first; they differ as text (server.01). */
+static int config_server(struct config *c, const char *key, const char *value) {
+    struct config_member m = {.client_port = CONFIG_UNSET};
+    if (config_key_id(c, key, &m.id) < 0) return -1;
+    if (config_member_parse(c, &m, value) < 0) {
+        mem_free(m.client_host);
+        return -1;
+    }
+    struct config_member *old = config_member_find(c, m.id);
+    if (old) {
+        mem_free(old->client_host);
+    } else {
+        size_t size = (c->member_count + 1) * sizeof *c->members;
+        c->members = mem_realloc(c->members, size);
+        old = &c->members[c->member_count++];
+    }
+    *old = m;
+    return 0;
+}
+
+/* Appends the ids of group.N=id:id to `ids`, eight bytes each. stock: QuorumHierarchical.parse */
+static int config_group(struct config *c, const char *key, const char *value, struct buf *ids) {
+    int64_t id;
+    if (config_key_id(c, key, &id) < 0) return -1;
+    char *copy = config_copy(value), *rest = copy, *part;
+    int rc = 0;
+    while (!rc && (part = config_split(&rest, ':'))) {
+        if (!config_parse_number(part, 10, &id)) {
+            rc = config_fail_number(c, part, 10);
+            break;
+        }
+        for (size_t i = 0; i < ids->n; i += 8)
+            if ((int64_t)be64(ids->p + i) == id)
+                rc = config_fail(c, CONFIG_ERROR_PLAIN, "Server %lldis in multiple groups",
+                                 (long long)id);
+        put_be64(buf_grow(ids, 8), (uint64_t)id);
+    }
+    mem_free(copy);
+    return rc;
+}
+
+/* Every participant must be in a group once there are groups. */
+static int config_check_groups(struct config *c, const struct buf *ids) {
+    for (uint32_t m = 0; m < c->member_count; m++) {
+        bool found = c->members[m].observer;
+        for (size_t i = 0; i < ids->n && !found; i += 8)
+            found = (int64_t)be64(ids->p + i) == c->members[m].id;
+        if (!found)
+            return config_fail(c, CONFIG_ERROR_PLAIN, "Server %lldis not in a group",
+                               (long long)c->members[m].id);
+    }
+    return 0;
+}
+
+static bool config_starts(const char *s, const char *prefix) {
+    return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+static int config_member_line(struct config *c, const char *key, const char *value,
+                              struct buf *ids) {
+    int64_t n;
+    if (config_starts(key, "server.")) return config_server(c, key, value);
+    if (config_starts(key, "group")) return config_group(c, key, value, ids);
+    if (config_starts(key, "weight")) {
+        if (config_key_id(c, key, &n) < 0) return -1;
+        return config_parse_number(value, 10, &n) ? 0 : config_fail_number(c, value, 10);
+    }
+    if (strcmp(key, "version") == 0 && !config_parse_number(value, 16, &n))
+        return config_fail_number(c, value, 16);
+    return 0;
+}
+
+/* stock: the counts of QuorumPeerConfig.parseDynamicConfig and what checkValidity asks for */
+static int config_check_members(struct config *c, struct logq *log) {
+    uint32_t participants = 0;
+    for (uint32_t i = 0; i < c->member_count; i++) participants += !c->members[i].observer;
+    uint32_t observers = c->member_count - participants;
+    if (participants == 0) {
+        if (!c->standalone_enabled)
+            return config_fail(
+                c, CONFIG_ERROR_WRAPPED,
+                "standaloneEnabled = false then number of participants should be >0");
+        if (observers)
+            return config_fail(c, CONFIG_ERROR_WRAPPED,
+                               "Observers w/o participants is an invalid configuration");
+        return 0;
+    }
+    if (participants == 1 && c->standalone_enabled) {
+        log_line(log, LOG_ERROR_LEVEL,
+                 "Invalid configuration, only one server specified (ignoring)");
+        if (observers)
+            return config_fail(c, CONFIG_ERROR_WRAPPED,
+                               "Observers w/o quorum is an invalid configuration");
+        return 0;
+    }
+    if (participants <= 2)
+        log_line(log, LOG_WARN_LEVEL,
+                 "No server failure will be tolerated. You need at least 3 servers.");
+    else if (participants % 2 == 0)
+        log_line(log, LOG_WARN_LEVEL,
+                 "Non-optimal configuration, consider an odd number of servers.");
+    if (!c->init_limit) return config_fail(c, CONFIG_ERROR_WRAPPED, "initLimit is not set");
+    if (!c->sync_limit) return config_fail(c, CONFIG_ERROR_WRAPPED, "syncLimit is not set");
+    if (participants == 1)
+        return config_fail(c, CONFIG_ERROR_PLAIN,
+                           "standaloneEnabled=false makes an ensemble of one server, and an"
+                           " ensemble is not yet supported");
+    return config_fail(c, CONFIG_ERROR_PLAIN,
+                       "an ensemble of more than one server is not yet supported");
+}
+
+static int config_membership(struct config *c, const struct config_props *p, struct logq *log) {
+    struct buf grouped = {0};
+    bool groups = false;
+    int rc = 0;
+    config_members_free(c);
+    for (uint32_t i = 0; i < p->n && !rc; i++) {
+        groups |= config_starts(p->at[i].key, "group") || config_starts(p->at[i].key, "weight");
+        rc = config_member_line(c, p->at[i].key, p->at[i].value, &grouped);
+    }
+    if (!rc && groups) rc = config_check_groups(c, &grouped);
+    buf_free(&grouped);
+    if (!rc && config_role(c, c->peer_type) == 1)
+        log_line(log, LOG_WARN_LEVEL,
+                 "Peer type from servers list (PARTICIPANT) doesn't match peerType (OBSERVER)."
+                 " Defaulting to servers list.");
+    return rc ? rc : config_check_members(c, log);
+}
+
+/* --- checks, in the order of QuorumPeerConfig.parseProperties --- */
+
+static int config_check_sasl(struct config *c) {
+    static const char off[] = "%s is disabled, so cannot enable %s";
+    const char *server = "quorum.auth.serverRequireSasl";
+    const char *learner = "quorum.auth.learnerRequireSasl";
+    if (!c->sasl_enabled && (c->sasl_server_required || c->sasl_learner_required))
+        return config_fail(c, CONFIG_ERROR_WRAPPED, off, "quorum.auth.enableSasl",
+                           c->sasl_server_required ? server : learner);
+    if (c->sasl_server_required && !c->sasl_learner_required)
+        return config_fail(c, CONFIG_ERROR_WRAPPED, off, learner, server);
+    return 0;
+}
+
+/* A port with its address; `key` is clientPort or secureClientPort. */
+static int config_check_port(struct config *c, const char *key, int32_t port, const char *address,
+                             struct logq *log) {
+    if (port == CONFIG_UNSET) {
+        log_line(log, LOG_INFO_LEVEL, "%s is not set", key);
+        if (!address) return 0;
+        return config_fail(c, CONFIG_ERROR_WRAPPED, "%sAddress is set but %s is not set", key, key);
+    }
+    if (port < 0 || port > 65535)
+        return config_fail(c, CONFIG_ERROR_WRAPPED, "port out of range:%d", (int)port);
+    const char *host = address ? address : "0.0.0.0";
+    bool v6 = strchr(host, ':') != NULL;
+    log_line(log, LOG_INFO_LEVEL, "%sAddress is %s%s%s:%d", key, v6 ? "[" : "", host, v6 ? "]" : "",
+             (int)port);
+    return 0;
+}
+
+/* stock: int arithmetic that wraps */
+static int32_t config_times(int32_t a, int32_t b) {
+    return (int32_t)((uint32_t)a * (uint32_t)b);
+}
+
+static int config_check_times(struct config *c) {
+    if (c->tick_time_ms == 0) return config_fail(c, CONFIG_ERROR_WRAPPED, "tickTime is not set");
+    if (c->min_session_timeout_ms == -1)
+        c->min_session_timeout_ms = config_times(c->tick_time_ms, 2);
+    if (c->max_session_timeout_ms == -1)
+        c->max_session_timeout_ms = config_times(c->tick_time_ms, 20);
+    if (c->min_session_timeout_ms > c->max_session_timeout_ms)
+        return config_fail(c, CONFIG_ERROR_WRAPPED,
+                           "minSessionTimeout must not be larger than maxSessionTimeout");
+    return 0;
+}
+
+static int config_check_metrics(struct config *c, struct logq *log) {
+    log_line(log, LOG_INFO_LEVEL, "metricsProvider.className is %s", c->metrics_class);
+    if (strcmp(c->metrics_class, "org.apache.zookeeper.metrics.impl.NullMetricsProvider") == 0)
+        c->metrics = CONFIG_METRICS_NULL;
+    else if (strcmp(c->metrics_class,
+                    "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider") == 0)
+        log_line(log, LOG_WARN_LEVEL,
+                 "%s is not built in: metrics are those of the default provider",
+                 c->metrics_class);
+    else if (strcmp(c->metrics_class, "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider"))
+        return config_fail(c, CONFIG_ERROR_WRAPPED, "metrics provider class was not found");
+    return 0;
+}
+
+static int config_check(struct config *c, struct logq *log) {
+    if (c->election_alg != 3)
+        return config_fail(c, CONFIG_ERROR_PLAIN,
+                           "Invalid electionAlg value. Only 3 is supported.");
+    if (config_role(c, c->peer_type) < 0 || config_check_sasl(c) < 0) return -1;
+    if (c->autopurge_retain < 3) {
+        log_line(log, LOG_WARN_LEVEL, "Invalid autopurge.snapRetainCount: %d. Defaulting to 3",
+                 (int)c->autopurge_retain);
+        c->autopurge_retain = 3;
+    }
+    if (!c->data_dir || !*c->data_dir)
+        return config_fail(c, CONFIG_ERROR_WRAPPED, "dataDir is not set");
+    if (!c->data_log_dir || !*c->data_log_dir) config_set(&c->data_log_dir, c->data_dir);
+    /* stock: InetAddress.getByName("") is the loopback address */
+    if (c->client_port_address && !*c->client_port_address)
+        config_set(&c->client_port_address, "localhost");
+    if (config_check_port(c, "clientPort", c->client_port, c->client_port_address, log) < 0 ||
+        config_check_port(c, "secureClientPort", c->secure_client_port,
+                          c->secure_client_port_address, log) < 0)
+        return -1;
+    if (c->observer_master_port <= 0)
+        log_line(log, LOG_INFO_LEVEL, "observerMasterPort is not set");
+    if (config_check_times(c) < 0) return -1;
+    return config_check_metrics(c, log);
+}
+
+/* Bounds of pass-through keys, which stock checks in the classes that read them. */
+static void config_check_bounds(struct config *c, struct logq *log) {
+    if (c->snap_count < 2) {
+        c->snap_count = 2;
+        log_line(log, LOG_WARN_LEVEL,
+                 "SnapCount should be 2 or more. Now, snapCount is reset to 2");
+    }
+    if (c->commit_log_count < 500) {
+        log_line(log, LOG_WARN_LEVEL,
+                 "The configured commitLogCount %d is less than the recommended 500, going to use"
+                 " the recommended one",
+                 (int)c->commit_log_count);
+        c->commit_log_count = 500;
+    }
+    if (c->snapshot_size_factor > 1) {
+        c->snapshot_size_factor = 0.33;
+        log_line(log, LOG_WARN_LEVEL,
+                 "The configured snapshotSizeFactor is invalid, going to use the default 0.33");
+    }
+    if (c->max_cnxns < 0) {
+        c->max_cnxns = 0;
+        log_line(log, LOG_WARN_LEVEL,
+                 "maxCnxns should be greater than or equal to 0, using default value 0.");
+    }
+    if (c->large_request_max_bytes <= 0) {
+        log_line(log, LOG_WARN_LEVEL,
+                 "Invalid max bytes for all large requests %d. It should be a positive number.",
+                 (int)c->large_request_max_bytes);
+        c->large_request_max_bytes = 104857600;
+    }
+    if (c->large_request_threshold == 0 || c->large_request_threshold < -1) {
+        log_line(log, LOG_WARN_LEVEL,
+                 "Invalid large request threshold %d. It should be -1 or positive. Setting to -1",
+                 (int)c->large_request_threshold);
+        c->large_request_threshold = -1;
+    }
+    if (c->jute_max_buffer < 0) c->jute_max_buffer = 0;
+    if (c->jute_extra_size == -1) c->jute_extra_size = c->jute_max_buffer;
+    if (c->jute_extra_size < 1024) c->jute_extra_size = 1024;
+}
+
+/* stock: AuthenticationHelper, when the server is made. Each scheme must have its provider. */
+static int config_check_schemes(struct config *c) {
+    if (!c->enforce_auth) return 0;
+    if (!c->enforce_auth_schemes || !*c->enforce_auth_schemes)
+        return config_fail(c, CONFIG_ERROR_PLAIN,
+                           "zookeeper.enforce.auth.enabled is true zookeeper.enforce.auth.schemes"
+                           " must be  configured.");
+    char *copy = config_copy(c->enforce_auth_schemes), *rest = copy, *scheme;
+    int rc = 0;
+    while (!rc && (scheme = config_split(&rest, ','))) {
+        scheme = config_trim(scheme);
+        bool known = strcmp(scheme, "ip") == 0 || (strcmp(scheme, "digest") == 0 && c->digest_auth);
+        if (!known)
+            rc = config_fail(c, CONFIG_ERROR_PLAIN, "Authentication scheme %s is not available.",
+                             scheme);
+    }
+    mem_free(copy);
+    return rc;
+}
+
+/* What is not built in, after everything that stock itself would have objected to. */
+static int config_check_refusals(struct config *c) {
+    if (*c->refusal) return config_fail(c, CONFIG_ERROR_PLAIN, "%s", c->refusal);
+    if (c->secure_client_port != CONFIG_UNSET)
+        return config_fail(c, CONFIG_ERROR_PLAIN, "secureClientPort is set, but " CONFIG_NO_TLS);
+    if (c->sasl_enabled)
+        return config_fail(c, CONFIG_ERROR_PLAIN,
+                           "quorum.auth.enableSasl is set, but " CONFIG_NO_SASL);
+    if (!config_is_word(c->digest_algorithm, "SHA1") &&
+        !config_is_word(c->digest_algorithm, "SHA-1"))
+        return config_fail(c, CONFIG_ERROR_PLAIN,
+                           "don't support this ACL digest algorithm: %s in the current environment",
+                           c->digest_algorithm);
+    return 0;
+}
+
+/* --- entrances --- */
+
+/* authProvider.<any>=<class>. stock: ProviderRegistry */
+static void config_auth_provider(const char *value, struct logq *log) {
+    static const char package[] = "org.apache.zookeeper.server.auth.";
+    const char *name = config_starts(value, package) ? value + sizeof package - 1 : "";
+    if (strcmp(name, "DigestAuthenticationProvider") && strcmp(name, "IPAuthenticationProvider"))
+        log_line(log, LOG_WARN_LEVEL, "Problems loading %s", value);
+}
+
+static int config_pair(struct config *c, const struct config_props *p, const char *key,
+                       const char *value, struct logq *log) {
+    bool member = config_starts(key, "server.") || config_starts(key, "group") ||
+                  config_starts(key, "weight");
+    if (member && config_props_get(p, "dynamicConfigFile"))
+        return config_fail(c, CONFIG_ERROR_PLAIN,
+                           "parameter: %s must be in a separate dynamic config file", key);
+    if (config_starts(key, "authProvider.")) {
+        config_auth_provider(value, log);
+        return 0;
+    }
+    const struct config_key *k = config_find(key);
+    if (k) return config_apply(c, k, key, value, log);
+    config_unknown(key, log);
+    return 0;
+}
+
+ZK_PRIVATE int config_parse(struct config *c, struct slice text, struct logq *log) {
+    struct config_props p;
+    int rc = 0;
+    if (config_props_load(&p, text) < 0)
+        rc = config_fail(c, CONFIG_ERROR_WRAPPED, "Malformed \\uxxxx encoding.");
+    for (uint32_t i = 0; i < p.n && !rc; i++)
+        rc = config_pair(c, &p, p.at[i].key, p.at[i].value, log);
+    if (!rc) rc = config_check(c, log);
+    if (!rc && !c->dynamic_config_file) rc = config_membership(c, &p, log);
+    if (!rc) config_check_bounds(c, log);
+    if (!rc) rc = config_check_schemes(c);
+    if (!rc) rc = config_check_refusals(c);
+    config_props_free(&p);
+    return rc;
+}
+
+ZK_PRIVATE int config_parse_dynamic(struct config *c, struct slice text, struct logq *log) {
+    struct config_props p;
+    int rc = 0;
+    if (config_props_load(&p, text) < 0)
+        rc = config_fail(c, CONFIG_ERROR_WRAPPED, "Malformed \\uxxxx encoding.");
+    if (!rc && config_props_get(&p, "version"))
+        rc = config_fail(c, CONFIG_ERROR_PLAIN, "dynamic file shouldn't have version inside");
+    for (uint32_t i = 0; i < p.n && !rc; i++) {
+        const char *key = p.at[i].key;
+        if (!config_starts(key, "server.") && !config_starts(key, "group") &&
+            !config_starts(key, "weight"))
+            rc = config_fail(c, CONFIG_ERROR_PLAIN, "Unrecognised parameter: %s", key);
+    }
+    if (!rc) rc = config_membership(c, &p, log);
+    config_props_free(&p);
+    return rc;
+}
+
+/*
+ * stock: QuorumPeerConfig.setupClientPort. Also a standalone server takes the client address of
+ * its own server line, which must not contradict clientPort.
+ */
+ZK_PRIVATE int config_parse_myid(struct config *c, struct slice line) {
+    char text[32] = "";
+    int64_t id;
+    if (line.n < sizeof text && line.n) memcpy(text, line.p, line.n);
+    if (!config_parse_number(text, 10, &id))
+        return config_fail(c, CONFIG_ERROR_WRAPPED, "serverid %.*s is not a number",
+                           (int)(line.n < 200 ? line.n : 200), (const char *)line.p);
+    c->server_id = id;
+    const struct config_member *m = config_member_find(c, id);
+    if (!m || !m->client_host) return 0;
+    const char *host = c->client_port_address ? c->client_port_address : "0.0.0.0";
+    bool any = strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
+    if (c->client_port != CONFIG_UNSET &&
+        (c->client_port != m->client_port || (!any && strcmp(host, m->client_host) != 0)))
+        return config_fail(c, CONFIG_ERROR_PLAIN,
+                           "client address for this server (id = %lld) in static config file is"
+                           " %s:%d is different from client address found in dynamic file: %s:%d",
+                           (long long)id, host, (int)c->client_port, m->client_host,
+                           (int)m->client_port);
+    c->client_port = m->client_port;
+    config_set(&c->client_port_address, m->client_host);
+    return 0;
+}
+
+/* stock: ServerConfig.parse(String[]); without a file the limit per client is off. */
+ZK_PRIVATE int config_parse_args(struct config *c, int n, const char *const *args) {
+    const char *names[] = {"clientPort", "dataDir", "tickTime", "maxClientCnxns"};
+    struct logq quiet = {.max_level = 0};
+    ZK_ASSERT(n >= 2 && n <= 4);
+    c->max_client_cnxns = 0;
+    for (int i = 0; i < n; i++)
+        if (config_apply(c, config_find(names[i]), names[i], args[i], &quiet) < 0) return -1;
+    if (config_check(c, &quiet) < 0) return -1;
+    config_check_bounds(c, &quiet);
+    return 0;
+}
+
+static void config_jvm_word(struct config *c, char *word, struct logq *log) {
+    if (strncmp(word, "-D", 2) != 0) return;
+    char *name = word + 2, *value = strchr(name, '=');
+    bool prefixed = config_starts(name, "zookeeper.");
+    if (!value) return;
+    *value++ = '\0';
+    if (prefixed) name += strlen("zookeeper.");
+    const struct config_table *t = &config_tables[prefixed ? CONFIG_PASSED : CONFIG_JVM_ONLY];
+    const struct config_key *k = config_find_in(t, name);
+    if (k) (void)config_apply(c, k, name, value, log);
+}
+
+ZK_PRIVATE void config_jvm_flags(struct config *c, const char *flags, struct logq *log) {
+    char *copy = config_copy(flags);
+    for (char *s = copy; *s;) {
+        while (*s && (uint8_t)*s <= ' ') s++;
+        char *word = s;
+        while (*s && (uint8_t)*s > ' ') s++;
+        if (*s) *s++ = '\0';
+        config_jvm_word(c, word, log);
+    }
+    mem_free(copy);
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/state.h ==== */
+
+/*
+ * node/state: what one server is made of, its inputs and its outputs.
+ *
+ * A node is a pure machine: node_step() takes one input, changes the node, and leaves outputs in
+ * order for the host to carry out. It never blocks, reads no clock and knows no file or socket:
+ * connections are numbers, durability is an input ("the log is synced up to this zxid").
+ *
+ * Life of a write: frame -> prep (transaction or error) -> APPEND, SYNC outputs -> LOG_SYNCED input
+ * -> applied to the tree -> watch events -> reply. Life of a read: frame -> reply, at once, unless
+ * the same connection has writes under way: then its further input waits, which keeps the order of
+ * a session without a queue of requests.
+ */
+#ifndef ZK_NODE_STATE_H
+#define ZK_NODE_STATE_H
+
+
+#define CONN_NONE UINT32_MAX
+
+enum node_input_kind {
+    NODE_TICK,          /* time has passed */
+    NODE_CONN_BYTES,    /* conn, bytes */
+    NODE_CONN_CLOSED,   /* conn: its socket is gone, whoever closed it; the number is free */
+    NODE_CONN_DRAINED,  /* conn: all of its output has been sent */
+    NODE_LOG_SYNCED,    /* zxid: every appended record up to it is durable */
+    NODE_SNAPSHOT_ROOM, /* the host can take more snapshot bytes */
+    NODE_SNAPSHOT_DONE, /* the snapshot is durable under its name */
+    NODE_SNAPSHOT_FAILED /* it could not be written; what was written is gone */
+};
+
+struct node_addr {
+    uint8_t ip[16];
+    uint8_t ip_len; /* 4 or 16 */
+    uint16_t port;
+};
+
+struct node_input {
+    enum node_input_kind kind;
+    int64_t now;  /* monotonic, ms */
+    int64_t wall; /* ms since 1970 */
+    uint32_t conn;
+    struct slice bytes; /* borrowed during the step */
+    int64_t zxid;
+};
+
+enum node_output_kind {
+    NODE_SEND,           /* conn has bytes: node_conn_out() */
+    NODE_CLOSE,          /* conn: flush what it has, close, answer with NODE_CONN_CLOSED */
+    NODE_APPEND,         /* bytes for the log; roll: they start a new file named after zxid */
+    NODE_SYNC,           /* make everything appended durable; one NODE_LOG_SYNCED answers */
+    NODE_SNAPSHOT_BEGIN, /* zxid: of the image */
+    NODE_SNAPSHOT_CHUNK, /* owned: bytes, the host frees them */
+    NODE_SNAPSHOT_END,   /* sync, rename */
+    NODE_READ_PAUSE,     /* conn: stop reading from it */
+    NODE_READ_RESUME     /* conn */
+};
+
+struct node_output {
+    enum node_output_kind kind;
+    bool roll;
+    uint32_t conn;
+    int64_t zxid;
+    struct slice bytes; /* NODE_APPEND: lives until its NODE_LOG_SYNCED has been given */
+    struct buf owned;   /* NODE_SNAPSHOT_CHUNK */
+};
+
+enum conn_phase {
+    CONN_FREE,    /* slot not in use */
+    CONN_NEW,     /* nothing but a handshake or a four-letter word may come */
+    CONN_WAITING, /* the session is being created: input waits */
+    CONN_OPEN,    /* has a session */
+    CONN_CLOSING  /* output is flushed, input dropped */
+};
+
+struct conn {
+    enum conn_phase phase;
+    uint32_t gen;       /* counts uses of the slot */
+    uint32_t next_free;
+    uint32_t pending;   /* writes under way */
+    bool stalled;       /* input waits for them */
+    bool paused;        /* the host does not read */
+    bool dirty;         /* has a NODE_SEND output under way */
+    bool old_handshake; /* its ConnectRequest had no readOnly byte */
+    int32_t timeout;    /* negotiated, ms */
+    int64_t session;
+    uint32_t session_slot;
+    struct auth_set auth;
+    struct buf in;  /* unparsed input: an incomplete frame, or what waits */
+    struct buf out; /* replies and events not yet sent */
+    struct node_addr addr;
+    int64_t last_io; /* monotonic ms, of the peer's last bytes */
+    /* what `cons` shows */
+    int64_t established; /* wall ms */
+    int64_t received, sent;
+    int64_t last_cxid, last_zxid, last_response; /* cxid -1: none; response: monotonic ms */
+    int64_t last_latency, min_latency, max_latency, latency_sum, latency_count;
+    int32_t last_op; /* 0: none */
+    bool reset;      /* crst was here: min_latency is a true minimum from now on */
+};
+
+/* One prepared write, in zxid order. */
+struct pending {
+    int64_t zxid;      /* completes when the log is synced up to it */
+    struct blob *blob; /* counted; holds the record; NULL when there is no transaction */
+    uint32_t off, len; /* header and record within the blob */
+    uint32_t conn, conn_gen; /* CONN_NONE: nobody waits */
+    int32_t xid, op, err;
+    int64_t session;
+    int64_t received; /* monotonic ms */
+};
+
+struct node_stats {
+    int64_t latency_min, latency_max, latency_sum, latency_count; /* ms */
+    int64_t received, sent; /* packets */
+    int64_t bytes_received, bytes_sent;
+    int64_t last_response, min_response, max_response; /* bytes, -1 unset */
+    int64_t connections_rejected, connection_requests, connection_drops;
+    int64_t sessions_expired, sessionless_expired;
+    int64_t auth_failed, snapshots, digest_mismatches, large_rejected, throttled;
+    int64_t fsync_slow;
+};
+
+/* Facts about the disk that the host keeps up to date, for the four-letter words. */
+struct node_disk {
+    int64_t data_dir_size, log_dir_size; /* bytes */
+};
+
+struct node {
+    const struct config *cfg; /* borrowed */
+    struct db db;
+    struct prep prep;
+    struct watch_table watches;
+    struct auth_config auth_cfg;
+    struct prng rng;
+    struct logq log;
+    bool serving; /* state has been loaded */
+    int64_t now, wall, started; /* started: monotonic ms */
+    int64_t tick;               /* ms */
+    int32_t min_timeout, max_timeout;
+    uint32_t max_frame, max_string;
+
+    struct conn *conns; /* owned */
+    uint32_t n_conns, cap_conns, free_conns, live_conns;
+    struct map per_ip;  /* hash of the address -> index in ip_counts */
+    struct ip_count *ip_counts;
+    uint32_t n_ips, cap_ips, free_ips;
+    int64_t next_session;
+
+    struct node_output *outputs; /* ring */
+    uint32_t out_head, out_n, out_cap;
+    struct buf pool[64]; /* spare output buffers */
+    uint32_t pool_n;
+
+    struct blob *log_blob; /* being filled with records */
+    struct pending *pending; /* ring */
+    uint32_t pend_head, pend_n, pend_cap;
+    int64_t appended, synced; /* zxids */
+    bool sync_wanted;
+    struct buf scratch, hits;
+    struct txn_out applied;
+
+    /* log rolling and snapshots. stock: SyncRequestProcessor */
+    bool roll_next;
+    int64_t log_records, log_bytes, file_bytes;
+    int64_t roll_at_records, roll_at_bytes;
+    struct {
+        bool active, finishing;
+        bool blocked; /* waiting for NODE_SNAPSHOT_ROOM */
+        int64_t zxid;
+        uint64_t digest;
+        uint32_t adler;
+        int64_t started;
+    } snap;
+    int64_t last_snapshot_zxid, last_snapshot_wall;
+
+    int64_t reap_next, reap_allowed; /* monotonic ms */
+    int64_t trace_mask;
+    struct node_stats stats;
+    struct node_disk disk;
+};
+
+struct ip_count {
+    struct node_addr addr;
+    uint32_t count, next_free;
+};
+
+ZK_PRIVATE void node_state_init(struct node *n, const struct config *cfg, uint64_t seed,
+                                int64_t now, int64_t wall);
+ZK_PRIVATE void node_state_free(struct node *n);
+ZK_PRIVATE struct node_output *node_output(struct node *n, enum node_output_kind kind);
+ZK_PRIVATE bool node_take_output(struct node *n, struct node_output *out);
+
+ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id); /* any slot in use */
+ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct node_addr *addr);
+ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id); /* frees the slot and what it holds */
+ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id); /* to append; marks it dirty */
+ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes); /* host: consumed */
+ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct node_addr *addr);
+/* "/1.2.3.4:5", "/0:0:0:0:0:0:0:1:5". stock: InetSocketAddress.toString */
+ZK_PRIVATE void node_addr_format(const struct node_addr *a, struct buf *out);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/ops.h ==== */
+
+/*
+ * node/ops: the four-letter words.
+ *
+ * A command is recognised only as the first four bytes of a connection; its answer is text, after
+ * which the connection is closed. Names, texts and the whitelist are stock's (FourLetterCommands and
+ * the classes of org.apache.zookeeper.server.command).
+ */
+#ifndef ZK_NODE_OPS_H
+#define ZK_NODE_OPS_H
+
+
+#define OPS_VERSION "3.9.5-zk, built on 2026-11-23 00:00 UTC"
+
+ZK_PRIVATE bool ops_is_word(struct slice in); /* in: the first bytes of a connection, 4 or more */
+/* Appends the answer to the connection's output; in: all bytes that came with the word. */
+ZK_PRIVATE void ops_answer(struct node *n, uint32_t conn, struct slice in);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/pipeline.h ==== */
+
+/*
+ * node/pipeline: the way of a write from its frame to its reply, and of watch events.
+ *
+ * A prepared transaction is framed for the log into the current blob and put into a ring of pending
+ * writes, in zxid order. When the log is synced up to it, it is applied, its events are sent, then
+ * its reply. Nothing leaves before the sync that covers it has returned.
+ */
+#ifndef ZK_NODE_PIPELINE_H
+#define ZK_NODE_PIPELINE_H
+
+
+struct pipeline_request {
+    uint32_t conn; /* CONN_NONE: the server itself */
+    int32_t xid, op;
+    int64_t session;
+    struct slice body;
+    bool internal;
+};
+
+ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q);
+ZK_PRIVATE void pipeline_close_session(struct node *n, int64_t session); /* expiry */
+ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid);
+ZK_PRIVATE void pipeline_flush(struct node *n); /* end of a step: asks for the sync it needs */
+
+/* Replies. begin reserves frame length and header; end fills them in. */
+ZK_PRIVATE size_t reply_begin(struct buf *out);
+ZK_PRIVATE void reply_end(struct node *n, uint32_t conn, size_t at, int32_t xid, int64_t zxid,
+                          int32_t err);
+/* What a finished request leaves in the statistics of the connection and the server. */
+ZK_PRIVATE void reply_count(struct node *n, uint32_t conn, int32_t xid, int32_t op, int64_t zxid,
+                            int64_t received);
+ZK_PRIVATE void reply_error(struct node *n, uint32_t conn, int32_t xid, int64_t zxid, int32_t err);
+ZK_PRIVATE void event_send(struct node *n, uint32_t conn, int32_t type, struct slice path,
+                           int64_t zxid);
+ZK_PRIVATE void reply_connect(struct node *n, uint32_t conn, bool accepted);
+
+/* Snapshot of the whole state, in slices. */
+ZK_PRIVATE void pipeline_snapshot_begin(struct node *n);
+ZK_PRIVATE bool pipeline_snapshot_step(struct node *n); /* true when there is more to do now */
+ZK_PRIVATE void pipeline_draw_roll(struct node *n);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/reads.h ==== */
+
+/*
+ * node/reads: the requests that change nothing: reads of the tree, watches, and ping, sync, whoAmI.
+ *
+ * Each is answered at once from the applied state. stock: FinalRequestProcessor.
+ */
+#ifndef ZK_NODE_READS_H
+#define ZK_NODE_READS_H
+
+
+/* Answers one request; body is what follows the request header. */
+ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t op,
+                            struct slice body);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/serve.h ==== */
+
+/*
+ * node/serve: the server's side of a client connection.
+ *
+ * Phases (enum conn_phase):
+ *   NEW      -> a four-letter word is answered and the connection closed; a ConnectRequest leads to
+ *               WAITING (new session: its transaction is under way) or OPEN (renewal), or to a
+ *               refusal and CLOSING
+ *   WAITING  -> OPEN when the createSession has been applied; input waits meanwhile
+ *   OPEN     -> requests; CLOSING after closeSession, an error that ends it, or expiry
+ *   CLOSING  -> output is flushed, input dropped, then the slot is free
+ * stock: NIOServerCnxn, ZooKeeperServer.processConnectRequest, processPacket.
+ */
+#ifndef ZK_NODE_SERVE_H
+#define ZK_NODE_SERVE_H
+
+
+/* CONN_NONE when the limits refuse it: the host closes the socket. */
+ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr);
+ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes);
+ZK_PRIVATE void serve_resume(struct node *n, uint32_t conn); /* its writes have been answered */
+ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn);   /* the peer is gone */
+ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it still has to be told */
+ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn);
+ZK_PRIVATE void serve_idle(struct node *n); /* closes those that never asked for a session */
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/node.h ==== */
+
+/*
+ * node: one server as a machine. Takes inputs, calls the rooms, leaves outputs (node/state.h).
+ */
+#ifndef ZK_NODE_NODE_H
+#define ZK_NODE_NODE_H
+
+
+/* The state has been loaded into n->db: sessions are tracked, requests are served from now on. */
+ZK_PRIVATE void node_start(struct node *n, bool snapshot);
+ZK_PRIVATE void node_step(struct node *n, const struct node_input *in);
+/* Work that waits for a free moment (a snapshot being walked): true when there is more. */
+ZK_PRIVATE bool node_idle_work(struct node *n);
+/* Monotonic ms at which a tick is wanted next. */
+ZK_PRIVATE int64_t node_next_tick(const struct node *n);
+/* A connection was accepted: its number, CONN_NONE when the limits refuse it. */
+ZK_PRIVATE uint32_t node_accept(struct node *n, const struct node_addr *addr, int64_t now,
+                                int64_t wall);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/state.c ==== */
+
+
+
+#define NODE_OUT_KEEP 65536u /* larger output buffers are freed when drained */
+
+ZK_PRIVATE void node_state_init(struct node *n, const struct config *cfg, uint64_t seed,
+                                int64_t now, int64_t wall) {
+    memset(n, 0, sizeof *n);
+    n->cfg = cfg;
+    n->rng.state = seed;
+    n->now = n->started = now;
+    n->wall = wall;
+    n->tick = cfg->tick_time_ms > 0 ? cfg->tick_time_ms : 1;
+    n->min_timeout = cfg->min_session_timeout_ms;
+    n->max_timeout = cfg->max_session_timeout_ms;
+    n->max_frame = (uint32_t)cfg->jute_max_buffer;
+    uint64_t most = (uint64_t)n->max_frame + (uint32_t)cfg->jute_extra_size;
+    n->max_string = most > INT32_MAX ? INT32_MAX : (uint32_t)most;
+    n->free_conns = n->free_ips = CONN_NONE;
+    n->log.max_level = LOG_INFO_LEVEL;
+    n->auth_cfg.digest_enabled = cfg->digest_auth;
+    n->auth_cfg.super_digest = cfg->super_digest ? slice_str(cfg->super_digest) : slice_of("", 0);
+    n->stats.latency_min = INT64_MAX;
+    n->stats.last_response = n->stats.min_response = n->stats.max_response = -1;
+    n->trace_mask = 306;
+    n->last_snapshot_zxid = -1;
+    db_init(&n->db, prng_next(&n->rng), n->tick, now);
+    n->db.tree.extended_types = cfg->extended_types;
+    n->db.tree.emulate353 = cfg->emulate353;
+    watch_init(&n->watches, prng_next(&n->rng));
+}
+
+ZK_PRIVATE void node_state_free(struct node *n) {
+    for (uint32_t i = 0; i < n->n_conns; i++)
+        if (n->conns[i].phase != CONN_FREE) node_conn_drop(n, i);
+    struct node_output out;
+    while (node_take_output(n, &out)) buf_free(&out.owned);
+    for (uint32_t i = 0; i < n->pend_n; i++)
+        blob_unref(n->pending[(n->pend_head + i) & (n->pend_cap - 1)].blob);
+    for (uint32_t i = 0; i < n->pool_n; i++) buf_free(&n->pool[i]);
+    blob_unref(n->log_blob);
+    txn_out_free(&n->db, &n->applied);
+    prep_free(&n->prep);
+    watch_free(&n->watches);
+    db_free(&n->db);
+    mem_free(n->conns);
+    mem_free(n->ip_counts);
+    map_free(&n->per_ip);
+    mem_free(n->outputs);
+    mem_free(n->pending);
+    buf_free(&n->scratch);
+    buf_free(&n->hits);
+    buf_free(&n->log.lines);
+    memset(n, 0, sizeof *n);
+}
+
+/* --- outputs --- */
+
+ZK_PRIVATE struct node_output *node_output(struct node *n, enum node_output_kind kind) {
+    if (n->out_n == n->out_cap) {
+        uint32_t cap = n->out_cap ? n->out_cap * 2 : 64;
+        struct node_output *ring = mem_alloc(sizeof *ring * cap);
+        for (uint32_t i = 0; i < n->out_n; i++)
+            ring[i] = n->outputs[(n->out_head + i) & (n->out_cap - 1)];
+        mem_free(n->outputs);
+        n->outputs = ring;
+        n->out_cap = cap;
+        n->out_head = 0;
+    }
+    struct node_output *o = &n->outputs[(n->out_head + n->out_n++) & (n->out_cap - 1)];
+    memset(o, 0, sizeof *o);
+    o->kind = kind;
+    return o;
+}
+
+ZK_PRIVATE bool node_take_output(struct node *n, struct node_output *out) {
+    if (!n->out_n) return false;
+    *out = n->outputs[n->out_head];
+    n->out_head = (n->out_head + 1) & (n->out_cap - 1);
+    n->out_n--;
+    return true;
+}
+
+/* --- connections --- */
+
+static uint64_t node_addr_hash(const struct node_addr *a) {
+    return slice_hash(slice_of(a->ip, a->ip_len), a->ip_len);
+}
+
+static uint32_t node_ip_find(const struct node *n, const struct node_addr *a) {
+    struct map_iter it;
+    uint32_t i = map_first(&n->per_ip, node_addr_hash(a), &it);
+    for (; i != MAP_NONE; i = map_next(&n->per_ip, &it)) {
+        const struct node_addr *b = &n->ip_counts[i].addr;
+        if (b->ip_len == a->ip_len && memcmp(b->ip, a->ip, a->ip_len) == 0) return i;
+    }
+    return MAP_NONE;
+}
+
+ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct node_addr *addr) {
+    uint32_t i = node_ip_find(n, addr);
+    return i == MAP_NONE ? 0 : n->ip_counts[i].count;
+}
+
+static void node_ip_add(struct node *n, const struct node_addr *a) {
+    uint32_t i = node_ip_find(n, a);
+    if (i == MAP_NONE) {
+        i = n->free_ips;
+        if (i != CONN_NONE) {
+            n->free_ips = n->ip_counts[i].next_free;
+        } else {
+            if (n->n_ips == n->cap_ips) {
+                n->cap_ips = n->cap_ips ? n->cap_ips * 2 : 16;
+                n->ip_counts = mem_realloc(n->ip_counts, sizeof *n->ip_counts * n->cap_ips);
+            }
+            i = n->n_ips++;
+        }
+        n->ip_counts[i].addr = *a;
+        n->ip_counts[i].count = 0;
+        map_add(&n->per_ip, node_addr_hash(a), i);
+    }
+    n->ip_counts[i].count++;
+}
+
+static void node_ip_del(struct node *n, const struct node_addr *a) {
+    uint32_t i = node_ip_find(n, a);
+    ZK_ASSERT(i != MAP_NONE);
+    if (--n->ip_counts[i].count) return;
+    (void)map_del(&n->per_ip, node_addr_hash(a), i);
+    n->ip_counts[i].next_free = n->free_ips;
+    n->free_ips = i;
+}
+
+ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id) {
+    ZK_ASSERT(id < n->n_conns && n->conns[id].phase != CONN_FREE);
+    return &n->conns[id];
+}
+
+ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct node_addr *addr) {
+    uint32_t id = n->free_conns, gen = 0;
+    if (id != CONN_NONE) {
+        n->free_conns = n->conns[id].next_free;
+        gen = n->conns[id].gen;
+    } else {
+        ZK_ASSERT(n->n_conns < WATCH_CONN_MAX - 1);
+        if (n->n_conns == n->cap_conns) {
+            n->cap_conns = n->cap_conns ? n->cap_conns * 2 : 64;
+            n->conns = mem_realloc(n->conns, sizeof *n->conns * n->cap_conns);
+        }
+        id = n->n_conns++;
+    }
+    struct conn *c = &n->conns[id];
+    memset(c, 0, sizeof *c);
+    c->phase = CONN_NEW;
+    c->gen = gen + 1;
+    c->addr = *addr;
+    c->session_slot = SESSION_NONE;
+    c->last_io = n->now;
+    c->established = n->wall;
+    c->last_cxid = -1;
+    node_ip_add(n, addr);
+    n->live_conns++;
+    return id;
+}
+
+static void node_pool_put(struct node *n, struct buf *b) {
+    if (b->p && b->cap <= NODE_OUT_KEEP && n->pool_n < sizeof n->pool / sizeof n->pool[0]) {
+        buf_clear(b);
+        n->pool[n->pool_n++] = *b;
+        memset(b, 0, sizeof *b);
+    } else {
+        buf_free(b);
+    }
+}
+
+ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id) {
+    struct conn *c = node_conn(n, id);
+    watch_drop_conn(&n->watches, id);
+    if (c->session_slot != SESSION_NONE && n->db.sessions.slots[c->session_slot].conn == id)
+        n->db.sessions.slots[c->session_slot].conn = SESSION_NONE;
+    node_ip_del(n, &c->addr);
+    auth_free(&c->auth);
+    buf_free(&c->in);
+    node_pool_put(n, &c->out);
+    c->phase = CONN_FREE;
+    c->next_free = n->free_conns;
+    n->free_conns = id;
+    n->live_conns--;
+}
+
+ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id) {
+    struct conn *c = node_conn(n, id);
+    if (!c->out.p && n->pool_n) c->out = n->pool[--n->pool_n];
+    if (!c->dirty) {
+        c->dirty = true;
+        node_output(n, NODE_SEND)->conn = id;
+    }
+    return &c->out;
+}
+
+ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes) {
+    struct conn *c = node_conn(n, id);
+    n->stats.bytes_sent += (int64_t)bytes;
+    buf_consume(&c->out, bytes);
+    c->dirty = false;
+    if (!buf_len(&c->out)) node_pool_put(n, &c->out);
+}
+
+ZK_PRIVATE void node_addr_format(const struct node_addr *a, struct buf *out) {
+    char text[ACL_IP_TEXT];
+    acl_ip_format(text, a->ip, a->ip_len);
+    buf_printf(out, "/%s:%u", text, (unsigned)a->port);
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/ops.c ==== */
+
+
+/* A word is one of these, in lower case. stock: FourLetterCommands */
+static const char ops_words[][5] = {"conf", "cons", "crst", "dirs", "dump", "envi", "gtmk",
+                                    "ruok", "stmk", "srvr", "srst", "stat", "wchc", "wchp",
+                                    "wchs", "mntr", "isro", "hash"};
+
+ZK_PRIVATE bool ops_is_word(struct slice in) {
+    for (size_t i = 0; i < sizeof ops_words / sizeof ops_words[0]; i++)
+        if (memcmp(in.p, ops_words[i], 4) == 0) return true;
+    return false;
+}
+
+ZK_PRIVATE void ops_answer(struct node *n, uint32_t conn, struct slice in) {
+    struct buf *out = node_conn_out(n, conn);
+    if (memcmp(in.p, "ruok", 4) == 0) buf_puts(out, "imok");
+    if (memcmp(in.p, "isro", 4) == 0) buf_puts(out, "rw");
+    if (memcmp(in.p, "srvr", 4) == 0)
+        buf_printf(out, "Zookeeper version: %s\nMode: standalone\n", OPS_VERSION);
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/pipeline.c ==== */
+
+
+
+#define PIPELINE_BLOB 262144u       /* records share blobs of this size */
+#define PIPELINE_SNAP_CHUNK 262144u /* snapshot bytes per output */
+#define PIPELINE_SNAP_NODES 256u    /* nodes per slice of the walk */
+
+/* --- frames to clients --- */
+
+ZK_PRIVATE size_t reply_begin(struct buf *out) {
+    size_t at = out->n;
+    (void)buf_grow(out, 20);
+    return at;
+}
+
+ZK_PRIVATE void reply_end(struct node *n, uint32_t conn, size_t at, int32_t xid, int64_t zxid,
+                          int32_t err) {
+    struct buf *out = &node_conn(n, conn)->out;
+    uint8_t *p = out->p + at;
+    put_be32(p, (uint32_t)(out->n - at - 4));
+    put_be32(p + 4, (uint32_t)xid);
+    put_be64(p + 8, (uint64_t)zxid);
+    put_be32(p + 16, (uint32_t)err);
+    int64_t len = (int64_t)(out->n - at - 4);
+    if (xid < 0) return; /* stock: events and pings are not client responses of interest */
+    struct node_stats *st = &n->stats;
+    st->last_response = len;
+    if (st->min_response < 0 || len < st->min_response) st->min_response = len;
+    if (len > st->max_response) st->max_response = len;
+}
+
+ZK_PRIVATE void reply_count(struct node *n, uint32_t conn, int32_t xid, int32_t op, int64_t zxid,
+                            int64_t received) {
+    struct conn *c = node_conn(n, conn);
+    struct node_stats *st = &n->stats;
+    int64_t ms = n->now - received;
+    if (ms < 0) ms = 0;
+    c->sent++;
+    st->sent++;
+    c->last_op = op;
+    if (xid >= 0 && xid > c->last_cxid) c->last_cxid = xid;
+    c->last_zxid = zxid;
+    c->last_response = n->now;
+    c->last_latency = ms;
+    if (ms > c->max_latency) c->max_latency = ms;
+    if (c->reset ? c->latency_count == 0 || ms < c->min_latency : ms < c->min_latency)
+        c->min_latency = ms;
+    c->latency_sum += ms;
+    c->latency_count++;
+    if (ms < st->latency_min) st->latency_min = ms;
+    if (ms > st->latency_max) st->latency_max = ms;
+    st->latency_sum += ms;
+    st->latency_count++;
+}
+
+ZK_PRIVATE void reply_error(struct node *n, uint32_t conn, int32_t xid, int64_t zxid,
+                            int32_t err) {
+    struct buf *out = node_conn_out(n, conn);
+    size_t at = reply_begin(out);
+    reply_end(n, conn, at, xid, zxid, err);
+}
+
+ZK_PRIVATE void event_send(struct node *n, uint32_t conn, int32_t type, struct slice path,
+                           int64_t zxid) {
+    struct buf *out = node_conn_out(n, conn);
+    size_t at = reply_begin(out);
+    jw_i32(out, type);
+    jw_i32(out, EVENT_STATE_CONNECTED);
+    jw_bytes(out, path);
+    reply_end(n, conn, at, XID_EVENT, zxid, 0);
+    node_conn(n, conn)->sent++;
+    n->stats.sent++;
+}
+
+ZK_PRIVATE void reply_connect(struct node *n, uint32_t conn, bool accepted) {
+    struct conn *c = node_conn(n, conn);
+    struct buf *out = node_conn_out(n, conn);
+    uint8_t passwd[16] = {0};
+    if (accepted) sum_session_passwd(c->session, passwd);
+    jw_i32(out, c->old_handshake ? 36 : 37);
+    jw_i32(out, 0);
+    jw_i32(out, accepted ? c->timeout : 0);
+    jw_i64(out, accepted ? c->session : 0);
+    jw_bytes(out, slice_of(passwd, sizeof passwd));
+    if (!c->old_handshake) jw_u8(out, 0);
+}
+
+/* --- into the log --- */
+
+static struct pending *pipeline_push(struct node *n) {
+    if (n->pend_n == n->pend_cap) {
+        uint32_t cap = n->pend_cap ? n->pend_cap * 2 : 256;
+        struct pending *ring = mem_alloc(sizeof *ring * cap);
+        for (uint32_t i = 0; i < n->pend_n; i++)
+            ring[i] = n->pending[(n->pend_head + i) & (n->pend_cap - 1)];
+        mem_free(n->pending);
+        n->pending = ring;
+        n->pend_cap = cap;
+        n->pend_head = 0;
+    }
+    struct pending *p = &n->pending[(n->pend_head + n->pend_n++) & (n->pend_cap - 1)];
+    memset(p, 0, sizeof *p);
+    p->conn = CONN_NONE;
+    return p;
+}
+
+ZK_PRIVATE void pipeline_draw_roll(struct node *n) {
+    int64_t half = n->cfg->snap_count / 2, kb = n->cfg->snap_size_limit_kb;
+    n->roll_at_records = half + (half ? (int64_t)prng_below(&n->rng, (uint64_t)half) : 0);
+    n->roll_at_bytes = INT64_MAX;
+    if (kb > 0) {
+        int64_t bytes = kb > INT64_MAX / 2048 ? INT64_MAX / 2 : kb * 512;
+        n->roll_at_bytes = bytes + (int64_t)prng_below(&n->rng, (uint64_t)bytes);
+    }
+}
+
+/* When enough has been logged the next record starts a new file and a snapshot begins. */
+static void pipeline_maybe_roll(struct node *n) {
+    int64_t limit_kb = n->cfg->txn_log_size_limit_kb;
+    if (n->log_records > n->roll_at_records || n->log_bytes > n->roll_at_bytes) {
+        n->roll_next = true;
+        n->log_records = n->log_bytes = 0;
+        pipeline_draw_roll(n);
+        pipeline_snapshot_begin(n);
+    } else if (limit_kb > 0 && n->file_bytes / 1024 >= limit_kb) {
+        n->roll_next = true;
+    }
+}
+
+/* Frames the transaction in n->scratch for the log and queues it. */
+static void pipeline_append(struct node *n, struct pending *p) {
+    struct slice body = buf_slice(&n->scratch);
+    uint32_t need = (uint32_t)body.n + LOGFILE_ENTRY_OVERHEAD;
+    struct blob *b = n->log_blob;
+    if (!b || b->cap - b->n < need) {
+        blob_unref(b);
+        b = n->log_blob = blob_new(need > PIPELINE_BLOB ? need : PIPELINE_BLOB);
+    }
+    logfile_put_entry(b->p + b->n, body);
+    struct node_output *o = node_output(n, NODE_APPEND);
+    o->zxid = p->zxid;
+    o->bytes = slice_of(b->p + b->n, need);
+    o->roll = n->roll_next;
+    if (n->roll_next) n->file_bytes = 0;
+    n->roll_next = false;
+    p->blob = blob_ref(b);
+    p->off = b->n + 12;
+    p->len = (uint32_t)body.n;
+    b->n += need;
+    n->appended = p->zxid;
+    n->sync_wanted = true;
+    n->log_records++;
+    n->log_bytes += need;
+    n->file_bytes += need;
+    pipeline_maybe_roll(n);
+}
+
+ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q) {
+    static const struct auth_set nobody = {{NULL, 0, 0, 0}, 0, false};
+    struct conn *c = q->conn == CONN_NONE ? NULL : node_conn(n, q->conn);
+    struct prep_request req = {.op = q->op, .session = q->session, .cxid = q->xid, .body = q->body,
+                               .auth = c ? &c->auth : &nobody, .time = n->wall,
+                               .internal = q->internal};
+    bool made;
+    buf_clear(&n->scratch);
+    int err = prep_write(&n->prep, &req, &n->scratch, &made);
+    struct pending *p = pipeline_push(n);
+    p->zxid = n->prep.zxid;
+    p->conn = q->conn;
+    p->xid = q->xid;
+    p->op = q->op;
+    p->err = err;
+    p->session = q->session;
+    p->received = n->now;
+    if (c) {
+        p->conn_gen = c->gen;
+        c->pending++;
+    }
+    if (made) pipeline_append(n, p);
+    if (!made && n->pend_n == 1 && n->synced >= p->zxid) pipeline_synced(n, n->synced);
+}
+
+ZK_PRIVATE void pipeline_close_session(struct node *n, int64_t session) {
+    struct pipeline_request q = {.conn = CONN_NONE, .op = ZOP_CLOSE_SESSION, .session = session,
+                                 .internal = true};
+    pipeline_submit(n, &q);
+}
+
+ZK_PRIVATE void pipeline_flush(struct node *n) {
+    if (!n->sync_wanted) return;
+    n->sync_wanted = false;
+    node_output(n, NODE_SYNC)->zxid = n->appended;
+}
+
+/* --- events --- */
+
+static uint32_t pipeline_hit(const struct buf *hits, size_t at) {
+    uint32_t conn;
+    memcpy(&conn, hits->p + at, sizeof conn);
+    return conn;
+}
+
+static void pipeline_notify(struct node *n, int32_t type, struct slice path, uint32_t acl,
+                            int64_t zxid) {
+    for (size_t at = 0; at < n->hits.n; at += sizeof(uint32_t)) {
+        uint32_t conn = pipeline_hit(&n->hits, at);
+        const struct conn *c = node_conn(n, conn);
+        if (c->phase != CONN_OPEN) continue;
+        if (n->cfg->skip_acl || acl_allows(&n->db.acls, acl, PERM_READ, &c->auth))
+            event_send(n, conn, type, path, zxid);
+    }
+}
+
+/* The child pass of a delete leaves out those that the data pass has told; both are sorted. */
+static void pipeline_subtract(struct buf *hits, const struct buf *told) {
+    size_t kept = 0, k = 0;
+    for (size_t at = 0; at < hits->n; at += 4) {
+        uint32_t conn = pipeline_hit(hits, at);
+        while (k < told->n && pipeline_hit(told, k) < conn) k += 4;
+        if (k < told->n && pipeline_hit(told, k) == conn) continue;
+        memmove(hits->p + 4 * kept++, hits->p + at, 4);
+    }
+    hits->n = 4 * kept;
+}
+
+static void pipeline_event(struct node *n, const struct txn_event *e, int64_t zxid) {
+    struct slice path = e->path.n ? e->path : slice_of("/", 1);
+    watch_fire_data(&n->watches, path, &n->hits);
+    pipeline_notify(n, e->type, path, e->acl, zxid);
+    if (e->type == EVENT_DATA_CHANGED) return;
+    if (e->type == EVENT_DELETED && n->watches.n_child) {
+        struct buf told = {0};
+        buf_put(&told, n->hits.p, n->hits.n);
+        watch_fire_child(&n->watches, path, &n->hits);
+        pipeline_subtract(&n->hits, &told);
+        pipeline_notify(n, EVENT_DELETED, path, e->acl, zxid);
+        buf_free(&told);
+    }
+    struct slice parent = path_parent(path);
+    if (!parent.n) parent = slice_of(path.p, 1);
+    watch_fire_child(&n->watches, parent, &n->hits);
+    pipeline_notify(n, EVENT_CHILDREN_CHANGED, parent, e->parent_acl, zxid);
+}
+
+/* --- replies of writes --- */
+
+static void pipeline_put_result(struct buf *out, const struct txn_result *r) {
+    switch (r->type) {
+    case ZOP_CREATE:
+        jw_bytes(out, r->path);
+        break;
+    case ZOP_CREATE2:
+    case ZOP_CREATE_CONTAINER:
+    case ZOP_CREATE_TTL:
+        jw_bytes(out, r->path);
+        buf_put(out, r->stat, sizeof r->stat);
+        break;
+    case ZOP_SET_DATA:
+    case ZOP_SET_ACL:
+        buf_put(out, r->stat, sizeof r->stat);
+        break;
+    case ZOP_ERROR:
+        jw_i32(out, r->err);
+        break;
+    default:
+        break;
+    }
+}
+
+static void pipeline_put_multi(struct buf *out, const struct txn_out *o) {
+    for (uint32_t i = 0; i < o->n_results; i++) {
+        const struct txn_result *r = &o->results[i];
+        int32_t type = r->type;
+        /* stock: every create that answers with a Stat is reported as create2 */
+        if (type == ZOP_CREATE_CONTAINER || type == ZOP_CREATE_TTL) type = ZOP_CREATE2;
+        jw_multi_header(out, type, false, r->err);
+        pipeline_put_result(out, r);
+    }
+    jw_multi_header(out, -1, true, -1);
+}
+
+static void pipeline_reply(struct node *n, const struct pending *p) {
+    int64_t zxid = p->blob ? p->zxid : n->db.last_zxid;
+    if (p->op == ZOP_CREATE_SESSION) {
+        serve_session_created(n, p->conn);
+        reply_count(n, p->conn, p->xid, p->op, zxid, p->received);
+        return;
+    }
+    int32_t err = p->err;
+    if (!err && p->op != ZOP_MULTI) err = n->applied.err;
+    struct buf *out = node_conn_out(n, p->conn);
+    size_t at = reply_begin(out);
+    if (!err && p->op == ZOP_MULTI)
+        pipeline_put_multi(out, &n->applied);
+    else if (!err && n->applied.n_results)
+        pipeline_put_result(out, &n->applied.results[0]);
+    reply_end(n, p->conn, at, p->xid, zxid, err);
+    reply_count(n, p->conn, p->xid, p->op, zxid, p->received);
+    if (p->op == ZOP_CLOSE_SESSION) serve_close(n, p->conn);
+}
+
+/* --- commit --- */
+
+static void pipeline_check_digest(struct node *n, int64_t zxid) {
+    if (!n->cfg->digest_enabled || !n->applied.has_digest) return;
+    if (n->applied.digest == n->db.tree.digest) return;
+    if (n->stats.digest_mismatches++ == 0)
+        log_line(&n->log, LOG_ERROR_LEVEL, "First digest mismatch on txn: 0x%llx",
+                 (unsigned long long)zxid);
+}
+
+static void pipeline_commit(struct node *n, const struct pending *p) {
+    txn_out_clear(&n->db, &n->applied);
+    n->applied.want_events = n->watches.live != 0;
+    uint32_t holder = CONN_NONE;
+    if (p->op == ZOP_CLOSE_SESSION) {
+        uint32_t s = session_find(&n->db.sessions, p->session);
+        if (s != SESSION_NONE) holder = n->db.sessions.slots[s].conn;
+    }
+    if (p->blob) {
+        struct jr r = jr_open(slice_of(p->blob->p + p->off, p->len), UINT32_MAX);
+        struct txn_header h = jr_txn_header(&r);
+        (void)txn_apply(&n->db, &h, slice_of(r.p, (size_t)(r.end - r.p)), &n->applied);
+        pipeline_check_digest(n, p->zxid);
+        prep_applied(&n->prep, p->zxid);
+        for (uint32_t i = 0; i < n->applied.n_events; i++)
+            pipeline_event(n, &n->applied.events[i], p->zxid);
+    }
+    if (p->conn != CONN_NONE) {
+        struct conn *c = &n->conns[p->conn];
+        if (c->phase != CONN_FREE && c->gen == p->conn_gen) {
+            c->pending--;
+            if (c->phase != CONN_CLOSING) pipeline_reply(n, p);
+        }
+    }
+    /* An expired session's connection is closed without a word. stock: closeSession */
+    if (holder != CONN_NONE && holder != p->conn) serve_close(n, holder);
+}
+
+ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid) {
+    if (zxid > n->synced) n->synced = zxid;
+    while (n->pend_n) {
+        struct pending p = n->pending[n->pend_head];
+        if (p.zxid > n->synced) break;
+        n->pend_head = (n->pend_head + 1) & (n->pend_cap - 1);
+        n->pend_n--;
+        pipeline_commit(n, &p);
+        blob_unref(p.blob);
+        if (p.conn == CONN_NONE) continue;
+        struct conn *c = &n->conns[p.conn];
+        if (c->phase != CONN_FREE && c->gen == p.conn_gen && c->stalled && !c->pending)
+            serve_resume(n, p.conn);
+    }
+}
+
+/* --- snapshots --- */
+
+static void pipeline_snapshot_emit(struct node *n, struct buf *bytes) {
+    if (!buf_len(bytes)) return;
+    struct slice s = buf_slice(bytes);
+    n->snap.adler = sum_adler32(n->snap.adler, s.p, s.n);
+    struct node_output *o = node_output(n, NODE_SNAPSHOT_CHUNK);
+    o->owned = *bytes;
+    memset(bytes, 0, sizeof *bytes);
+}
+
+ZK_PRIVATE void pipeline_snapshot_begin(struct node *n) {
+    if (n->snap.active) {
+        log_line(&n->log, LOG_WARN_LEVEL, "Too busy to snap, skipping");
+        return;
+    }
+    memset(&n->snap, 0, sizeof n->snap);
+    n->snap.active = true;
+    n->snap.zxid = n->db.last_zxid;
+    n->snap.digest = n->db.tree.digest;
+    n->snap.adler = SUM_ADLER32_INIT;
+    n->snap.started = n->now;
+    node_output(n, NODE_SNAPSHOT_BEGIN)->zxid = n->snap.zxid;
+    struct buf head = {0};
+    snapfile_put_head(&head, &n->db);
+    tree_image_begin(&n->db.tree);
+    pipeline_snapshot_emit(n, &head);
+}
+
+ZK_PRIVATE bool pipeline_snapshot_step(struct node *n) {
+    if (!n->snap.active || n->snap.blocked || n->snap.finishing) return false;
+    struct buf *out = &n->db.tree.image.out;
+    bool done = tree_image_step(&n->db.tree, PIPELINE_SNAP_NODES);
+    if (done) {
+        pipeline_snapshot_emit(n, out);
+        struct buf tail = {0};
+        snapfile_put_tail(&tail, n->snap.adler, n->snap.zxid, n->snap.digest);
+        struct node_output *o = node_output(n, NODE_SNAPSHOT_CHUNK);
+        o->owned = tail;
+        node_output(n, NODE_SNAPSHOT_END)->zxid = n->snap.zxid;
+        n->snap.finishing = true;
+        return false;
+    }
+    if (buf_len(out) >= PIPELINE_SNAP_CHUNK) {
+        pipeline_snapshot_emit(n, out);
+        n->snap.blocked = true; /* until the host has room again */
+    }
+    return true;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/reads.c ==== */
+
+
+
+/* One read under way: the reply grows in the connection's output buffer. */
+struct reads {
+    struct node *n;
+    uint32_t conn;
+    struct buf *out;
+    struct jr body;
+    int64_t zxid; /* of the reply */
+};
+
+static int reads_may(const struct reads *q, const struct tree_node *node, int32_t perms) {
+    if (q->n->cfg->skip_acl) return 0;
+    const struct auth_set *who = &node_conn(q->n, q->conn)->auth;
+    return acl_allows(&q->n->db.acls, node->acl, perms, who) ? 0 : ZERR_NOAUTH;
+}
+
+static void reads_put_stat(const struct reads *q, const struct tree_node *node) {
+    tree_client_stat(&q->n->db.tree, node, buf_grow(q->out, WIRE_STAT_LEN));
+}
+
+static void reads_watch(const struct reads *q, struct slice path, uint32_t kinds) {
+    if (kinds) watch_add(&q->n->watches, path.n ? path : slice_of("/", 1), q->conn, kinds);
+}
+
+/* The node of a read that needs READ on it. */
+static int reads_node(const struct reads *q, struct slice path, const struct tree_node **node) {
+    if (!path.p) return ZERR_MARSHALLINGERROR;
+    uint32_t id = tree_lookup(&q->n->db.tree, path);
+    if (id == TREE_NONE) return ZERR_NONODE;
+    *node = tree_node(&q->n->db.tree, id);
+    return reads_may(q, *node, PERM_READ);
+}
+
+/* --- nodes --- */
+
+static int reads_exists(struct reads *q) {
+    struct req_path r = jr_req_path_bool(&q->body);
+    if (q->body.bad || !r.path.p) return ZERR_MARSHALLINGERROR;
+    if (r.path.n && memchr(r.path.p, 0, r.path.n)) return ZERR_BADARGUMENTS;
+    const struct tree_node *node = NULL;
+    int err = reads_node(q, r.path, &node);
+    if (err && err != ZERR_NONODE) return err;
+    if (r.arg) reads_watch(q, r.path, WATCH_DATA);
+    if (!err) reads_put_stat(q, node);
+    return err;
+}
+
+static int reads_data_of(struct reads *q, const struct req_path *r) {
+    const struct tree_node *node;
+    int err = reads_node(q, r->path, &node);
+    if (err) return err;
+    if (r->arg) reads_watch(q, r->path, WATCH_DATA);
+    jw_bytes(q->out, tree_data(node));
+    reads_put_stat(q, node);
+    return 0;
+}
+
+static int reads_children_of(struct reads *q, const struct req_path *r, bool stat) {
+    const struct tree_node *node;
+    int err = reads_node(q, r->path, &node);
+    if (err) return err;
+    if (r->arg) reads_watch(q, r->path, WATCH_CHILD);
+    jw_i32(q->out, (int32_t)node->children);
+    for (uint32_t id = node->first_child; id != TREE_NONE;) {
+        const struct tree_node *child = tree_node(&q->n->db.tree, id);
+        jw_bytes(q->out, tree_name(child));
+        id = child->next;
+    }
+    if (stat) reads_put_stat(q, node);
+    return 0;
+}
+
+static int reads_get_data(struct reads *q) {
+    struct req_path r = jr_req_path_bool(&q->body);
+    return q->body.bad ? ZERR_MARSHALLINGERROR : reads_data_of(q, &r);
+}
+
+static int reads_get_children(struct reads *q, bool stat) {
+    struct req_path r = jr_req_path_bool(&q->body);
+    return q->body.bad ? ZERR_MARSHALLINGERROR : reads_children_of(q, &r, stat);
+}
+
+static int reads_get_acl(struct reads *q) {
+    struct slice path = jr_bytes(&q->body);
+    if (q->body.bad || !path.p) return ZERR_MARSHALLINGERROR;
+    uint32_t id = tree_lookup(&q->n->db.tree, path);
+    if (id == TREE_NONE) return ZERR_NONODE;
+    const struct tree_node *node = tree_node(&q->n->db.tree, id);
+    int err = reads_may(q, node, PERM_READ | PERM_ADMIN);
+    if (err) return err;
+    struct slice acl = acl_bytes(&q->n->db.acls, node->acl);
+    if (reads_may(q, node, PERM_ADMIN))
+        acl_put_masked(q->out, acl);
+    else
+        buf_put(q->out, acl.p, acl.n);
+    reads_put_stat(q, node);
+    return 0;
+}
+
+static int reads_all_children_number(struct reads *q) {
+    struct slice path = jr_bytes(&q->body);
+    const struct tree_node *node;
+    if (q->body.bad) return ZERR_MARSHALLINGERROR;
+    int err = reads_node(q, path, &node);
+    if (err) return err;
+    uint32_t id = tree_lookup(&q->n->db.tree, path);
+    jw_i32(q->out, (int32_t)tree_count_below(&q->n->db.tree, id));
+    return 0;
+}
+
+static int reads_ephemerals(struct reads *q) {
+    struct slice prefix = jr_bytes(&q->body);
+    if (q->body.bad) return ZERR_MARSHALLINGERROR;
+    bool all = true; /* null, blank and "/" mean every one */
+    for (size_t i = 0; i < prefix.n; i++)
+        if (prefix.p[i] > ' ') all = prefix.n == 1 && prefix.p[0] == '/';
+    const struct tree *t = &q->n->db.tree;
+    const struct idset *owned = tree_owned(t, node_conn(q->n, q->conn)->session);
+    size_t at = q->out->n;
+    int32_t count = 0;
+    uint32_t pos = 0, id;
+    jw_i32(q->out, 0);
+    while (owned && idset_next(owned, &pos, &id)) {
+        size_t from = q->out->n;
+        jw_i32(q->out, 0);
+        tree_put_path(t, id, q->out);
+        size_t len = q->out->n - from - 4;
+        bool match = all || (len >= prefix.n && !memcmp(q->out->p + from + 4, prefix.p, prefix.n));
+        put_be32(q->out->p + from, (uint32_t)len);
+        if (match)
+            count++;
+        else
+            q->out->n = from;
+    }
+    put_be32(q->out->p + at, (uint32_t)count);
+    return 0;
+}
+
+/* --- multiRead --- */
+
+static int reads_multi(struct reads *q) {
+    struct jr check = q->body;
+    for (;;) {
+        struct multi_header h = jr_multi_header(&check);
+        if (check.bad) return ZERR_MARSHALLINGERROR;
+        if (h.done) break;
+        if (h.type != ZOP_GET_DATA && h.type != ZOP_GET_CHILDREN) return ZERR_MARSHALLINGERROR;
+        (void)jr_req_path_bool(&check);
+    }
+    for (;;) {
+        struct multi_header h = jr_multi_header(&q->body);
+        if (h.done) break;
+        struct req_path r = jr_req_path_bool(&q->body);
+        size_t at = q->out->n;
+        r.arg = 0; /* watches cannot be left by a multiRead */
+        jw_multi_header(q->out, h.type, false, 0);
+        int err = h.type == ZOP_GET_DATA ? reads_data_of(q, &r) : reads_children_of(q, &r, false);
+        if (!err) continue;
+        q->out->n = at;
+        jw_multi_header(q->out, ZOP_ERROR, false, err);
+        jw_i32(q->out, err);
+    }
+    jw_multi_header(q->out, -1, true, -1);
+    return 0;
+}
+
+/* --- watches --- */
+
+static uint32_t reads_watcher_kinds(int32_t type) {
+    static const uint32_t kinds[] = {0, WATCH_CHILD, WATCH_DATA, WATCH_ANY, WATCH_PERSISTENT,
+                                     WATCH_RECURSIVE};
+    return type >= 1 && type <= 5 ? kinds[type] : 0;
+}
+
+static int reads_watcher(struct reads *q, bool remove) {
+    struct req_path r = jr_req_path_i32(&q->body);
+    uint32_t kinds = reads_watcher_kinds(r.arg);
+    if (q->body.bad || !kinds || !r.path.p) return ZERR_MARSHALLINGERROR;
+    struct watch_table *w = &q->n->watches;
+    bool found = remove ? watch_remove(w, r.path, q->conn, kinds)
+                        : (watch_kinds(w, r.path, q->conn) & kinds) != 0;
+    return found ? 0 : ZERR_NOWATCHER;
+}
+
+static int reads_add_watch(struct reads *q) {
+    struct req_path r = jr_req_path_i32(&q->body);
+    if (q->body.bad || r.arg < 0 || r.arg > 1) return ZERR_MARSHALLINGERROR;
+    if (r.path.p) reads_watch(q, r.path, r.arg ? WATCH_RECURSIVE : WATCH_PERSISTENT);
+    jw_i32(q->out, 0);
+    return 0;
+}
+
+enum reads_list { LIST_DATA, LIST_EXIST, LIST_CHILD, LIST_PERSISTENT, LIST_RECURSIVE, LISTS };
+
+/* One watch that the client had: the event it missed, or the watch again. */
+static void reads_rewatch(struct reads *q, enum reads_list list, struct slice path, int64_t since) {
+    static const uint32_t kinds[LISTS] = {WATCH_DATA, WATCH_DATA, WATCH_CHILD, WATCH_PERSISTENT,
+                                          WATCH_RECURSIVE};
+    uint32_t id = tree_lookup(&q->n->db.tree, path);
+    const struct tree_node *node = id == TREE_NONE ? NULL : tree_node(&q->n->db.tree, id);
+    int32_t missed = 0;
+    switch (list) {
+    case LIST_DATA:
+        missed = !node ? EVENT_DELETED : node->stat.mzxid > since ? EVENT_DATA_CHANGED : 0;
+        break;
+    case LIST_EXIST:
+        missed = node ? EVENT_CREATED : 0;
+        break;
+    case LIST_CHILD:
+        missed = !node ? EVENT_DELETED : node->stat.pzxid > since ? EVENT_CHILDREN_CHANGED : 0;
+        break;
+    default:
+        break;
+    }
+    if (missed)
+        event_send(q->n, q->conn, missed, path, -1);
+    else
+        reads_watch(q, path, kinds[list]);
+}
+
+static int reads_set_watches(struct reads *q, int lists) {
+    int64_t since = jr_i64(&q->body);
+    struct jr check = q->body;
+    for (int i = 0; i < lists; i++) {
+        int32_t count = jr_count(&check);
+        for (; count > 0 && !check.bad; count--) (void)jr_bytes(&check);
+    }
+    if (check.bad) return ZERR_MARSHALLINGERROR;
+    for (int i = 0; i < lists; i++) {
+        int32_t count = jr_count(&q->body);
+        if (count < 0) return ZERR_MARSHALLINGERROR; /* the lists before it have been served */
+        for (; count > 0; count--) {
+            struct slice path = jr_bytes(&q->body);
+            if (!path.p) return ZERR_MARSHALLINGERROR;
+            reads_rewatch(q, (enum reads_list)i, path, since);
+        }
+    }
+    return 0;
+}
+
+/* --- the rest --- */
+
+static int reads_sync(struct reads *q) {
+    struct slice path = jr_bytes(&q->body);
+    if (q->body.bad) return ZERR_MARSHALLINGERROR;
+    jw_bytes(q->out, path);
+    return 0;
+}
+
+static int reads_who_am_i(struct reads *q) {
+    const struct auth_set *who = &node_conn(q->n, q->conn)->auth;
+    struct slice scheme, id;
+    jw_i32(q->out, (int32_t)who->count);
+    struct auth_iter it = auth_first(who);
+    while (auth_next(&it, &scheme, &id)) {
+        const uint8_t *colon = id.n ? memchr(id.p, ':', id.n) : NULL;
+        if (slice_is(scheme, "digest") && colon) id.n = (size_t)(colon - id.p);
+        jw_bytes(q->out, scheme);
+        jw_bytes(q->out, id);
+    }
+    return 0;
+}
+
+static int reads_dispatch(struct reads *q, int32_t op) {
+    switch (op) {
+    case ZOP_PING:
+        return 0;
+    case ZOP_EXISTS:
+        return reads_exists(q);
+    case ZOP_GET_DATA:
+        return reads_get_data(q);
+    case ZOP_GET_ACL:
+        return reads_get_acl(q);
+    case ZOP_GET_CHILDREN:
+    case ZOP_GET_CHILDREN2:
+        return reads_get_children(q, op == ZOP_GET_CHILDREN2);
+    case ZOP_SYNC:
+        return reads_sync(q);
+    case ZOP_MULTI_READ:
+        return reads_multi(q);
+    case ZOP_CHECK_WATCHES:
+    case ZOP_REMOVE_WATCHES:
+        return reads_watcher(q, op == ZOP_REMOVE_WATCHES);
+    case ZOP_ADD_WATCH:
+        return reads_add_watch(q);
+    case ZOP_SET_WATCHES:
+        return reads_set_watches(q, 3);
+    case ZOP_SET_WATCHES2:
+        return reads_set_watches(q, LISTS);
+    case ZOP_GET_EPHEMERALS:
+        return reads_ephemerals(q);
+    case ZOP_GET_ALL_CHILDREN_NUMBER:
+        return reads_all_children_number(q);
+    case ZOP_WHO_AM_I:
+        return reads_who_am_i(q);
+    default:
+        return ZERR_UNIMPLEMENTED;
+    }
+}
+
+ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t op,
+                            struct slice body) {
+    struct reads q = {n, conn, node_conn_out(n, conn), jr_open(body, n->max_string),
+                      n->db.last_zxid};
+    /* Catch-up events leave before the reply that acknowledges the watches. */
+    bool events_first = op == ZOP_SET_WATCHES || op == ZOP_SET_WATCHES2;
+    int err = events_first ? reads_dispatch(&q, op) : 0;
+    size_t at = reply_begin(q.out);
+    if (!events_first) err = reads_dispatch(&q, op);
+    if (err) q.out->n = at + 20;
+    if (op == ZOP_PING) xid = XID_PING; /* stock: whatever xid the ping had */
+    reply_end(n, conn, at, xid, q.zxid, err);
+    reply_count(n, conn, xid, op, q.zxid, n->now);
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/serve.c ==== */
+
+
+
+#define SERVE_CONNECT_MAX 4096u    /* bytes of a ConnectRequest: strangers get no large buffer */
+#define SERVE_IN_PAUSE 262144u     /* waiting input beyond it stops the reading */
+#define SERVE_OUT_PAUSE (4u << 20) /* unsent output beyond it stops the serving */
+
+ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr) {
+    int64_t per_ip = n->cfg->max_client_cnxns, all = n->cfg->max_cnxns;
+    if ((per_ip > 0 && node_ip_count(n, addr) >= per_ip) || (all > 0 && n->live_conns >= all)) {
+        n->stats.connections_rejected++;
+        return CONN_NONE;
+    }
+    return node_conn_add(n, addr);
+}
+
+ZK_PRIVATE void serve_close(struct node *n, uint32_t conn) {
+    struct conn *c = node_conn(n, conn);
+    if (c->phase == CONN_CLOSING) return;
+    c->phase = CONN_CLOSING;
+    buf_free(&c->in);
+    watch_drop_conn(&n->watches, conn);
+    if (c->session_slot != SESSION_NONE && n->db.sessions.slots[c->session_slot].conn == conn)
+        n->db.sessions.slots[c->session_slot].conn = SESSION_NONE;
+    c->session_slot = SESSION_NONE;
+    node_output(n, NODE_CLOSE)->conn = conn;
+}
+
+ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn) {
+    if (node_conn(n, conn)->phase != CONN_CLOSING) n->stats.connection_drops++;
+    node_conn_drop(n, conn);
+}
+
+/* --- handshake --- */
+
+struct serve_connect {
+    int64_t last_zxid, session;
+    int32_t timeout;
+    struct slice passwd;
+};
+
+static bool serve_read_connect(struct conn *c, struct slice frame, struct serve_connect *q) {
+    struct jr r = jr_open(frame, JUTE_MAX_BUFFER);
+    (void)jr_i32(&r); /* protocol version: any */
+    q->last_zxid = jr_i64(&r);
+    q->timeout = jr_i32(&r);
+    q->session = jr_i64(&r);
+    q->passwd = jr_bytes(&r);
+    if (r.bad) return false;
+    c->old_handshake = jr_left(&r) == 0; /* clients before 3.4 do not know readOnly */
+    return true;
+}
+
+static void serve_new_session(struct node *n, uint32_t conn) {
+    struct conn *c = node_conn(n, conn);
+    uint8_t body[4];
+    c->session = n->next_session++;
+    c->session_slot = session_add(&n->db.sessions, c->session, c->timeout);
+    n->db.sessions.slots[c->session_slot].conn = conn;
+    session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
+    c->phase = CONN_WAITING;
+    put_be32(body, (uint32_t)c->timeout);
+    struct pipeline_request q = {.conn = conn, .op = ZOP_CREATE_SESSION, .session = c->session,
+                                 .body = slice_of(body, sizeof body), .internal = true};
+    pipeline_submit(n, &q);
+}
+
+static void serve_renew(struct node *n, uint32_t conn, const struct serve_connect *q) {
+    struct conn *c = node_conn(n, conn);
+    uint8_t passwd[16];
+    uint32_t s = session_find(&n->db.sessions, q->session);
+    /* stock: the old connection is closed before the password is looked at */
+    if (s != SESSION_NONE && n->db.sessions.slots[s].conn != SESSION_NONE)
+        serve_close(n, n->db.sessions.slots[s].conn);
+    sum_session_passwd(q->session, passwd);
+    bool valid = slice_eq(q->passwd, slice_of(passwd, sizeof passwd)) && s != SESSION_NONE &&
+                 n->db.sessions.slots[s].committed && !n->db.sessions.slots[s].closing;
+    if (!valid) {
+        reply_connect(n, conn, false);
+        serve_close(n, conn);
+        return;
+    }
+    c->session = q->session;
+    c->session_slot = s;
+    c->phase = CONN_OPEN;
+    n->db.sessions.slots[s].conn = conn;
+    session_touch(&n->db.sessions, s, n->now, c->timeout);
+    reply_connect(n, conn, true);
+}
+
+ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn) {
+    node_conn(n, conn)->phase = CONN_OPEN;
+    reply_connect(n, conn, true);
+    node_conn(n, conn)->stalled = true; /* what came behind the handshake is looked at next */
+}
+
+static void serve_connect(struct node *n, uint32_t conn, struct slice frame) {
+    struct conn *c = node_conn(n, conn);
+    struct serve_connect q;
+    n->stats.connection_requests++;
+    if (!n->serving || !serve_read_connect(c, frame, &q)) {
+        serve_close(n, conn);
+        return;
+    }
+    if (q.last_zxid > n->db.last_zxid) {
+        log_line(&n->log, LOG_INFO_LEVEL,
+                 "Refusing session(0x%llx) request: it has seen zxid 0x%llx, our last zxid is "
+                 "0x%llx; client must try another server",
+                 (unsigned long long)q.session, (unsigned long long)q.last_zxid,
+                 (unsigned long long)n->db.last_zxid);
+        serve_close(n, conn);
+        return;
+    }
+    c->timeout = q.timeout < n->min_timeout ? n->min_timeout : q.timeout;
+    if (c->timeout > n->max_timeout) c->timeout = n->max_timeout;
+    char ip[ACL_IP_TEXT];
+    acl_ip_format(ip, c->addr.ip, c->addr.ip_len);
+    auth_add(&c->auth, "ip", slice_str(ip));
+    if (q.session)
+        serve_renew(n, conn, &q);
+    else
+        serve_new_session(n, conn);
+}
+
+/* --- requests --- */
+
+static void serve_auth(struct node *n, uint32_t conn, int32_t xid, struct slice body) {
+    struct conn *c = node_conn(n, conn);
+    struct jr r = jr_open(body, n->max_string);
+    (void)jr_i32(&r);
+    struct slice scheme = jr_bytes(&r), data = jr_bytes(&r);
+    if (r.bad) {
+        serve_close(n, conn);
+        return;
+    }
+    char ip[ACL_IP_TEXT];
+    acl_ip_format(ip, c->addr.ip, c->addr.ip_len);
+    int err = auth_request(&c->auth, &n->auth_cfg, scheme, data, ip);
+    reply_error(n, conn, xid, 0, err);
+    reply_count(n, conn, xid, 0, 0, n->now);
+    if (!err) return;
+    n->stats.auth_failed++;
+    serve_close(n, conn);
+}
+
+/* No login is configured, which stock answers with a null token. */
+static void serve_sasl(struct node *n, uint32_t conn, int32_t xid, struct slice body) {
+    struct jr r = jr_open(body, n->max_string);
+    struct slice token = jr_bytes(&r);
+    if (r.bad || !token.p) {
+        serve_close(n, conn);
+        return;
+    }
+    struct buf *out = node_conn_out(n, conn);
+    size_t at = reply_begin(out);
+    jw_i32(out, -1);
+    reply_end(n, conn, at, xid, 0, 0);
+    reply_count(n, conn, xid, 0, 0, n->now);
+}
+
+static bool serve_authenticated(const struct node *n, const struct conn *c) {
+    const char *p = n->cfg->enforce_auth_schemes;
+    if (!n->cfg->enforce_auth) return true;
+    while (p && *p) {
+        size_t len = strcspn(p, ",");
+        struct slice scheme = slice_of(p, len);
+        while (scheme.n && *scheme.p == ' ') scheme = slice_of(scheme.p + 1, scheme.n - 1);
+        while (scheme.n && scheme.p[scheme.n - 1] == ' ') scheme.n--;
+        if (auth_has_scheme(&c->auth, scheme)) return true;
+        p += len + (p[len] == ',');
+    }
+    return false;
+}
+
+static void serve_refuse(struct node *n, uint32_t conn, int32_t xid, int64_t zxid, int32_t err) {
+    reply_error(n, conn, xid, zxid, err);
+    serve_close(n, conn);
+}
+
+/* False: the request has to wait until the writes before it are answered. */
+static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
+    struct conn *c = node_conn(n, conn);
+    struct jr r = jr_open(frame, n->max_string);
+    int32_t xid = jr_i32(&r), op = jr_i32(&r);
+    if (r.bad) {
+        serve_close(n, conn);
+        return true;
+    }
+    struct slice body = slice_of(r.p, (size_t)(r.end - r.p));
+    int flags = wire_op_flags(op);
+    bool write = (flags & OP_CLIENT) && (flags & OP_WRITE);
+    bool crowded = xid > 0 && n->pend_n > (uint32_t)n->cfg->global_outstanding_limit;
+    if (c->pending && (!write || crowded)) return false;
+    c->received++;
+    n->stats.received++;
+    if (op == ZOP_AUTH) {
+        serve_auth(n, conn, xid, body);
+    } else if (op == ZOP_SASL) {
+        serve_sasl(n, conn, xid, body);
+    } else if (!serve_authenticated(n, c)) {
+        serve_refuse(n, conn, xid, 0, ZERR_SESSIONCLOSEDREQUIRESASLAUTH);
+    } else if (!(flags & OP_CLIENT)) {
+        serve_refuse(n, conn, xid, -1, ZERR_UNIMPLEMENTED);
+    } else if (write) {
+        session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
+        struct pipeline_request q = {.conn = conn, .xid = xid, .op = op, .session = c->session,
+                                     .body = body};
+        pipeline_submit(n, &q);
+    } else {
+        session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
+        reads_serve(n, conn, xid, op, body);
+    }
+    return true;
+}
+
+/* --- frames --- */
+
+/* A first word that is a command: answered, then closed. */
+static void serve_word(struct node *n, uint32_t conn, struct slice in) {
+    node_conn(n, conn)->received++;
+    n->stats.received++;
+    ops_answer(n, conn, in);
+    serve_close(n, conn);
+}
+
+static bool serve_ready(const struct conn *c) {
+    return (c->phase == CONN_NEW || c->phase == CONN_OPEN) && buf_len(&c->out) < SERVE_OUT_PAUSE;
+}
+
+/* Serves complete frames from the front of `in`; returns how much of it is done with. */
+static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
+    size_t at = 0;
+    for (;;) {
+        struct conn *c = node_conn(n, conn);
+        if (!serve_ready(c)) {
+            c->stalled = c->phase != CONN_CLOSING;
+            break;
+        }
+        size_t left = in.n - at;
+        if (left < 4) break;
+        const uint8_t *p = in.p + at;
+        if (c->phase == CONN_NEW && ops_is_word(slice_of(p, left))) {
+            serve_word(n, conn, slice_of(p, left));
+            break;
+        }
+        uint32_t len = be32(p);
+        if (len > (c->phase == CONN_NEW ? SERVE_CONNECT_MAX : n->max_frame) || !n->serving) {
+            if (n->serving)
+                log_line(&n->log, LOG_WARN_LEVEL, "Len error. A message with advertised length "
+                         "of %d is either a malformed message or too large", (int32_t)len);
+            serve_close(n, conn);
+            break;
+        }
+        if (left - 4 < len) break;
+        struct slice frame = slice_of(p + 4, len);
+        n->stats.bytes_received += (int64_t)len + 4;
+        if (c->phase == CONN_NEW) {
+            c->received++;
+            n->stats.received++;
+            serve_connect(n, conn, frame);
+        } else if (!serve_request(n, conn, frame)) {
+            c->stalled = true;
+            break;
+        }
+        at += len + (size_t)4;
+    }
+    return at;
+}
+
+/* After serving: what is left waits in the connection, and reading stops while too much does. */
+static void serve_settle(struct node *n, uint32_t conn) {
+    struct conn *c = node_conn(n, conn);
+    if (c->phase == CONN_CLOSING) {
+        buf_free(&c->in);
+        return;
+    }
+    if (!buf_len(&c->in) && c->in.cap) buf_free(&c->in);
+    bool pause = c->stalled && buf_len(&c->in) > SERVE_IN_PAUSE;
+    if (pause == c->paused) return;
+    c->paused = pause;
+    node_output(n, pause ? NODE_READ_PAUSE : NODE_READ_RESUME)->conn = conn;
+}
+
+ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes) {
+    struct conn *c = node_conn(n, conn);
+    c->last_io = n->now;
+    if (c->phase == CONN_CLOSING) return;
+    if (c->stalled || buf_len(&c->in)) {
+        buf_put(&c->in, bytes.p, bytes.n);
+        if (c->stalled) {
+            /* Its requests wait for the disk, not for the client: the session is alive. */
+            if (c->session_slot != SESSION_NONE && c->pending)
+                session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
+        } else {
+            struct buf in = c->in; /* serving may move the connections, not this buffer */
+            memset(&c->in, 0, sizeof c->in);
+            size_t used = serve_frames(n, conn, buf_slice(&in));
+            buf_consume(&in, used);
+            node_conn(n, conn)->in = in;
+        }
+    } else {
+        size_t used = serve_frames(n, conn, bytes);
+        c = node_conn(n, conn);
+        if (used < bytes.n && c->phase != CONN_CLOSING)
+            buf_put(&c->in, bytes.p + used, bytes.n - used);
+    }
+    serve_settle(n, conn);
+}
+
+ZK_PRIVATE void serve_resume(struct node *n, uint32_t conn) {
+    struct conn *c = node_conn(n, conn);
+    c->stalled = false;
+    if (c->phase == CONN_CLOSING) return;
+    if (buf_len(&c->in)) {
+        struct buf in = c->in;
+        memset(&c->in, 0, sizeof c->in);
+        size_t used = serve_frames(n, conn, buf_slice(&in));
+        buf_consume(&in, used);
+        node_conn(n, conn)->in = in;
+    }
+    serve_settle(n, conn);
+}
+
+ZK_PRIVATE void serve_idle(struct node *n) {
+    for (uint32_t i = 0; i < n->n_conns; i++) {
+        struct conn *c = &n->conns[i];
+        if (c->phase != CONN_NEW) continue;
+        if (n->now - c->last_io < n->cfg->sessionless_timeout_ms) continue;
+        n->stats.sessionless_expired++;
+        serve_close(n, i);
+    }
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/node.c ==== */
+
+
+
+#define NODE_IDLE_CHECK_MS 1000
+
+ZK_PRIVATE void node_start(struct node *n, bool snapshot) {
+    struct prep_config pc = {.skip_acl = n->cfg->skip_acl,
+                             .enforce_quota = n->cfg->enforce_quota,
+                             .digest = n->cfg->digest_enabled,
+                             .digest_auth = n->cfg->digest_auth,
+                             .reconfig = n->cfg->reconfig_enabled,
+                             .max_record = n->max_string};
+    prep_init(&n->prep, &n->db, &pc);
+    n->appended = n->synced = n->db.last_zxid;
+    n->serving = true;
+    n->roll_next = true; /* a start never appends to an old file */
+    session_touch_all(&n->db.sessions, n->now);
+    /* stock: SessionTrackerImpl.initializeNextSessionId; wall clock, so that no reboot repeats */
+    n->next_session = (int64_t)(((uint64_t)n->wall << 24 >> 8) | (uint64_t)1 << 56);
+    n->reap_next = n->now + n->cfg->container_check_interval_ms;
+    pipeline_draw_roll(n);
+    if (snapshot) pipeline_snapshot_begin(n);
+}
+
+/* --- what time brings --- */
+
+static void node_expire(struct node *n) {
+    struct session_table *t = &n->db.sessions;
+    for (uint32_t s; (s = session_expired(t, n->now)) != SESSION_NONE;) {
+        struct session *e = &t->slots[s];
+        const struct conn *c = e->conn == CONN_NONE ? NULL : &n->conns[e->conn];
+        if (c && c->stalled && c->pending) {
+            session_touch(t, s, n->now, c->timeout); /* it waits for us, not we for it */
+            continue;
+        }
+        n->stats.sessions_expired++;
+        log_line(&n->log, LOG_INFO_LEVEL, "Expiring session 0x%llx, timeout of %dms exceeded",
+                 (unsigned long long)e->id, e->timeout);
+        pipeline_close_session(n, e->id);
+    }
+}
+
+/* Whether a childless container or TTL node has outlived its purpose. stock: ContainerManager */
+static bool node_reapable(const struct node *n, const struct tree_node *z, bool ttl) {
+    if (z->children) return false;
+    int64_t unused = n->wall - z->stat.mtime, never = n->cfg->container_max_never_used_ms;
+    if (ttl) return unused > tree_ttl_ms(z->stat.owner);
+    return z->stat.cversion > 0 || (never != 0 && unused > never);
+}
+
+static void node_reap_set(struct node *n, const struct idset *set, bool ttl) {
+    struct buf paths = {0};
+    uint32_t pos = 0, id;
+    int64_t most = n->cfg->container_max_per_minute > 0 ? n->cfg->container_max_per_minute : 1;
+    while (idset_next(set, &pos, &id) && most-- > 0) {
+        if (!node_reapable(n, tree_node(&n->db.tree, id), ttl)) continue;
+        size_t at = paths.n;
+        jw_i32(&paths, 0);
+        tree_put_path(&n->db.tree, id, &paths);
+        put_be32(paths.p + at, (uint32_t)(paths.n - at - 4));
+    }
+    for (size_t at = 0; at < paths.n;) {
+        size_t len = be32(paths.p + at) + (size_t)4;
+        struct pipeline_request q = {.conn = CONN_NONE, .op = ZOP_DELETE_CONTAINER,
+                                     .body = slice_of(paths.p + at, len), .internal = true};
+        pipeline_submit(n, &q);
+        at += len;
+    }
+    buf_free(&paths);
+}
+
+static void node_reap(struct node *n) {
+    if (n->now < n->reap_next) return;
+    int64_t every = n->cfg->container_check_interval_ms;
+    n->reap_next = n->now + (every > 0 ? every : 1);
+    node_reap_set(n, &n->db.tree.containers, false);
+    node_reap_set(n, &n->db.tree.ttls, true);
+}
+
+static void node_tick(struct node *n) {
+    if (n->serving) {
+        node_expire(n);
+        node_reap(n);
+    }
+    serve_idle(n);
+}
+
+ZK_PRIVATE int64_t node_next_tick(const struct node *n) {
+    int64_t next = n->now + NODE_IDLE_CHECK_MS;
+    if (!n->serving) return next;
+    if (n->db.sessions.next_due < next) next = n->db.sessions.next_due;
+    if (n->reap_next < next) next = n->reap_next;
+    return next;
+}
+
+/* --- inputs --- */
+
+static void node_snapshot_done(struct node *n) {
+    n->snap.active = false;
+    n->stats.snapshots++;
+    n->last_snapshot_zxid = n->snap.zxid;
+    n->last_snapshot_wall = n->wall;
+    log_line(&n->log, LOG_INFO_LEVEL, "Snapshot taken in %lld ms",
+             (long long)(n->now - n->snap.started));
+}
+
+/* The log has everything that the snapshot would have had: the next one will do. */
+static void node_snapshot_failed(struct node *n) {
+    if (n->snap.active && !n->snap.finishing) tree_image_abort(&n->db.tree);
+    n->snap.active = false;
+}
+
+ZK_PRIVATE uint32_t node_accept(struct node *n, const struct node_addr *addr, int64_t now,
+                                int64_t wall) {
+    n->now = now;
+    n->wall = wall;
+    return serve_open(n, addr);
+}
+
+ZK_PRIVATE void node_step(struct node *n, const struct node_input *in) {
+    n->now = in->now;
+    n->wall = in->wall;
+    switch (in->kind) {
+    case NODE_TICK:
+        node_tick(n);
+        break;
+    case NODE_CONN_BYTES:
+        serve_bytes(n, in->conn, in->bytes);
+        break;
+    case NODE_CONN_CLOSED:
+        serve_lost(n, in->conn);
+        break;
+    case NODE_CONN_DRAINED:
+        if (node_conn(n, in->conn)->stalled && !node_conn(n, in->conn)->pending)
+            serve_resume(n, in->conn);
+        break;
+    case NODE_LOG_SYNCED:
+        pipeline_synced(n, in->zxid);
+        break;
+    case NODE_SNAPSHOT_ROOM:
+        n->snap.blocked = false;
+        break;
+    case NODE_SNAPSHOT_DONE:
+        node_snapshot_done(n);
+        break;
+    case NODE_SNAPSHOT_FAILED:
+        node_snapshot_failed(n);
+        break;
+    }
+    pipeline_flush(n);
+}
+
+ZK_PRIVATE bool node_idle_work(struct node *n) {
+    return pipeline_snapshot_step(n);
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== host/os.h ==== */
+
+/*
+ * host/os: the system calls. Every other room that needs the operating system asks here.
+ *
+ * The functions are thin: they retry EINTR, turn errors into -errno, and nothing else. A simulator
+ * that wants to lose power in the middle of a write puts its own file in place of os.c.
+ */
+#ifndef ZK_HOST_OS_H
+#define ZK_HOST_OS_H
+
+
+/* --- time and randomness --- */
+ZK_PRIVATE int64_t os_now_ms(void);  /* monotonic */
+ZK_PRIVATE int64_t os_wall_ms(void); /* since 1970 */
+ZK_PRIVATE uint64_t os_seed(void);
+ZK_PRIVATE const char *os_error(int err, char *buf, size_t n); /* text of a negative result */
+
+/* --- files; all return 0 or a count, or -errno --- */
+ZK_PRIVATE int os_open_read(const char *path);
+ZK_PRIVATE int os_create(const char *path); /* read and write, truncated */
+ZK_PRIVATE int os_open_write(const char *path);
+ZK_PRIVATE int64_t os_read(int fd, void *p, size_t n); /* as much as there is, up to n */
+ZK_PRIVATE int os_pwrite(int fd, const void *p, size_t n, int64_t off); /* all of it */
+struct os_vec {
+    const void *p;
+    size_t n;
+};
+ZK_PRIVATE int os_pwritev(int fd, const struct os_vec *v, uint32_t count, int64_t off); /* all */
+ZK_PRIVATE int os_fdatasync(int fd);
+ZK_PRIVATE int os_fsync_dir(const char *dir);
+ZK_PRIVATE int os_truncate(int fd, int64_t size);
+ZK_PRIVATE int os_close(int fd);
+ZK_PRIVATE int os_rename(const char *from, const char *to);
+ZK_PRIVATE int os_unlink(const char *path);
+ZK_PRIVATE int os_mkdirs(const char *path); /* and its parents; 0 when it exists */
+ZK_PRIVATE bool os_is_dir(const char *path);
+ZK_PRIVATE bool os_writable(const char *path);
+ZK_PRIVATE int64_t os_file_size(const char *path);
+ZK_PRIVATE int64_t os_tree_size(const char *path); /* sum of the file lengths below */
+/* Names in a directory, NUL-terminated one after the other. */
+ZK_PRIVATE int os_list(const char *dir, struct buf *names);
+ZK_PRIVATE int os_lock(const char *path); /* fd that holds an exclusive lock; -EAGAIN: taken */
+/* The whole file, mapped; unmap with os_unmap. */
+ZK_PRIVATE int os_map(const char *path, struct slice *bytes);
+ZK_PRIVATE void os_unmap(struct slice bytes);
+
+/* --- sockets --- */
+#define OS_LISTENERS_MAX 8
+/* Binds and listens on every address of host (NULL: all interfaces). port 0: any, the same for all.
+ * Returns the number of sockets, or -errno. */
+ZK_PRIVATE int os_listen(const char *host, uint16_t port, int backlog, int fds[OS_LISTENERS_MAX],
+                         uint16_t *bound);
+ZK_PRIVATE int os_accept(int fd, struct node_addr *addr, bool keepalive);
+ZK_PRIVATE int64_t os_recv(int fd, void *p, size_t n); /* -EAGAIN, 0 at the end */
+ZK_PRIVATE int64_t os_send(int fd, const void *p, size_t n);
+ZK_PRIVATE void os_hang_up(int fd, bool abort); /* abort: no lingering, RST */
+ZK_PRIVATE int os_pipe(int fds[2]); /* non-blocking, close-on-exec */
+ZK_PRIVATE int os_blocking_pipe(int fds[2]); /* close-on-exec */
+ZK_PRIVATE void os_notify(int fd);  /* a byte into a pipe; a full one has enough */
+
+/* --- readiness: epoll, or poll where there is none --- */
+struct os_event {
+    uint64_t tag;
+    bool readable, writable, failed;
+};
+struct os_poller;
+ZK_PRIVATE struct os_poller *os_poller_new(void);
+ZK_PRIVATE void os_poller_free(struct os_poller *p);
+ZK_PRIVATE int os_poller_add(struct os_poller *p, int fd, uint64_t tag);
+ZK_PRIVATE void os_poller_set(struct os_poller *p, int fd, uint64_t tag, bool read, bool write);
+ZK_PRIVATE void os_poller_del(struct os_poller *p, int fd);
+ZK_PRIVATE int os_poller_wait(struct os_poller *p, struct os_event *out, int max, int timeout_ms);
+
+/* --- facts for `envi` and mntr --- */
+ZK_PRIVATE void os_environment(struct buf *out); /* "key=value\n" lines */
+ZK_PRIVATE int64_t os_open_files(void);
+ZK_PRIVATE int64_t os_max_files(void);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== host/files.h ==== */
+
+/*
+ * host/files: the data directory: recovery, the log file being written, snapshots, purging.
+ *
+ * No threads here: the functions are called by whoever may block. Steps that must survive a power
+ * cut say in which order they make things durable:
+ *   new log file   create, header, size; sync the directory; only then is it written to
+ *   snapshot       write under a neutral name, sync, rename, sync the directory
+ * stock: FileTxnSnapLog, FileTxnLog, FileSnap, PurgeTxnLog.
+ */
+#ifndef ZK_HOST_FILES_H
+#define ZK_HOST_FILES_H
+
+
+#define FILES_ERROR 256
+
+struct files {
+    const struct config *cfg; /* borrowed */
+    char *snap_dir, *log_dir; /* owned; the version-2 directories */
+    int lock_fd;              /* -1 none */
+    int log_fd;               /* -1: no file yet */
+    int64_t log_pos;          /* end of what has been written */
+    int64_t log_size;         /* with the preallocation */
+    int snap_fd;              /* of the snapshot being written, -1 */
+    int64_t snap_pos, snap_synced;
+    char error[FILES_ERROR];  /* of the last call that failed */
+};
+
+/* What a recovery found. */
+struct files_report {
+    bool fresh;            /* there was nothing: a new database */
+    int64_t snapshot_zxid; /* -1: none was loaded */
+    int64_t replayed, digest_mismatches;
+    int64_t orphans; /* ephemerals of sessions that do not exist */
+};
+
+/* Directories and the lock; -1 with error set. stock exits with 3 for these. */
+ZK_PRIVATE int files_open(struct files *f, const struct config *cfg);
+ZK_PRIVATE void files_close(struct files *f);
+/* db must be initialised and empty; may be re-initialised. -1 with error set. */
+ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report *report,
+                             struct logq *log);
+
+ZK_PRIVATE int files_log_roll(struct files *f, int64_t zxid);
+ZK_PRIVATE int files_log_write(struct files *f, const struct os_vec *v, uint32_t count);
+ZK_PRIVATE int files_log_sync(struct files *f);
+
+ZK_PRIVATE int files_snap_begin(struct files *f);
+ZK_PRIVATE int files_snap_write(struct files *f, struct slice bytes);
+ZK_PRIVATE int files_snap_end(struct files *f, int64_t zxid);
+ZK_PRIVATE void files_snap_abort(struct files *f);
+
+/* Keeps the newest `retain` valid snapshots and the logs they need. */
+ZK_PRIVATE int files_purge(struct files *f, int32_t retain, struct logq *log);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== host/disk.h ==== */
+
+/*
+ * host/disk: the threads that wait for the disk, so that the loop does not.
+ *
+ * The log thread appends and syncs: while one sync runs, the next batch collects (group commit). The
+ * background thread writes snapshots, zero-fills the log ahead of use (an overwrite of written
+ * blocks needs no journal commit, which halves the cost of a sync), and purges.
+ *
+ * Owned by the loop thread: struct disk. Under the lock: everything in it. Results come back
+ * through disk_collect() after a byte on the wake pipe. A write or sync that failed is final: the
+ * disk takes nothing more, nothing after it is reported as synced.
+ */
+#ifndef ZK_HOST_DISK_H
+#define ZK_HOST_DISK_H
+
+#include <pthread.h>
+
+
+#define DISK_SNAP_QUEUE_MAX (4u << 20) /* bytes of snapshot waiting to be written */
+
+/* A piece of log; bytes stay valid until the zxid has been collected as synced. */
+struct disk_piece {
+    struct slice bytes;
+    int64_t zxid;
+    bool roll;
+};
+
+struct disk_job {
+    enum node_output_kind kind; /* NODE_SNAPSHOT_* */
+    int64_t zxid;
+    struct buf bytes; /* owned */
+};
+
+struct disk {
+    struct files *files; /* borrowed; the log thread has its log half, background the rest */
+    pthread_mutex_t lock;
+    pthread_cond_t log_work, back_work, fill_done;
+    pthread_t log_thread, back_thread;
+    bool log_running, back_running, stopping, log_idle, back_idle;
+    int wake_fd;   /* write end of the loop's pipe */
+    bool woken;    /* a byte is in the pipe */
+
+    struct buf pieces; /* struct disk_piece: the batch that collects */
+    struct buf batch;  /* ... the one being written; the log thread's own */
+    int64_t synced;    /* zxid */
+    int64_t sync_ms_max, syncs, slow_syncs;
+    bool failed;
+    char error[FILES_ERROR];
+
+    struct buf jobs; /* struct disk_job */
+    size_t snap_queued;
+    bool snap_open, snap_done, snap_failed, snap_room;
+    struct logq log; /* lines of the threads */
+
+    bool filling; /* [fill_at, fill_at + step) is being zeroed */
+    int fill_fd;  /* the log file, -1 */
+    int64_t fill_at, fill_end, log_pos;
+    int64_t purge_next; /* monotonic ms */
+};
+
+/* What has happened since the last call. */
+struct disk_news {
+    int64_t synced;
+    bool failed, snap_done, snap_failed, snap_room;
+    int64_t slow_syncs;
+};
+
+ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd, int64_t synced);
+/* Ends the threads; what was submitted to the log is written and synced first. */
+ZK_PRIVATE void disk_join(struct disk *d);
+ZK_PRIVATE void disk_free(struct disk *d); /* after disk_join */
+/* Hands over a batch: pieces is emptied. */
+ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces);
+ZK_PRIVATE void disk_snapshot(struct disk *d, struct node_output *o); /* takes o->owned */
+ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq *log);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== host/loop.h ==== */
+
+/*
+ * host/loop: the thread that owns a node: sockets, timers, the disk's news.
+ *
+ * One turn: wait for readiness; give every readable connection's bytes to the node; hand the log
+ * what was appended, first, so that the sync runs while replies are sent; then one send for each
+ * connection that has output. Nothing here knows what the bytes mean.
+ */
+#ifndef ZK_HOST_LOOP_H
+#define ZK_HOST_LOOP_H
+
+
+struct loop_conn {
+    int fd; /* -1: none */
+    bool want_write, closing, paused, queued;
+};
+
+typedef void (*loop_log_fn)(void *user, int level, const char *text);
+
+struct loop {
+    struct config cfg; /* owned */
+    struct node node;
+    struct files files;
+    struct disk disk;
+    bool disk_running;
+    struct os_poller *poller;
+    int pipe[2]; /* [0] is watched; a byte means: look at the disk, or at `stop` */
+    int listeners[OS_LISTENERS_MAX];
+    int n_listeners;
+    int64_t accept_after; /* monotonic ms; out of descriptors until then. 0: accepting */
+    uint16_t port;
+    struct loop_conn *conns; /* owned; indexed by the node's connection numbers */
+    uint32_t cap;
+    uint8_t *scratch; /* owned; LOOP_READ bytes */
+    struct buf send;   /* u32: connections with output */
+    struct buf pieces; /* struct disk_piece */
+    int64_t synced;    /* zxid the node has been told */
+    int64_t next_tick; /* monotonic ms */
+    bool failed;
+    char error[FILES_ERROR];
+    loop_log_fn log;
+    void *log_user;
+};
+
+enum loop_start_error {
+    LOOP_STARTED = 0,
+    LOOP_FAILED = 1,   /* recovery, port, threads */
+    LOOP_NO_DATADIR = 3
+};
+
+/* cfg is taken over. Recovers and binds; error is set when it does not return LOOP_STARTED. */
+ZK_PRIVATE enum loop_start_error loop_open(struct loop *l, struct config *cfg, loop_log_fn log,
+                                           void *user);
+/* Runs until *stop is true (set it, then os_notify(l->pipe[1])) or the disk fails (l->failed). */
+ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop);
+ZK_PRIVATE void loop_close(struct loop *l);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== host/os.c ==== */
+
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#if ZK_WITH_EPOLL
+#include <sys/epoll.h>
+#endif
+
+/* --- time and randomness --- */
+
+static int64_t os_clock_ms(clockid_t clock) {
+    struct timespec t;
+    (void)clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+ZK_PRIVATE int64_t os_now_ms(void) {
+    return os_clock_ms(CLOCK_MONOTONIC);
+}
+
+ZK_PRIVATE int64_t os_wall_ms(void) {
+    return os_clock_ms(CLOCK_REALTIME);
+}
+
+ZK_PRIVATE uint64_t os_seed(void) {
+    uint64_t seed = 0;
+    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        if (read(fd, &seed, sizeof seed) != (ssize_t)sizeof seed) seed = 0;
+        (void)close(fd);
+    }
+    struct timespec t;
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    return seed ^ ((uint64_t)t.tv_nsec << 20) ^ (uint64_t)getpid();
+}
+
+ZK_PRIVATE const char *os_error(int err, char *buf, size_t n) {
+    /* strerror_r comes in two kinds; the table behind strerror is constant text in practice, but
+     * only a copy made at once is safe to hand on. */
+    (void)snprintf(buf, n, "%s", strerror(err < 0 ? -err : err));
+    return buf;
+}
+
+/* --- files --- */
+
+static int os_open(const char *path, int flags) {
+    int fd;
+    do fd = open(path, flags | O_CLOEXEC, 0644);
+    while (fd < 0 && errno == EINTR);
+    return fd < 0 ? -errno : fd;
+}
+
+ZK_PRIVATE int os_open_read(const char *path) {
+    return os_open(path, O_RDONLY);
+}
+
+ZK_PRIVATE int os_create(const char *path) {
+    return os_open(path, O_RDWR | O_CREAT | O_TRUNC);
+}
+
+ZK_PRIVATE int os_open_write(const char *path) {
+    return os_open(path, O_RDWR);
+}
+
+ZK_PRIVATE int64_t os_read(int fd, void *p, size_t n) {
+    size_t done = 0;
+    while (done < n) {
+        ssize_t k = read(fd, (uint8_t *)p + done, n - done);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0) return -errno;
+        if (k == 0) break;
+        done += (size_t)k;
+    }
+    return (int64_t)done;
+}
+
+ZK_PRIVATE int os_pwrite(int fd, const void *p, size_t n, int64_t off) {
+    struct os_vec v = {p, n};
+    return os_pwritev(fd, &v, 1, off);
+}
+
+ZK_PRIVATE int os_pwritev(int fd, const struct os_vec *v, uint32_t count, int64_t off) {
+    enum { OS_IOV = 64 };
+    uint32_t i = 0;
+    size_t skip = 0; /* bytes of v[i] already written */
+    while (i < count) {
+        struct iovec iov[OS_IOV];
+        int k = 0;
+        for (uint32_t j = i; j < count && k < OS_IOV; j++, k++) {
+            union {
+                const void *in;
+                void *out;
+            } base = {(const uint8_t *)v[j].p + (k ? 0 : skip)};
+            iov[k].iov_base = base.out;
+            iov[k].iov_len = v[j].n - (k ? 0 : skip);
+        }
+        ssize_t w = pwritev(fd, iov, k, off);
+        if (w < 0 && errno == EINTR) continue;
+        if (w < 0) return -errno;
+        if (w == 0) return -EIO;
+        off += w;
+        for (size_t left = (size_t)w; left;) {
+            size_t rest = v[i].n - skip;
+            if (left < rest) {
+                skip += left;
+                break;
+            }
+            left -= rest;
+            skip = 0;
+            i++;
+        }
+        while (i < count && v[i].n == skip) i++, skip = 0;
+    }
+    return 0;
+}
+
+ZK_PRIVATE int os_fdatasync(int fd) {
+    int r;
+    do r = fdatasync(fd);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
+}
+
+ZK_PRIVATE int os_fsync_dir(const char *dir) {
+    int fd = os_open(dir, O_RDONLY | O_DIRECTORY);
+    if (fd < 0) return fd;
+    int r = fsync(fd) < 0 ? -errno : 0;
+    (void)close(fd);
+    return r;
+}
+
+ZK_PRIVATE int os_truncate(int fd, int64_t size) {
+    int r;
+    do r = ftruncate(fd, (off_t)size);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
+}
+
+ZK_PRIVATE int os_close(int fd) {
+    return close(fd) < 0 ? -errno : 0;
+}
+
+ZK_PRIVATE int os_rename(const char *from, const char *to) {
+    return rename(from, to) < 0 ? -errno : 0;
+}
+
+ZK_PRIVATE int os_unlink(const char *path) {
+    return unlink(path) < 0 ? -errno : 0;
+}
+
+ZK_PRIVATE bool os_is_dir(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+ZK_PRIVATE int os_mkdirs(const char *path) {
+    char part[PATH_MAX];
+    size_t n = strlen(path);
+    if (n >= sizeof part) return -ENAMETOOLONG;
+    for (size_t i = 1; i <= n; i++) {
+        if (path[i] != '/' && path[i] != '\0') continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (mkdir(part, 0755) < 0 && errno != EEXIST) return -errno;
+    }
+    return os_is_dir(path) ? 0 : -ENOTDIR;
+}
+
+ZK_PRIVATE bool os_writable(const char *path) {
+    return access(path, W_OK) == 0;
+}
+
+ZK_PRIVATE int64_t os_file_size(const char *path) {
+    struct stat st;
+    return stat(path, &st) < 0 ? -errno : (int64_t)st.st_size;
+}
+
+ZK_PRIVATE int os_list(const char *dir, struct buf *names) {
+    DIR *d = opendir(dir);
+    if (!d) return -errno;
+    for (struct dirent *e; (e = readdir(d));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        buf_put(names, e->d_name, strlen(e->d_name) + 1);
+    }
+    (void)closedir(d);
+    return 0;
+}
+
+ZK_PRIVATE int64_t os_tree_size(const char *path) {
+    struct buf names = {0}, full = {0};
+    int64_t total = 0;
+    if (!os_is_dir(path)) {
+        total = os_file_size(path);
+        return total > 0 ? total : 0;
+    }
+    (void)os_list(path, &names);
+    for (size_t at = 0; at < names.n;) {
+        const char *name = (const char *)names.p + at;
+        at += strlen(name) + 1;
+        buf_clear(&full);
+        buf_printf(&full, "%s/%s", path, name);
+        buf_putc(&full, '\0');
+        struct stat st;
+        if (lstat((const char *)full.p, &st) < 0) continue;
+        if (S_ISREG(st.st_mode)) total += (int64_t)st.st_size;
+        if (S_ISDIR(st.st_mode)) total += os_tree_size((const char *)full.p);
+    }
+    buf_free(&names);
+    buf_free(&full);
+    return total;
+}
+
+ZK_PRIVATE int os_lock(const char *path) {
+    int fd = os_open(path, O_RDWR | O_CREAT);
+    if (fd < 0) return fd;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    int err = errno == EWOULDBLOCK ? EAGAIN : errno;
+    (void)close(fd);
+    return -err;
+}
+
+ZK_PRIVATE int os_map(const char *path, struct slice *bytes) {
+    static const uint8_t nothing[1] = {0};
+    *bytes = slice_of(nothing, 0);
+    int fd = os_open_read(path), err = 0;
+    if (fd < 0) return fd;
+    struct stat st;
+    if (fstat(fd, &st) < 0) {
+        err = -errno;
+    } else if (st.st_size > 0) {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED)
+            err = -errno;
+        else
+            *bytes = slice_of(p, (size_t)st.st_size);
+    }
+    (void)close(fd);
+    return err;
+}
+
+ZK_PRIVATE void os_unmap(struct slice bytes) {
+    if (!bytes.n) return;
+    union {
+        const uint8_t *in;
+        void *out;
+    } p = {bytes.p};
+    (void)munmap(p.out, bytes.n);
+}
+
+/* --- sockets --- */
+
+static int os_set_flags(int fd) {
+    int fl = fcntl(fd, F_GETFL);
+    if (fl < 0 || fcntl(fd, F_SETFL, fl | O_NONBLOCK) < 0) return -errno;
+    return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+}
+
+static int os_listen_one(const struct addrinfo *ai, int backlog, uint16_t *port) {
+    int one = 1, fd = socket(ai->ai_family, SOCK_STREAM, 0);
+    if (fd < 0) return -errno;
+    struct sockaddr_storage sa;
+    socklen_t len = ai->ai_addrlen;
+    memcpy(&sa, ai->ai_addr, len);
+    if (ai->ai_family == AF_INET)
+        ((struct sockaddr_in *)(void *)&sa)->sin_port = htons(*port);
+    else
+        ((struct sockaddr_in6 *)(void *)&sa)->sin6_port = htons(*port);
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (ai->ai_family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    int err = os_set_flags(fd);
+    if (!err && bind(fd, (struct sockaddr *)&sa, len) < 0) err = -errno;
+    if (!err && listen(fd, backlog < 0 ? SOMAXCONN : backlog) < 0) err = -errno;
+    if (!err && getsockname(fd, (struct sockaddr *)&sa, &len) < 0) err = -errno;
+    if (err) {
+        (void)close(fd);
+        return err;
+    }
+    *port = ntohs(ai->ai_family == AF_INET ? ((struct sockaddr_in *)(void *)&sa)->sin_port
+                                           : ((struct sockaddr_in6 *)(void *)&sa)->sin6_port);
+    return fd;
+}
+
+ZK_PRIVATE int os_listen(const char *host, uint16_t port, int backlog, int fds[OS_LISTENERS_MAX],
+                         uint16_t *bound) {
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE};
+    struct addrinfo *list = NULL;
+    if (getaddrinfo(host, "0", &hints, &list) != 0) return -EADDRNOTAVAIL;
+    int n = 0, err = 0;
+    *bound = port;
+    for (int family = AF_INET; !err; family = AF_INET6) { /* IPv4 first: it decides port 0 */
+        for (struct addrinfo *ai = list; ai && !err && n < OS_LISTENERS_MAX; ai = ai->ai_next) {
+            if (ai->ai_family != family) continue;
+            int fd = os_listen_one(ai, backlog, bound);
+            if (fd >= 0)
+                fds[n++] = fd;
+            else if (family == AF_INET || !n)
+                err = fd; /* a machine without IPv6 still serves IPv4 */
+            else if (fd == -EADDRINUSE)
+                err = fd;
+        }
+        if (family == AF_INET6) break;
+    }
+    freeaddrinfo(list);
+    if (!err && n) return n;
+    while (n) (void)close(fds[--n]);
+    return err ? err : -EADDRNOTAVAIL;
+}
+
+static void os_to_addr(const struct sockaddr_storage *sa, struct node_addr *out) {
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    memset(out, 0, sizeof *out);
+    if (sa->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)sa;
+        out->port = ntohs(in6->sin6_port);
+        out->ip_len = 16;
+        memcpy(out->ip, &in6->sin6_addr, 16);
+        if (memcmp(out->ip, mapped, sizeof mapped) == 0) {
+            memmove(out->ip, out->ip + 12, 4);
+            out->ip_len = 4;
+        }
+        return;
+    }
+    const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)sa;
+    out->port = ntohs(in->sin_port);
+    out->ip_len = 4;
+    memcpy(out->ip, &in->sin_addr, 4);
+}
+
+ZK_PRIVATE int os_accept(int fd, struct node_addr *addr, bool keepalive) {
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof sa;
+    int one = 1, c;
+    do c = accept(fd, (struct sockaddr *)&sa, &len);
+    while (c < 0 && (errno == EINTR || errno == ECONNABORTED));
+    if (c < 0) return -errno;
+    int err = os_set_flags(c);
+    if (err) {
+        (void)close(c);
+        return err;
+    }
+    (void)setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (keepalive) (void)setsockopt(c, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    os_to_addr(&sa, addr);
+    return c;
+}
+
+ZK_PRIVATE int64_t os_recv(int fd, void *p, size_t n) {
+    ssize_t k;
+    do k = recv(fd, p, n, 0);
+    while (k < 0 && errno == EINTR);
+    return k < 0 ? -errno : k;
+}
+
+ZK_PRIVATE int64_t os_send(int fd, const void *p, size_t n) {
+    ssize_t k;
+    do k = send(fd, p, n, MSG_NOSIGNAL);
+    while (k < 0 && errno == EINTR);
+    return k < 0 ? -errno : k;
+}
+
+ZK_PRIVATE void os_hang_up(int fd, bool abort_now) {
+    if (abort_now) {
+        struct linger off = {1, 0};
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof off);
+    } else {
+        /* Unread input would turn the close into a reset and could cost the peer the last reply. */
+        uint8_t rest[4096];
+        (void)shutdown(fd, SHUT_WR);
+        for (int i = 0; i < 16 && recv(fd, rest, sizeof rest, MSG_DONTWAIT) > 0; i++) continue;
+    }
+    (void)close(fd);
+}
+
+ZK_PRIVATE int os_pipe(int fds[2]) {
+    if (pipe(fds) < 0) return -errno;
+    int err = os_set_flags(fds[0]);
+    return err ? err : os_set_flags(fds[1]);
+}
+
+ZK_PRIVATE int os_blocking_pipe(int fds[2]) {
+    if (pipe(fds) < 0) return -errno;
+    for (int i = 0; i < 2; i++)
+        if (fcntl(fds[i], F_SETFD, FD_CLOEXEC) < 0) return -errno;
+    return 0;
+}
+
+ZK_PRIVATE void os_notify(int fd) {
+    ssize_t k;
+    do k = write(fd, "", 1);
+    while (k < 0 && errno == EINTR);
+}
+
+/* --- readiness --- */
+
+#if ZK_WITH_EPOLL
+
+struct os_poller {
+    int fd;
+};
+
+ZK_PRIVATE struct os_poller *os_poller_new(void) {
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+    if (fd < 0) return NULL;
+    struct os_poller *p = mem_alloc(sizeof *p);
+    p->fd = fd;
+    return p;
+}
+
+ZK_PRIVATE void os_poller_free(struct os_poller *p) {
+    if (!p) return;
+    (void)close(p->fd);
+    mem_free(p);
+}
+
+static int os_epoll(struct os_poller *p, int op, int fd, uint64_t tag, bool read, bool write) {
+    struct epoll_event e = {.events = (read ? (uint32_t)EPOLLIN : 0u) |
+                                      (write ? (uint32_t)EPOLLOUT : 0u),
+                            .data = {.u64 = tag}};
+    return epoll_ctl(p->fd, op, fd, &e) < 0 ? -errno : 0;
+}
+
+ZK_PRIVATE int os_poller_add(struct os_poller *p, int fd, uint64_t tag) {
+    return os_epoll(p, EPOLL_CTL_ADD, fd, tag, true, false);
+}
+
+ZK_PRIVATE void os_poller_set(struct os_poller *p, int fd, uint64_t tag, bool read, bool write) {
+    (void)os_epoll(p, EPOLL_CTL_MOD, fd, tag, read, write);
+}
+
+ZK_PRIVATE void os_poller_del(struct os_poller *p, int fd) {
+    (void)os_epoll(p, EPOLL_CTL_DEL, fd, 0, false, false);
+}
+
+ZK_PRIVATE int os_poller_wait(struct os_poller *p, struct os_event *out, int max, int timeout_ms) {
+    enum { OS_EVENTS = 256 };
+    struct epoll_event ev[OS_EVENTS];
+    int n = epoll_wait(p->fd, ev, max < OS_EVENTS ? max : OS_EVENTS, timeout_ms);
+    if (n < 0) return errno == EINTR ? 0 : -errno;
+    for (int i = 0; i < n; i++) {
+        out[i].tag = ev[i].data.u64;
+        out[i].readable = (ev[i].events & EPOLLIN) != 0;
+        out[i].writable = (ev[i].events & EPOLLOUT) != 0;
+        out[i].failed = (ev[i].events & (EPOLLERR | EPOLLHUP)) != 0;
+    }
+    return n;
+}
+
+#else
+
+struct os_poller {
+    struct pollfd *fds; /* owned */
+    uint64_t *tags;     /* owned */
+    uint32_t n, cap;
+};
+
+ZK_PRIVATE struct os_poller *os_poller_new(void) {
+    return mem_zalloc(sizeof(struct os_poller));
+}
+
+ZK_PRIVATE void os_poller_free(struct os_poller *p) {
+    if (!p) return;
+    mem_free(p->fds);
+    mem_free(p->tags);
+    mem_free(p);
+}
+
+static uint32_t os_poll_find(const struct os_poller *p, int fd) {
+    uint32_t i = 0;
+    while (i < p->n && p->fds[i].fd != fd) i++;
+    return i;
+}
+
+ZK_PRIVATE int os_poller_add(struct os_poller *p, int fd, uint64_t tag) {
+    if (p->n == p->cap) {
+        p->cap = p->cap ? p->cap * 2 : 64;
+        p->fds = mem_realloc(p->fds, sizeof *p->fds * p->cap);
+        p->tags = mem_realloc(p->tags, sizeof *p->tags * p->cap);
+    }
+    p->fds[p->n].fd = fd;
+    p->fds[p->n].events = POLLIN;
+    p->tags[p->n++] = tag;
+    return 0;
+}
+
+ZK_PRIVATE void os_poller_set(struct os_poller *p, int fd, uint64_t tag, bool read, bool write) {
+    uint32_t i = os_poll_find(p, fd);
+    if (i == p->n) return;
+    p->fds[i].events = (short)((read ? POLLIN : 0) | (write ? POLLOUT : 0));
+    p->tags[i] = tag;
+}
+
+ZK_PRIVATE void os_poller_del(struct os_poller *p, int fd) {
+    uint32_t i = os_poll_find(p, fd);
+    if (i == p->n) return;
+    p->n--;
+    p->fds[i] = p->fds[p->n];
+    p->tags[i] = p->tags[p->n];
+}
+
+ZK_PRIVATE int os_poller_wait(struct os_poller *p, struct os_event *out, int max, int timeout_ms) {
+    int n = poll(p->fds, p->n, timeout_ms), k = 0;
+    if (n < 0) return errno == EINTR ? 0 : -errno;
+    for (uint32_t i = 0; i < p->n && k < max && k < n; i++) {
+        short ev = p->fds[i].revents;
+        if (!ev) continue;
+        out[k].tag = p->tags[i];
+        out[k].readable = (ev & POLLIN) != 0;
+        out[k].writable = (ev & POLLOUT) != 0;
+        out[k++].failed = (ev & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+    }
+    return k;
+}
+
+#endif
+
+/* --- facts --- */
+
+ZK_PRIVATE void os_environment(struct buf *out) {
+    char host[256] = "<NA>", cwd[PATH_MAX] = "<NA>";
+    struct utsname u;
+    memset(&u, 0, sizeof u);
+    (void)gethostname(host, sizeof host - 1);
+    if (!getcwd(cwd, sizeof cwd)) (void)snprintf(cwd, sizeof cwd, "<NA>");
+    (void)uname(&u);
+    const char *user = getenv("USER"), *home = getenv("HOME");
+    buf_printf(out, "host.name=%s\n", host);
+    buf_puts(out, "java.version=<NA>\njava.vendor=<NA>\njava.home=<NA>\njava.class.path=<NA>\n"
+                  "java.library.path=<NA>\n");
+    buf_puts(out, "java.io.tmpdir=/tmp\njava.compiler=<NA>\n");
+    buf_printf(out, "os.name=%s\nos.arch=%s\nos.version=%s\n", u.sysname, u.machine, u.release);
+    buf_printf(out, "user.name=%s\nuser.home=%s\nuser.dir=%s\n", user ? user : "<NA>",
+               home ? home : "<NA>", cwd);
+    int64_t pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    int64_t mb = pages > 0 && size > 0 ? pages / 1024 * size / 1024 : 0;
+    buf_printf(out, "os.memory.free=<NA>\nos.memory.max=%lldMB\nos.memory.total=%lldMB\n",
+               (long long)mb, (long long)mb);
+}
+
+ZK_PRIVATE int64_t os_open_files(void) {
+    struct buf names = {0};
+    int64_t n = 0;
+    if (os_list("/proc/self/fd", &names) < 0) return -1;
+    for (size_t i = 0; i < names.n; i++) n += names.p[i] == '\0';
+    buf_free(&names);
+    return n;
+}
+
+ZK_PRIVATE int64_t os_max_files(void) {
+    struct rlimit r;
+    return getrlimit(RLIMIT_NOFILE, &r) < 0 ? -1 : (int64_t)r.rlim_cur;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== host/files.c ==== */
+
+
+#include <errno.h>
+#include <stdio.h>
+
+
+#define FILES_READ (1u << 20)       /* bytes of a snapshot read at a time */
+#define FILES_SNAP_SYNC (16u << 20) /* a snapshot is synced piecewise: the log shares the disk */
+#define FILES_SNAP_TMP "new-snapshot"
+#define FILES_SNAP_TRY 100 /* snapshots tried before giving up */
+
+static int files_fail(struct files *f, const char *what, const char *path, int err) {
+    char text[128];
+    (void)snprintf(f->error, sizeof f->error, "%s %s: %s", what, path,
+                   os_error(err, text, sizeof text));
+    return -1;
+}
+
+/* dir/name, or dir/name.<hex>; owned by the caller. */
+static char *files_path(const char *dir, const char *name, int64_t zxid) {
+    struct buf b = {0};
+    buf_printf(&b, "%s/%s", dir, name);
+    if (zxid >= 0) buf_printf(&b, ".%llx", (unsigned long long)zxid);
+    buf_putc(&b, '\0');
+    return (char *)b.p;
+}
+
+/* --- opening --- */
+
+static int files_check_dir(struct files *f, const char *dir, const char *kind) {
+    if (!os_is_dir(dir)) {
+        if (!f->cfg->datadir_autocreate) {
+            (void)snprintf(f->error, sizeof f->error,
+                           "Missing %s directory %s, automatic data directory creation is disabled "
+                           "(zookeeper.datadir.autocreate is false). Please create this directory "
+                           "manually.", kind, dir);
+            return -1;
+        }
+        if (os_mkdirs(dir) < 0) {
+            (void)snprintf(f->error, sizeof f->error, "Unable to create %s directory %s", kind,
+                           dir);
+            return -1;
+        }
+    }
+    if (os_writable(dir)) return 0;
+    (void)snprintf(f->error, sizeof f->error, "Cannot write to %s directory %s", kind, dir);
+    return -1;
+}
+
+static bool files_has_prefix(const char *dir, const char *prefix) {
+    struct buf names = {0};
+    bool found = false;
+    (void)os_list(dir, &names);
+    for (size_t at = 0; at < names.n && !found;) {
+        const char *name = (const char *)names.p + at;
+        found = strncmp(name, prefix, strlen(prefix)) == 0;
+        at += strlen(name) + 1;
+    }
+    buf_free(&names);
+    return found;
+}
+
+ZK_PRIVATE int files_open(struct files *f, const struct config *cfg) {
+    memset(f, 0, sizeof *f);
+    f->cfg = cfg;
+    f->lock_fd = f->log_fd = f->snap_fd = -1;
+    const char *data = cfg->data_dir, *logs = cfg->data_log_dir ? cfg->data_log_dir : data;
+    f->snap_dir = files_path(data, "version-2", -1);
+    f->log_dir = files_path(logs, "version-2", -1);
+    if (files_check_dir(f, f->log_dir, "data")) return -1;
+    if (files_check_dir(f, f->snap_dir, "snap")) return -1;
+    if (strcmp(f->log_dir, f->snap_dir) != 0) {
+        const char *wrong = files_has_prefix(f->log_dir, "snapshot.")
+                                ? "Log directory has snapshot files."
+                                : files_has_prefix(f->snap_dir, "log.")
+                                      ? "Snapshot directory has log files."
+                                      : NULL;
+        if (wrong) {
+            (void)snprintf(f->error, sizeof f->error,
+                           "%s Check if dataLogDir and dataDir configuration is correct.", wrong);
+            return -1;
+        }
+    }
+    char *lock = files_path(data, "zkd.lock", -1);
+    f->lock_fd = os_lock(lock);
+    int err = f->lock_fd == -EAGAIN ? files_fail(f, "another server uses", data, EBUSY)
+              : f->lock_fd < 0      ? files_fail(f, "cannot lock", lock, f->lock_fd)
+                                    : 0;
+    mem_free(lock);
+    return err;
+}
+
+ZK_PRIVATE void files_close(struct files *f) {
+    files_snap_abort(f);
+    if (f->log_fd >= 0) (void)os_close(f->log_fd);
+    if (f->lock_fd >= 0) (void)os_close(f->lock_fd);
+    mem_free(f->snap_dir);
+    mem_free(f->log_dir);
+    f->snap_dir = f->log_dir = NULL;
+    f->log_fd = f->lock_fd = -1;
+}
+
+/* --- what is in a directory --- */
+
+struct files_entry {
+    int64_t zxid;
+    char *name; /* owned */
+};
+struct files_list {
+    struct files_entry *at; /* owned; ascending */
+    uint32_t n;
+};
+
+static int files_entry_cmp(const void *a, const void *b) {
+    const struct files_entry *x = a, *y = b;
+    if (x->zxid != y->zxid) return x->zxid < y->zxid ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+/* The files whose name starts with prefix and a dot, by the zxid in it (-1: none). */
+static void files_list(const char *dir, const char *prefix, struct files_list *out) {
+    struct buf names = {0}, list = {0};
+    size_t len = strlen(prefix);
+    (void)os_list(dir, &names);
+    for (size_t at = 0; at < names.n;) {
+        const char *name = (const char *)names.p + at;
+        size_t n = strlen(name) + 1;
+        at += n;
+        if (strncmp(name, prefix, len) != 0 || name[len] != '.') continue;
+        struct files_entry e = {logfile_name_zxid(name, prefix), mem_alloc(n)};
+        memcpy(e.name, name, n);
+        buf_put(&list, &e, sizeof e);
+    }
+    buf_free(&names);
+    out->at = (struct files_entry *)(void *)list.p;
+    out->n = (uint32_t)(list.n / sizeof(struct files_entry));
+    if (out->n > 1) qsort(out->at, out->n, sizeof *out->at, files_entry_cmp);
+}
+
+static void files_list_free(struct files_list *l) {
+    for (uint32_t i = 0; i < l->n; i++) mem_free(l->at[i].name);
+    mem_free(l->at);
+}
+
+static const char *files_ext(const char *name) {
+    const char *dot = strrchr(name, '.');
+    return dot && (strcmp(dot, ".gz") == 0 || strcmp(dot, ".snappy") == 0) ? dot : "";
+}
+
+/* stock: SnapStream.isValidSnapshot looks at the last bytes only. */
+static bool files_snap_plausible(const char *dir, const struct files_entry *e) {
+    if (e->zxid < 0) return false;
+    char *path = files_path(dir, e->name, -1);
+    struct slice all;
+    bool ok = os_map(path, &all) == 0;
+    if (ok) {
+        static const uint8_t end[5] = {0, 0, 0, 1, '/'};
+        if (strcmp(files_ext(e->name), ".gz") == 0)
+            ok = all.n >= 2 && all.p[0] == 0x1f && all.p[1] == 0x8b;
+        else if (*files_ext(e->name))
+            ok = all.n >= 8 && memcmp(all.p, "\202SNAPPY\0", 8) == 0;
+        else
+            ok = all.n >= 10 && memcmp(all.p + all.n - 5, end, 5) == 0;
+        os_unmap(all);
+    }
+    mem_free(path);
+    return ok;
+}
+
+/* --- recovery: snapshot --- */
+
+static bool files_feed(struct snapfile *s, int fd, char *error, size_t n) {
+    uint8_t *chunk = mem_alloc(FILES_READ);
+    bool ok = true;
+    for (int64_t k; ok;) {
+        k = os_read(fd, chunk, FILES_READ);
+        if (k < 0) {
+            (void)os_error((int)k, error, n);
+            ok = false;
+        }
+        if (k <= 0) break;
+        ok = snapfile_feed(s, slice_of(chunk, (size_t)k));
+        if (!ok) (void)snprintf(error, n, "%s", s->error);
+    }
+    mem_free(chunk);
+    if (ok && !snapfile_finish(s)) {
+        (void)snprintf(error, n, "%s", s->error);
+        ok = false;
+    }
+    return ok;
+}
+
+static void files_reset_db(struct db *db) {
+    struct db fresh;
+    db_init(&fresh, hash_u64(db->tree.seed), db->sessions.tick, db->sessions.next_due);
+    fresh.tree.extended_types = db->tree.extended_types;
+    fresh.tree.emulate353 = db->tree.emulate353;
+    db_free(db);
+    *db = fresh;
+}
+
+static bool files_load_snapshot(struct files *f, const struct files_entry *e, struct db *db,
+                                struct snapfile *s, struct logq *log) {
+    char why[160] = "";
+    char *path = files_path(f->snap_dir, e->name, -1);
+    files_reset_db(db);
+    uint64_t most = (uint64_t)(uint32_t)f->cfg->jute_max_buffer +
+                    (uint32_t)f->cfg->jute_extra_size;
+    snapfile_open(s, db, most > INT32_MAX ? INT32_MAX : (uint32_t)most);
+    int fd = os_open_read(path);
+    bool ok = fd >= 0;
+    if (*files_ext(e->name)) {
+        (void)snprintf(why, sizeof why, "compressed snapshots are not supported");
+        ok = false;
+    } else if (fd < 0) {
+        (void)os_error(fd, why, sizeof why);
+    } else {
+        ok = files_feed(s, fd, why, sizeof why);
+    }
+    if (fd >= 0) (void)os_close(fd);
+    snapfile_close(s);
+    if (ok)
+        db->last_zxid = e->zxid;
+    else
+        log_line(log, LOG_WARN_LEVEL, "problem reading snap file %s: %s", path, why);
+    mem_free(path);
+    return ok;
+}
+
+/* 1: loaded, 0: there is none, -1: there are some and none can be read. */
+static int files_restore_snapshot(struct files *f, struct db *db, struct snapfile *s,
+                                  struct logq *log) {
+    struct files_list l;
+    int tried = 0, found = 0;
+    files_list(f->snap_dir, "snapshot", &l);
+    for (uint32_t i = l.n; i-- > 0 && !found && tried < FILES_SNAP_TRY;) {
+        if (!files_snap_plausible(f->snap_dir, &l.at[i])) continue;
+        tried++;
+        found = files_load_snapshot(f, &l.at[i], db, s, log);
+    }
+    files_list_free(&l);
+    if (found || !tried) return found;
+    (void)snprintf(f->error, sizeof f->error, "Not able to find valid snapshots in %s",
+                   f->snap_dir);
+    return -1;
+}
+
+/* --- recovery: log --- */
+
+struct files_replay {
+    struct files *f;
+    struct db *db;
+    struct logq *log;
+    struct files_report *report;
+    const struct snapfile *snap;
+    struct txn_out out;
+    int64_t highest; /* zxid of the last entry applied; 0 none */
+};
+
+static int files_refuse(struct files *f, const char *path, const char *why) {
+    (void)snprintf(f->error, sizeof f->error, "%s: %s", path, why);
+    return -1;
+}
+
+static void files_check_digest(struct files_replay *r, int64_t zxid) {
+    const struct snapfile *s = r->snap;
+    bool mismatch = false;
+    if (!r->f->cfg->digest_enabled) return;
+    if (s && s->has_digest && zxid <= s->digest_zxid) /* a fuzzy snapshot: only its end counts */
+        mismatch = zxid == s->digest_zxid && s->digest != r->db->tree.digest;
+    else
+        mismatch = r->out.has_digest && r->out.digest != r->db->tree.digest;
+    if (mismatch && r->report->digest_mismatches++ == 0)
+        log_line(r->log, LOG_ERROR_LEVEL, "First digest mismatch on txn: 0x%llx",
+                 (unsigned long long)zxid);
+}
+
+static int files_replay_entry(struct files_replay *r, const struct logfile *lf, const char *path) {
+    int64_t zxid = lf->header.zxid, last = r->highest ? r->highest : r->db->last_zxid;
+    if (zxid <= r->report->snapshot_zxid) return 0;
+    if (zxid > last + 1 && zxid >> 32 == last >> 32 && !r->f->cfg->trust_empty_snapshot) {
+        (void)snprintf(r->f->error, sizeof r->f->error,
+                       "%s: transactions 0x%llx to 0x%llx are missing", path,
+                       (unsigned long long)last + 1, (unsigned long long)zxid - 1);
+        return -1;
+    }
+    if (zxid < r->highest)
+        log_line(r->log, LOG_ERROR_LEVEL, "0x%llx(highestZxid) > 0x%llx(next log) for type %d",
+                 (unsigned long long)r->highest, (unsigned long long)zxid, lf->header.type);
+    if (!wire_op_flags(lf->header.type) && lf->header.type != ZOP_ERROR)
+        return files_refuse(r->f, path, "a transaction of an unknown type");
+    (void)txn_apply(r->db, &lf->header, lf->record, &r->out);
+    files_check_digest(r, zxid);
+    if (zxid > r->highest) r->highest = zxid;
+    r->report->replayed++;
+    return 0;
+}
+
+/* The damaged end of the last log: what was being written when the machine died. */
+static int files_cut_tail(struct files *f, const char *path, size_t at, struct logq *log) {
+    int fd = os_open_write(path);
+    int err = fd < 0 ? fd : os_truncate(fd, (int64_t)at);
+    if (!err) err = os_fdatasync(fd);
+    if (fd >= 0) (void)os_close(fd);
+    if (err) return files_fail(f, "cannot cut the torn end of", path, err);
+    log_line(log, LOG_WARN_LEVEL, "Last transaction was partial: %s ends at %zu now", path, at);
+    return 0;
+}
+
+static int files_replay_bytes(struct files_replay *r, struct slice bytes, const char *path,
+                              bool last) {
+    struct logfile lf;
+    uint64_t most = (uint64_t)(uint32_t)r->f->cfg->jute_max_buffer +
+                    (uint32_t)r->f->cfg->jute_extra_size;
+    enum logfile_status st =
+        logfile_open(&lf, bytes, most > INT32_MAX ? INT32_MAX : (uint32_t)most);
+    if (st == LOGFILE_BAD_MAGIC) return files_refuse(r->f, path, "invalid magic number");
+    if (st == LOGFILE_TORN) return files_refuse(r->f, path, "the file ends within its header");
+    while ((st = logfile_next(&lf)) == LOGFILE_ENTRY)
+        if (files_replay_entry(r, &lf, path)) return -1;
+    switch (st) {
+    case LOGFILE_TORN:
+        log_line(r->log, LOG_ERROR_LEVEL, "Last transaction was partial.");
+        return 0;
+    case LOGFILE_BAD_CRC:
+        /* Pages may reach the disk in any order: the end of an entry there, its middle not. */
+        if (last && logfile_tail_is_torn(&lf) && r->f->log_size == -1)
+            return files_cut_tail(r->f, path, lf.at, r->log);
+        return files_refuse(r->f, path, "CRC check failed");
+    case LOGFILE_BAD_LENGTH:
+        return files_refuse(r->f, path, "Unreasonable length");
+    default:
+        return 0;
+    }
+}
+
+static int files_replay_file(struct files_replay *r, const char *name, bool last) {
+    char *path = files_path(r->f->log_dir, name, -1);
+    struct slice bytes;
+    int err = os_map(path, &bytes), ret;
+    if (err) {
+        ret = files_fail(r->f, "cannot read", path, err);
+    } else if (last && bytes.n < LOGFILE_HEADER_LEN) {
+        /* Created and never written to, as after a full disk or a crash at the wrong moment. */
+        log_line(r->log, LOG_WARN_LEVEL, "Deleting log file %s of %zu bytes", path, bytes.n);
+        err = os_unlink(path);
+        ret = err ? files_fail(r->f, "cannot delete", path, err) : 0;
+    } else {
+        ret = files_replay_bytes(r, bytes, path, last);
+    }
+    if (!err) os_unmap(bytes);
+    mem_free(path);
+    return ret;
+}
+
+static int files_replay_logs(struct files_replay *r, const struct files_list *logs) {
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < logs->n; i++)
+        if (logs->at[i].zxid < 0 || logs->at[i].zxid <= r->db->last_zxid + 1) first = i;
+    for (uint32_t i = first; i < logs->n; i++) {
+        if (logs->at[i].zxid < 0) continue;
+        if (files_replay_file(r, logs->at[i].name, i + 1 == logs->n)) return -1;
+    }
+    return 0;
+}
+
+static void files_ensure_builtin(struct db *db) {
+    if (!db->tree.count) db_add_builtin(db);
+}
+
+static int files_fresh(struct files *f, struct db *db) {
+    struct buf all = {0};
+    files_reset_db(db);
+    db_add_builtin(db);
+    /* A log without a snapshot would not be accepted at the next start. */
+    snapfile_put_head(&all, db);
+    tree_image_begin(&db->tree);
+    while (!tree_image_step(&db->tree, UINT32_MAX)) continue;
+    buf_put(&all, db->tree.image.out.p, db->tree.image.out.n);
+    buf_free(&db->tree.image.out);
+    snapfile_put_tail(&all, sum_adler32(SUM_ADLER32_INIT, all.p, all.n), 0, 0);
+    int err = files_snap_begin(f);
+    if (!err) err = files_snap_write(f, buf_slice(&all));
+    if (!err) err = files_snap_end(f, 0);
+    if (err) files_snap_abort(f);
+    buf_free(&all);
+    return err;
+}
+
+static int files_recover_with(struct files *f, struct db *db, struct files_report *report,
+                              struct logq *log, const struct files_list *logs) {
+    struct snapfile snap = {0};
+    int found = files_restore_snapshot(f, db, &snap, log);
+    if (found < 0) return -1;
+    char *flag = files_path(f->cfg->data_log_dir ? f->cfg->data_log_dir : f->cfg->data_dir,
+                            "initialize", -1);
+    bool marked = os_unlink(flag) == 0;
+    mem_free(flag);
+    if (!found) {
+        if (!logs->n) {
+            if (!marked && !f->cfg->db_autocreate)
+                return files_refuse(f, f->snap_dir, "no database, and db.autocreate is false");
+            report->fresh = true;
+            return files_fresh(f, db);
+        }
+        if (!f->cfg->trust_empty_snapshot)
+            return files_refuse(f, f->snap_dir, "No snapshot found, but there are log entries. "
+                                                "Something is broken!");
+        files_reset_db(db);
+    }
+    files_ensure_builtin(db);
+    report->snapshot_zxid = found ? db->last_zxid : -1;
+    struct files_replay r = {.f = f, .db = db, .log = log, .report = report,
+                             .snap = found ? &snap : NULL};
+    if (found && snap.has_digest && snap.digest_zxid == db->last_zxid && db->last_zxid)
+        files_check_digest(&r, db->last_zxid);
+    int err = files_replay_logs(&r, logs);
+    txn_out_free(db, &r.out);
+    report->orphans = err ? 0 : db_drop_orphans(db);
+    return err;
+}
+
+ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report *report,
+                             struct logq *log) {
+    struct files_list logs;
+    memset(report, 0, sizeof *report);
+    report->snapshot_zxid = -1;
+    f->log_size = -1; /* no file of ours is open: a torn end may be cut */
+    files_list(f->log_dir, "log", &logs);
+    int err = files_recover_with(f, db, report, log, &logs);
+    files_list_free(&logs);
+    return err;
+}
+
+/* --- the log --- */
+
+ZK_PRIVATE int files_log_roll(struct files *f, int64_t zxid) {
+    uint8_t header[LOGFILE_HEADER_LEN];
+    char *path = files_path(f->log_dir, "log", zxid);
+    int err = 0, fd = -1;
+    if (f->log_fd >= 0) {
+        if (f->cfg->force_sync) err = os_fdatasync(f->log_fd);
+        (void)os_close(f->log_fd);
+        f->log_fd = -1;
+    }
+    if (!err) {
+        fd = os_create(path);
+        if (fd < 0) err = fd;
+    }
+    logfile_put_header(header);
+    if (!err) err = os_pwrite(fd, header, sizeof header, 0);
+    f->log_pos = f->log_size = LOGFILE_HEADER_LEN;
+    if (!err && f->cfg->force_sync) err = os_fsync_dir(f->log_dir);
+    if (err) {
+        if (fd >= 0) {
+            (void)os_close(fd);
+            (void)os_unlink(path);
+        }
+        (void)files_fail(f, "cannot create", path, err);
+    } else {
+        f->log_fd = fd;
+    }
+    mem_free(path);
+    return err ? -1 : 0;
+}
+
+/* stock: FilePadding, but with the true position: only zeros follow the last entry. */
+static int files_log_grow(struct files *f, int64_t end) {
+    int64_t kb = f->cfg->pre_alloc_size_kb, pre = kb > 0 && kb < INT64_MAX / 1024 ? kb * 1024 : 0;
+    if (!pre || f->log_pos + 4096 < f->log_size) return 0;
+    int64_t size = f->log_size + pre;
+    if (end > size) size = (end + pre) / pre * pre;
+    int err = os_truncate(f->log_fd, size);
+    if (!err) f->log_size = size;
+    return err;
+}
+
+ZK_PRIVATE int files_log_write(struct files *f, const struct os_vec *v, uint32_t count) {
+    int64_t n = 0;
+    for (uint32_t i = 0; i < count; i++) n += (int64_t)v[i].n;
+    int err = files_log_grow(f, f->log_pos + n);
+    if (!err) err = os_pwritev(f->log_fd, v, count, f->log_pos);
+    if (err) return files_fail(f, "cannot write the log in", f->log_dir, err);
+    f->log_pos += n;
+    return 0;
+}
+
+ZK_PRIVATE int files_log_sync(struct files *f) {
+    int err = f->cfg->force_sync ? os_fdatasync(f->log_fd) : 0;
+    return err ? files_fail(f, "cannot sync the log in", f->log_dir, err) : 0;
+}
+
+/* --- snapshots --- */
+
+ZK_PRIVATE int files_snap_begin(struct files *f) {
+    char *path = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
+    f->snap_fd = os_create(path);
+    f->snap_pos = f->snap_synced = 0;
+    int err = f->snap_fd < 0 ? files_fail(f, "cannot create", path, f->snap_fd) : 0;
+    mem_free(path);
+    return err;
+}
+
+ZK_PRIVATE int files_snap_write(struct files *f, struct slice bytes) {
+    int err = os_pwrite(f->snap_fd, bytes.p, bytes.n, f->snap_pos);
+    f->snap_pos += (int64_t)bytes.n;
+    if (!err && f->snap_pos - f->snap_synced >= (int64_t)FILES_SNAP_SYNC) {
+        err = os_fdatasync(f->snap_fd);
+        f->snap_synced = f->snap_pos;
+    }
+    return err ? files_fail(f, "cannot write a snapshot in", f->snap_dir, err) : 0;
+}
+
+ZK_PRIVATE int files_snap_end(struct files *f, int64_t zxid) {
+    char *from = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
+    char *to = files_path(f->snap_dir, "snapshot", zxid);
+    int err = os_fdatasync(f->snap_fd);
+    if (!err) err = os_rename(from, to);
+    if (!err) err = os_fsync_dir(f->snap_dir);
+    if (err) {
+        (void)files_fail(f, "cannot finish", to, err);
+    } else {
+        (void)os_close(f->snap_fd);
+        f->snap_fd = -1;
+    }
+    mem_free(from);
+    mem_free(to);
+    return err ? -1 : 0;
+}
+
+ZK_PRIVATE void files_snap_abort(struct files *f) {
+    if (f->snap_fd < 0) return;
+    char *path = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
+    (void)os_close(f->snap_fd);
+    f->snap_fd = -1;
+    (void)os_unlink(path);
+    mem_free(path);
+}
+
+/* --- purging --- */
+
+static void files_remove(const char *dir, const char *name, struct logq *log) {
+    char *path = files_path(dir, name, -1);
+    int err = os_unlink(path);
+    log_line(log, err ? LOG_WARN_LEVEL : LOG_INFO_LEVEL, "%s %s",
+             err ? "Failed to remove" : "Removing file:", path);
+    mem_free(path);
+}
+
+ZK_PRIVATE int files_purge(struct files *f, int32_t retain, struct logq *log) {
+    struct files_list snaps, logs;
+    files_list(f->snap_dir, "snapshot", &snaps);
+    files_list(f->log_dir, "log", &logs);
+    int64_t oldest = -1, keep_log = -1;
+    int32_t kept = 0;
+    for (uint32_t i = snaps.n; i-- > 0 && kept < retain;) {
+        if (!files_snap_plausible(f->snap_dir, &snaps.at[i])) continue;
+        oldest = snaps.at[i].zxid;
+        kept++;
+    }
+    /* The log that holds the oldest snapshot's next transaction may have begun before it. */
+    for (uint32_t i = 0; i < logs.n; i++)
+        if (logs.at[i].zxid <= oldest) keep_log = logs.at[i].zxid;
+    for (uint32_t i = 0; kept && i < snaps.n; i++)
+        if (snaps.at[i].zxid < oldest) files_remove(f->snap_dir, snaps.at[i].name, log);
+    for (uint32_t i = 0; kept && i < logs.n; i++)
+        if (logs.at[i].zxid < oldest && logs.at[i].zxid < keep_log)
+            files_remove(f->log_dir, logs.at[i].name, log);
+    files_list_free(&snaps);
+    files_list_free(&logs);
+    return 0;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== host/disk.c ==== */
+
+
+#include <stdio.h>
+
+#define DISK_FILL_STEP (1 << 20)   /* bytes zeroed at a time */
+#define DISK_FILL_AHEAD (8 << 20)  /* bytes kept zeroed ahead of the log's end */
+
+static void disk_wake(struct disk *d) {
+    if (d->woken) return;
+    d->woken = true;
+    os_notify(d->wake_fd);
+}
+
+static void disk_fail(struct disk *d) {
+    if (d->failed) return;
+    d->failed = true;
+    (void)snprintf(d->error, sizeof d->error, "%s", d->files->error);
+    disk_wake(d);
+}
+
+/* --- the log thread --- */
+
+/* Waits until the write may happen and takes its range away from the filling. */
+static void disk_claim(struct disk *d, int64_t end) {
+    (void)pthread_mutex_lock(&d->lock);
+    d->log_pos = end;
+    while (d->filling && end > d->fill_at) (void)pthread_cond_wait(&d->fill_done, &d->lock);
+    if (end > d->fill_at) d->fill_at = end;
+    if (d->back_idle && d->fill_at - end < DISK_FILL_AHEAD / 2)
+        (void)pthread_cond_signal(&d->back_work);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+static void disk_set_fill(struct disk *d, int fd) {
+    (void)pthread_mutex_lock(&d->lock);
+    while (d->filling) (void)pthread_cond_wait(&d->fill_done, &d->lock);
+    d->fill_fd = fd;
+    d->fill_at = d->log_pos = d->files->log_pos;
+    d->fill_end = d->files->log_size;
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+static int disk_write_run(struct disk *d, const struct os_vec *v, uint32_t n, int64_t bytes) {
+    if (!n) return 0;
+    disk_claim(d, d->files->log_pos + bytes);
+    int err = files_log_write(d->files, v, n);
+    (void)pthread_mutex_lock(&d->lock);
+    d->fill_end = d->files->log_size;
+    (void)pthread_mutex_unlock(&d->lock);
+    return err;
+}
+
+/* Writes a batch: runs of pieces, broken where a new file begins. */
+static int disk_write_batch(struct disk *d, const struct disk_piece *p, uint32_t n) {
+    enum { DISK_VECS = 64 };
+    struct os_vec v[DISK_VECS];
+    uint32_t k = 0;
+    int64_t bytes = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (p[i].roll || k == DISK_VECS) {
+            if (disk_write_run(d, v, k, bytes)) return -1;
+            k = 0;
+            bytes = 0;
+        }
+        if (p[i].roll) {
+            disk_set_fill(d, -1);
+            if (files_log_roll(d->files, p[i].zxid)) return -1;
+            disk_set_fill(d, d->files->log_fd);
+        }
+        /* Pieces of one blob lie one behind the other. */
+        if (k && (const uint8_t *)v[k - 1].p + v[k - 1].n == p[i].bytes.p) {
+            v[k - 1].n += p[i].bytes.n;
+        } else {
+            v[k].p = p[i].bytes.p;
+            v[k++].n = p[i].bytes.n;
+        }
+        bytes += (int64_t)p[i].bytes.n;
+    }
+    if (disk_write_run(d, v, k, bytes)) return -1;
+    return files_log_sync(d->files);
+}
+
+static void disk_synced(struct disk *d, int64_t zxid, int64_t ms) {
+    (void)pthread_mutex_lock(&d->lock);
+    d->synced = zxid;
+    d->syncs++;
+    if (ms > d->sync_ms_max) d->sync_ms_max = ms;
+    if (ms > d->files->cfg->fsync_warning_ms) {
+        d->slow_syncs++;
+        log_line(&d->log, LOG_WARN_LEVEL,
+                 "fsync-ing the write ahead log took %lldms which will adversely effect operation "
+                 "latency. File size is %lld bytes. See the ZooKeeper troubleshooting guide",
+                 (long long)ms, (long long)d->files->log_size);
+    }
+    disk_wake(d);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+static void *disk_log_main(void *arg) {
+    struct disk *d = arg;
+    for (;;) {
+        (void)pthread_mutex_lock(&d->lock);
+        while (!d->pieces.n && !d->stopping) {
+            d->log_idle = true;
+            (void)pthread_cond_wait(&d->log_work, &d->lock);
+        }
+        d->log_idle = false;
+        bool done = !d->pieces.n || d->failed;
+        struct buf batch = d->pieces;
+        d->pieces = d->batch;
+        d->batch = batch;
+        (void)pthread_mutex_unlock(&d->lock);
+        if (done) return NULL;
+        const struct disk_piece *p = (const struct disk_piece *)(const void *)d->batch.p;
+        uint32_t n = (uint32_t)(d->batch.n / sizeof *p);
+        int64_t start = os_now_ms();
+        int err = disk_write_batch(d, p, n);
+        if (!err) disk_synced(d, p[n - 1].zxid, os_now_ms() - start);
+        buf_clear(&d->batch);
+        if (!err) continue;
+        (void)pthread_mutex_lock(&d->lock);
+        disk_fail(d);
+        (void)pthread_mutex_unlock(&d->lock);
+        return NULL;
+    }
+}
+
+/* --- the background thread --- */
+
+static void disk_snap_failed(struct disk *d) {
+    files_snap_abort(d->files);
+    (void)pthread_mutex_lock(&d->lock);
+    log_line(&d->log, LOG_ERROR_LEVEL, "Snapshot failed: %s", d->files->error);
+    d->snap_failed = true;
+    d->snap_open = false;
+    disk_wake(d);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+static void disk_do_job(struct disk *d, struct disk_job *j) {
+    int err = 0;
+    bool end = j->kind == NODE_SNAPSHOT_END;
+    if (j->kind == NODE_SNAPSHOT_BEGIN) {
+        err = files_snap_begin(d->files);
+        d->snap_open = !err;
+    } else if (d->snap_open) {
+        err = end ? files_snap_end(d->files, j->zxid)
+                  : files_snap_write(d->files, buf_slice(&j->bytes));
+    }
+    if (err) disk_snap_failed(d);
+    (void)pthread_mutex_lock(&d->lock);
+    d->snap_queued -= buf_len(&j->bytes);
+    if (d->snap_open && end) {
+        d->snap_open = false;
+        d->snap_done = true;
+        disk_wake(d);
+    }
+    if (d->snap_queued < DISK_SNAP_QUEUE_MAX && !d->snap_room) {
+        d->snap_room = true;
+        disk_wake(d);
+    }
+    (void)pthread_mutex_unlock(&d->lock);
+    buf_free(&j->bytes);
+}
+
+/* Zeroes one step ahead of the log; called with the lock held, lets go of it meanwhile. */
+static bool disk_fill(struct disk *d) {
+    static const uint8_t zeros[DISK_FILL_STEP];
+    int64_t n = d->fill_end - d->fill_at;
+    if (d->fill_fd < 0 || n <= 0 || d->fill_at - d->log_pos >= DISK_FILL_AHEAD) return false;
+    if (n > DISK_FILL_STEP) n = DISK_FILL_STEP;
+    int fd = d->fill_fd;
+    int64_t at = d->fill_at;
+    d->filling = true;
+    (void)pthread_mutex_unlock(&d->lock);
+    int err = os_pwrite(fd, zeros, (size_t)n, at); /* the log's own writes will meet the error */
+    (void)pthread_mutex_lock(&d->lock);
+    d->filling = false;
+    if (err)
+        d->fill_end = at;
+    else
+        d->fill_at = at + n;
+    (void)pthread_cond_broadcast(&d->fill_done);
+    return !err;
+}
+
+static void disk_purge(struct disk *d) {
+    struct logq lines = {.max_level = LOG_INFO_LEVEL};
+    int level;
+    const char *text;
+    (void)files_purge(d->files, d->files->cfg->autopurge_retain, &lines);
+    (void)pthread_mutex_lock(&d->lock);
+    while (log_take(&lines, &level, &text)) log_line(&d->log, level, "%s", text);
+    disk_wake(d);
+    (void)pthread_mutex_unlock(&d->lock);
+    buf_free(&lines.lines);
+}
+
+static void disk_back_wait(struct disk *d) {
+    struct timespec until = {(time_t)(os_wall_ms() / 1000) + 60, 0}; /* for the purge timer */
+    d->back_idle = true;
+    (void)pthread_cond_timedwait(&d->back_work, &d->lock, &until);
+    d->back_idle = false;
+}
+
+static void *disk_back_main(void *arg) {
+    struct disk *d = arg;
+    int64_t every = (int64_t)d->files->cfg->autopurge_interval_h * 3600000;
+    (void)pthread_mutex_lock(&d->lock);
+    for (;;) {
+        if (buf_len(&d->jobs)) {
+            struct disk_job j;
+            memcpy(&j, d->jobs.p + d->jobs.head, sizeof j);
+            buf_consume(&d->jobs, sizeof j);
+            (void)pthread_mutex_unlock(&d->lock);
+            disk_do_job(d, &j);
+            (void)pthread_mutex_lock(&d->lock);
+        } else if (d->stopping) {
+            break;
+        } else if (every > 0 && os_now_ms() >= d->purge_next) {
+            d->purge_next = os_now_ms() + every;
+            (void)pthread_mutex_unlock(&d->lock);
+            disk_purge(d);
+            (void)pthread_mutex_lock(&d->lock);
+        } else if (!disk_fill(d)) {
+            disk_back_wait(d);
+        }
+    }
+    (void)pthread_mutex_unlock(&d->lock);
+    return NULL;
+}
+
+/* --- the loop's side --- */
+
+ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd, int64_t synced) {
+    memset(d, 0, sizeof *d);
+    d->files = files;
+    d->wake_fd = wake_fd;
+    d->synced = synced;
+    d->fill_fd = -1;
+    d->snap_room = true;
+    d->log.max_level = LOG_INFO_LEVEL;
+    d->purge_next = os_now_ms();
+    (void)pthread_mutex_init(&d->lock, NULL);
+    (void)pthread_cond_init(&d->log_work, NULL);
+    (void)pthread_cond_init(&d->back_work, NULL);
+    (void)pthread_cond_init(&d->fill_done, NULL);
+    int err = pthread_create(&d->log_thread, NULL, disk_log_main, d);
+    if (err) return -err;
+    d->log_running = true;
+    err = pthread_create(&d->back_thread, NULL, disk_back_main, d);
+    if (err) return -err;
+    d->back_running = true;
+    return 0;
+}
+
+ZK_PRIVATE void disk_join(struct disk *d) {
+    (void)pthread_mutex_lock(&d->lock);
+    d->stopping = true;
+    (void)pthread_cond_broadcast(&d->log_work);
+    (void)pthread_cond_broadcast(&d->back_work);
+    (void)pthread_mutex_unlock(&d->lock);
+    if (d->log_running) (void)pthread_join(d->log_thread, NULL);
+    if (d->back_running) (void)pthread_join(d->back_thread, NULL);
+    d->log_running = d->back_running = false;
+}
+
+ZK_PRIVATE void disk_free(struct disk *d) {
+    for (size_t at = d->jobs.head; at < d->jobs.n; at += sizeof(struct disk_job)) {
+        struct disk_job j;
+        memcpy(&j, d->jobs.p + at, sizeof j);
+        buf_free(&j.bytes);
+    }
+    buf_free(&d->pieces);
+    buf_free(&d->batch);
+    buf_free(&d->jobs);
+    buf_free(&d->log.lines);
+    (void)pthread_mutex_destroy(&d->lock);
+    (void)pthread_cond_destroy(&d->log_work);
+    (void)pthread_cond_destroy(&d->back_work);
+    (void)pthread_cond_destroy(&d->fill_done);
+}
+
+ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces) {
+    (void)pthread_mutex_lock(&d->lock);
+    buf_put(&d->pieces, pieces->p, pieces->n);
+    if (d->log_idle) (void)pthread_cond_signal(&d->log_work);
+    (void)pthread_mutex_unlock(&d->lock);
+    buf_clear(pieces);
+}
+
+ZK_PRIVATE void disk_snapshot(struct disk *d, struct node_output *o) {
+    struct disk_job j = {o->kind, o->zxid, o->owned};
+    memset(&o->owned, 0, sizeof o->owned);
+    (void)pthread_mutex_lock(&d->lock);
+    d->snap_queued += buf_len(&j.bytes);
+    if (d->snap_queued < DISK_SNAP_QUEUE_MAX) {
+        d->snap_room = true; /* said at once: nothing has to be waited for */
+        disk_wake(d);
+    } else {
+        d->snap_room = false;
+    }
+    buf_put(&d->jobs, &j, sizeof j);
+    if (d->back_idle) (void)pthread_cond_signal(&d->back_work);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq *log) {
+    int level;
+    const char *text;
+    (void)pthread_mutex_lock(&d->lock);
+    news->synced = d->synced;
+    news->failed = d->failed;
+    news->snap_done = d->snap_done;
+    news->snap_failed = d->snap_failed;
+    news->snap_room = d->snap_room;
+    news->slow_syncs = d->slow_syncs;
+    d->snap_done = d->snap_failed = d->woken = false;
+    while (log_take(&d->log, &level, &text)) log_line(log, level, "%s", text);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== host/loop.c ==== */
+
+
+#include <errno.h>
+#include <stdio.h>
+
+#define LOOP_READ 262144u
+#define LOOP_EVENTS 256
+#define LOOP_ACCEPTS 64          /* per listener and turn */
+#define LOOP_ACCEPT_PAUSE_MS 100 /* when descriptors have run out */
+#define LOOP_SIZES_MS 2000       /* how old the directory sizes may get */
+#define LOOP_LISTENER (1ull << 32)
+#define LOOP_PIPE (2ull << 32)
+
+static void loop_drain_log(struct loop *l) {
+    int level;
+    const char *text;
+    while (log_take(&l->node.log, &level, &text))
+        if (l->log) l->log(l->log_user, level, text);
+}
+
+/* --- opening --- */
+
+static int loop_recover(struct loop *l) {
+    struct files_report r;
+    int64_t start = os_now_ms();
+    int err = files_recover(&l->files, &l->node.db, &r, &l->node.log);
+    loop_drain_log(l);
+    if (err) {
+        (void)snprintf(l->error, sizeof l->error, "%s", l->files.error);
+        return err;
+    }
+    log_line(&l->node.log, LOG_INFO_LEVEL,
+             "Loaded %u nodes, zxid 0x%llx: snapshot 0x%llx and %lld transactions in %lld ms",
+             l->node.db.tree.count, (unsigned long long)l->node.db.last_zxid,
+             (unsigned long long)r.snapshot_zxid, (long long)r.replayed,
+             (long long)(os_now_ms() - start));
+    l->node.stats.digest_mismatches = r.digest_mismatches;
+    l->node.last_snapshot_zxid = r.fresh ? 0 : r.snapshot_zxid;
+    l->synced = l->node.db.last_zxid;
+    l->node.now = os_now_ms();
+    l->node.wall = os_wall_ms();
+    node_start(&l->node, r.replayed > 0 || r.orphans > 0);
+    return 0;
+}
+
+static int loop_listen(struct loop *l) {
+    char text[128];
+    const struct config *c = &l->cfg;
+    uint16_t port = c->client_port == CONFIG_UNSET ? 0 : (uint16_t)c->client_port;
+    int n = os_listen(c->client_port_address, port, c->listen_backlog, l->listeners, &l->port);
+    if (n < 0) {
+        (void)snprintf(l->error, sizeof l->error, "cannot listen on %s port %u: %s",
+                       c->client_port_address ? c->client_port_address : "any address",
+                       (unsigned)port, os_error(n, text, sizeof text));
+        return -1;
+    }
+    l->n_listeners = n;
+    for (int i = 0; i < n; i++)
+        if (os_poller_add(l->poller, l->listeners[i], LOOP_LISTENER | (unsigned)i) < 0) return -1;
+    log_line(&l->node.log, LOG_INFO_LEVEL, "binding to port %s:%u",
+             c->client_port_address ? c->client_port_address : "0.0.0.0", (unsigned)l->port);
+    return 0;
+}
+
+ZK_PRIVATE enum loop_start_error loop_open(struct loop *l, struct config *cfg, loop_log_fn log,
+                                           void *user) {
+    memset(l, 0, sizeof *l);
+    l->cfg = *cfg;
+    memset(cfg, 0, sizeof *cfg);
+    l->log = log;
+    l->log_user = user;
+    l->pipe[0] = l->pipe[1] = -1;
+    node_state_init(&l->node, &l->cfg, os_seed(), os_now_ms(), os_wall_ms());
+    if (files_open(&l->files, &l->cfg)) {
+        (void)snprintf(l->error, sizeof l->error, "%s", l->files.error);
+        return LOOP_NO_DATADIR;
+    }
+    (void)snprintf(l->error, sizeof l->error, "cannot set up descriptors or threads");
+    l->scratch = mem_alloc(LOOP_READ);
+    l->poller = os_poller_new();
+    if (!l->poller || os_pipe(l->pipe) < 0) return LOOP_FAILED;
+    if (os_poller_add(l->poller, l->pipe[0], LOOP_PIPE) < 0) return LOOP_FAILED;
+    if (loop_listen(l)) return LOOP_FAILED;
+    if (loop_recover(l)) return LOOP_FAILED;
+    l->disk_running = true;
+    if (disk_start(&l->disk, &l->files, l->pipe[1], l->synced) < 0) return LOOP_FAILED;
+    loop_drain_log(l);
+    l->error[0] = '\0';
+    return LOOP_STARTED;
+}
+
+/* --- connections --- */
+
+static struct node_input loop_input(const struct loop *l, enum node_input_kind kind) {
+    struct node_input in = {.kind = kind, .now = l->node.now, .wall = l->node.wall};
+    return in;
+}
+
+static void loop_drop(struct loop *l, uint32_t id, bool abort_now) {
+    struct loop_conn *c = &l->conns[id];
+    os_poller_del(l->poller, c->fd);
+    os_hang_up(c->fd, abort_now);
+    c->fd = -1;
+    struct node_input in = loop_input(l, NODE_CONN_CLOSED);
+    in.conn = id;
+    node_step(&l->node, &in);
+}
+
+static void loop_queue(struct loop *l, uint32_t id) {
+    if (l->conns[id].queued) return;
+    l->conns[id].queued = true;
+    buf_put(&l->send, &id, sizeof id);
+}
+
+static void loop_add_conn(struct loop *l, int fd, const struct node_addr *addr) {
+    uint32_t id = node_accept(&l->node, addr, l->node.now, l->node.wall);
+    if (id == CONN_NONE) {
+        os_hang_up(fd, true);
+        return;
+    }
+    if (id >= l->cap) {
+        uint32_t cap = l->cap ? l->cap : 64;
+        while (cap <= id) cap *= 2;
+        l->conns = mem_realloc(l->conns, sizeof *l->conns * cap);
+        for (uint32_t i = l->cap; i < cap; i++) {
+            memset(&l->conns[i], 0, sizeof l->conns[i]);
+            l->conns[i].fd = -1;
+        }
+        l->cap = cap;
+    }
+    struct loop_conn *c = &l->conns[id];
+    bool queued = c->queued; /* still in the list from its last use */
+    memset(c, 0, sizeof *c);
+    c->fd = fd;
+    c->queued = queued;
+    if (os_poller_add(l->poller, fd, id) < 0) loop_drop(l, id, true);
+}
+
+static void loop_pause_accept(struct loop *l, bool pause) {
+    for (int i = 0; i < l->n_listeners; i++)
+        os_poller_set(l->poller, l->listeners[i], LOOP_LISTENER | (unsigned)i, !pause, false);
+    l->accept_after = pause ? l->node.now + LOOP_ACCEPT_PAUSE_MS : 0;
+}
+
+static void loop_accept(struct loop *l, int listener) {
+    for (int i = 0; i < LOOP_ACCEPTS; i++) {
+        struct node_addr addr;
+        int fd = os_accept(listener, &addr, l->cfg.tcp_keepalive);
+        if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
+            log_line(&l->node.log, LOG_WARN_LEVEL, "Cannot accept: out of descriptors");
+            loop_pause_accept(l, true);
+        }
+        if (fd < 0) return;
+        loop_add_conn(l, fd, &addr);
+    }
+}
+
+static void loop_read(struct loop *l, uint32_t id) {
+    struct loop_conn *c = &l->conns[id];
+    int64_t n = os_recv(c->fd, l->scratch, LOOP_READ);
+    if (n == -EAGAIN || n == -EWOULDBLOCK) return;
+    if (n <= 0) {
+        loop_drop(l, id, false);
+        return;
+    }
+    if (c->closing) return;
+    struct node_input in = loop_input(l, NODE_CONN_BYTES);
+    in.conn = id;
+    in.bytes = slice_of(l->scratch, (size_t)n);
+    node_step(&l->node, &in);
+}
+
+static void loop_interest(struct loop *l, uint32_t id) {
+    const struct loop_conn *c = &l->conns[id];
+    os_poller_set(l->poller, c->fd, id, !c->paused, c->want_write);
+}
+
+/* Sends what the connection has; hangs up when that was the last of it. */
+static void loop_send(struct loop *l, uint32_t id) {
+    struct loop_conn *c = &l->conns[id];
+    c->queued = false;
+    if (c->fd < 0) return;
+    struct slice out = buf_slice(&node_conn(&l->node, id)->out);
+    int64_t n = out.n ? os_send(c->fd, out.p, out.n) : 0;
+    if (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK) {
+        loop_drop(l, id, false);
+        return;
+    }
+    node_conn_sent(&l->node, id, n > 0 ? (size_t)n : 0);
+    bool more = n < 0 || (size_t)n < out.n;
+    if (more != c->want_write) {
+        c->want_write = more;
+        loop_interest(l, id);
+        if (!more && !c->closing) {
+            struct node_input in = loop_input(l, NODE_CONN_DRAINED);
+            in.conn = id;
+            node_step(&l->node, &in);
+        }
+    }
+    if (!more && c->closing) loop_drop(l, id, false);
+}
+
+/* --- outputs --- */
+
+static void loop_output(struct loop *l, struct node_output *o) {
+    switch (o->kind) {
+    case NODE_SEND:
+        loop_queue(l, o->conn);
+        break;
+    case NODE_CLOSE:
+        l->conns[o->conn].closing = true;
+        loop_queue(l, o->conn);
+        break;
+    case NODE_APPEND: {
+        struct disk_piece p = {o->bytes, o->zxid, o->roll};
+        buf_put(&l->pieces, &p, sizeof p);
+        break;
+    }
+    case NODE_SYNC: /* the log thread syncs whatever it is given */
+        break;
+    case NODE_SNAPSHOT_BEGIN:
+    case NODE_SNAPSHOT_CHUNK:
+    case NODE_SNAPSHOT_END:
+        disk_snapshot(&l->disk, o);
+        break;
+    case NODE_READ_PAUSE:
+    case NODE_READ_RESUME:
+        if (l->conns[o->conn].fd < 0) break;
+        l->conns[o->conn].paused = o->kind == NODE_READ_PAUSE;
+        loop_interest(l, o->conn);
+        break;
+    }
+}
+
+static void loop_outputs(struct loop *l) {
+    struct node_output o;
+    for (;;) {
+        while (node_take_output(&l->node, &o)) loop_output(l, &o);
+        if (l->pieces.n) disk_submit(&l->disk, &l->pieces);
+        if (!l->send.n) break;
+        struct buf now = l->send; /* sending may queue again */
+        memset(&l->send, 0, sizeof l->send);
+        for (size_t at = 0; at < now.n; at += sizeof(uint32_t)) {
+            uint32_t id;
+            memcpy(&id, now.p + at, sizeof id);
+            loop_send(l, id);
+        }
+        buf_clear(&now);
+        if (l->send.p)
+            buf_free(&now);
+        else
+            l->send = now;
+    }
+    loop_drain_log(l);
+}
+
+/* --- a turn --- */
+
+static void loop_disk_news(struct loop *l) {
+    uint8_t bytes[64];
+    struct disk_news news;
+    while (os_read(l->pipe[0], bytes, sizeof bytes) == (int64_t)sizeof bytes) continue;
+    disk_collect(&l->disk, &news, &l->node.log);
+    l->node.stats.fsync_slow = news.slow_syncs;
+    if (news.synced > l->synced) {
+        l->synced = news.synced;
+        struct node_input in = loop_input(l, NODE_LOG_SYNCED);
+        in.zxid = news.synced;
+        node_step(&l->node, &in);
+    }
+    struct node_input in = loop_input(l, NODE_SNAPSHOT_ROOM);
+    if (news.snap_room) node_step(&l->node, &in);
+    in.kind = NODE_SNAPSHOT_FAILED;
+    if (news.snap_failed) node_step(&l->node, &in);
+    in.kind = NODE_SNAPSHOT_DONE;
+    if (news.snap_done) node_step(&l->node, &in);
+    if (!news.failed) return;
+    l->failed = true;
+    (void)snprintf(l->error, sizeof l->error, "%s", l->disk.error);
+    log_line(&l->node.log, LOG_ERROR_LEVEL,
+             "Severe unrecoverable error: %s. Nothing more can be made durable; stopping", l->error);
+}
+
+static int loop_timeout(const struct loop *l, bool busy) {
+    if (busy) return 0;
+    int64_t next = l->next_tick;
+    if (l->accept_after && l->accept_after < next) next = l->accept_after;
+    int64_t ms = next - os_now_ms();
+    return ms < 0 ? 0 : ms > 1000 ? 1000 : (int)ms + 1;
+}
+
+static void loop_events(struct loop *l, const struct os_event *ev, int n) {
+    for (int i = 0; i < n; i++) {
+        if (ev[i].tag == LOOP_PIPE) {
+            loop_disk_news(l);
+        } else if (ev[i].tag & LOOP_LISTENER) {
+            loop_accept(l, l->listeners[ev[i].tag & 0xff]);
+        } else {
+            uint32_t id = (uint32_t)ev[i].tag;
+            if (l->conns[id].fd < 0) continue;
+            if (ev[i].writable) loop_queue(l, id);
+            if (ev[i].readable || (ev[i].failed && !ev[i].writable)) loop_read(l, id);
+        }
+    }
+}
+
+static void loop_tick(struct loop *l) {
+    if (l->accept_after && l->node.now >= l->accept_after) loop_pause_accept(l, false);
+    if (l->node.now < l->next_tick) return;
+    struct node_input in = loop_input(l, NODE_TICK);
+    node_step(&l->node, &in);
+    l->next_tick = node_next_tick(&l->node);
+}
+
+ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
+    struct os_event ev[LOOP_EVENTS];
+    bool busy = false;
+    loop_outputs(l);
+    while (!*stop && !l->failed) {
+        int n = os_poller_wait(l->poller, ev, LOOP_EVENTS, loop_timeout(l, busy));
+        l->node.now = os_now_ms();
+        l->node.wall = os_wall_ms();
+        loop_events(l, ev, n);
+        loop_tick(l);
+        busy = node_idle_work(&l->node);
+        loop_outputs(l);
+    }
+}
+
+/* --- closing --- */
+
+ZK_PRIVATE void loop_close(struct loop *l) {
+    if (l->disk_running) {
+        /* What was accepted is made durable and answered; what fails to be is not. */
+        disk_join(&l->disk);
+        loop_disk_news(l);
+        loop_outputs(l);
+        disk_free(&l->disk);
+    }
+    for (uint32_t i = 0; i < l->cap; i++)
+        if (l->conns[i].fd >= 0) loop_drop(l, i, false);
+    loop_drain_log(l);
+    for (int i = 0; i < l->n_listeners; i++) (void)os_close(l->listeners[i]);
+    if (l->pipe[0] >= 0) (void)os_close(l->pipe[0]);
+    if (l->pipe[1] >= 0) (void)os_close(l->pipe[1]);
+    os_poller_free(l->poller);
+    files_close(&l->files);
+    node_state_free(&l->node);
+    mem_free(l->conns);
+    mem_free(l->scratch);
+    buf_free(&l->send);
+    buf_free(&l->pieces);
+    config_free(&l->cfg);
+    memset(l, 0, sizeof *l);
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== api/server.h ==== */
+
+/* api/server: what zk.h promises of the server. */
+#ifndef ZK_API_SERVER_H
+#define ZK_API_SERVER_H
+
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== api/server.c ==== */
+
+
+#include <stdio.h>
+
+struct zk_server {
+    struct loop loop;
+    pthread_t thread;
+    int wait_pipe[2]; /* a byte: interrupted, or stopped by itself */
+    _Atomic bool stop;
+    _Atomic bool failed;
+};
+
+/* --- configuration --- */
+
+static char *server_copy(const char *s) {
+    size_t n = strlen(s) + 1;
+    return memcpy(mem_alloc(n), s, n);
+}
+
+static int server_read_config(struct config *c, const struct zk_server_options *o,
+                              struct logq *log) {
+    if (o->config_text) return config_parse(c, slice_str(o->config_text), log);
+    struct slice text;
+    if (os_map(o->config_file, &text) < 0) {
+        (void)snprintf(c->error, sizeof c->error, "%s file is missing", o->config_file);
+        return -1;
+    }
+    int err = config_parse(c, text, log);
+    os_unmap(text);
+    return err;
+}
+
+/* Without a file there is nothing to parse, but the same checks to pass. */
+static int server_config(struct config *c, const struct zk_server_options *o, struct logq *log) {
+    struct buf text = {0};
+    int err = 0;
+    config_defaults(c);
+    const char *flags = getenv("SERVER_JVMFLAGS");
+    if (flags) config_jvm_flags(c, flags, log);
+    if (o->config_text || o->config_file) {
+        err = server_read_config(c, o, log);
+    } else {
+        buf_puts(&text, "tickTime=2000\nclientPort=2181\ndataDir=zk-data\n");
+        err = config_parse(c, buf_slice(&text), log);
+    }
+    buf_free(&text);
+    if (err) return err;
+    if (o->data_dir) {
+        mem_free(c->data_dir);
+        mem_free(c->data_log_dir);
+        c->data_dir = server_copy(o->data_dir);
+        c->data_log_dir = server_copy(o->data_dir);
+    }
+    if (o->address) {
+        mem_free(c->client_port_address);
+        c->client_port_address = server_copy(o->address);
+    }
+    if (o->client_port > 0) c->client_port = o->client_port;
+    if (o->client_port < 0) c->client_port = 0;
+    return 0;
+}
+
+static void server_say(const struct zk_server_options *o, struct logq *log) {
+    int level;
+    const char *text;
+    while (log_take(log, &level, &text))
+        if (o->log) o->log(o->log_user, level, text);
+    buf_free(&log->lines);
+}
+
+static void server_error(char *error, size_t n, const char *text) {
+    if (error && n) (void)snprintf(error, n, "%s", text);
+}
+
+/* --- life --- */
+
+static void *server_main(void *arg) {
+    struct zk_server *s = arg;
+    loop_run(&s->loop, &s->stop);
+    if (s->loop.failed) s->failed = true;
+    os_notify(s->wait_pipe[1]);
+    return NULL;
+}
+
+static void server_free(struct zk_server *s) {
+    loop_close(&s->loop);
+    if (s->wait_pipe[0] >= 0) (void)os_close(s->wait_pipe[0]);
+    if (s->wait_pipe[1] >= 0) (void)os_close(s->wait_pipe[1]);
+    mem_free(s);
+}
+
+ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_options *options,
+                           char *error, size_t n) {
+    struct config cfg;
+    struct logq log = {.max_level = LOG_INFO_LEVEL};
+    *out = NULL;
+    memset(&cfg, 0, sizeof cfg);
+    int bad = server_config(&cfg, options, &log);
+    server_say(options, &log);
+    if (bad) {
+        server_error(error, n, cfg.error);
+        config_free(&cfg);
+        return ZK_SERVER_BAD_CONFIG;
+    }
+    struct zk_server *s = mem_zalloc(sizeof *s);
+    s->wait_pipe[0] = s->wait_pipe[1] = -1;
+    enum loop_start_error e = loop_open(&s->loop, &cfg, options->log, options->log_user);
+    if (e == LOOP_STARTED && os_blocking_pipe(s->wait_pipe) < 0) e = LOOP_FAILED;
+    if (e == LOOP_STARTED && pthread_create(&s->thread, NULL, server_main, s) != 0) e = LOOP_FAILED;
+    if (e != LOOP_STARTED) {
+        server_error(error, n, s->loop.error[0] ? s->loop.error : "cannot start a thread");
+        server_free(s);
+        return e == LOOP_NO_DATADIR ? ZK_SERVER_NO_DATADIR : ZK_SERVER_FAILED;
+    }
+    *out = s;
+    return ZK_SERVER_OK;
+}
+
+ZK_API int zk_server_port(const struct zk_server *s) {
+    return s->loop.port;
+}
+
+ZK_API int zk_server_wait(struct zk_server *s, char *error, size_t n) {
+    uint8_t byte;
+    (void)os_read(s->wait_pipe[0], &byte, 1);
+    if (!s->failed) return ZK_SERVER_OK;
+    server_error(error, n, s->loop.error);
+    return ZK_SERVER_FAILED;
+}
+
+ZK_API void zk_server_interrupt(struct zk_server *s) {
+    os_notify(s->wait_pipe[1]);
+}
+
+ZK_API void zk_server_stop(struct zk_server *s) {
+    if (!s) return;
+    s->stop = true;
+    os_notify(s->loop.pipe[1]);
+    (void)pthread_join(s->thread, NULL);
+    server_free(s);
+}
+#endif /* ZK_WITH_SERVER */
