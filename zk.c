@@ -2037,6 +2037,8 @@ ZK_PRIVATE void prep_free(struct prep *p);
  */
 ZK_PRIVATE int prep_write(struct prep *p, const struct prep_request *q, struct buf *out,
                           bool *made);
+/* Looks through the operations of a multi: 0 when each can be read and may stand in one. */
+ZK_PRIVATE int prep_multi_check(struct jr r, int32_t *count);
 ZK_PRIVATE void prep_applied(struct prep *p, int64_t zxid); /* everything up to zxid is in the tree */
 
 #endif
@@ -4566,8 +4568,7 @@ static bool prep_multi_skip(struct jr *r, int32_t type, int *err) {
     }
 }
 
-/* 0 when every operation can be read and may stand in a multi. */
-static int prep_multi_check(struct jr r, int32_t *count) {
+ZK_PRIVATE int prep_multi_check(struct jr r, int32_t *count) {
     int err = 0;
     *count = 0;
     for (;;) {
@@ -4607,7 +4608,10 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
         jw_i32(out, op);
         jw_i32(out, 0);
         int e = failed ? ZERR_RUNTIMEINCONSISTENCY : prep_one(p, q, op, r, zxid, out);
-        if (e == PREP_UNREADABLE) e = ZERR_MARSHALLINGERROR;
+        if (e == PREP_UNREADABLE) {
+            prep_rollback(p, mark, digest);
+            return ZERR_MARSHALLINGERROR; /* stock: an exception fails the multi as a whole */
+        }
         if (e) {
             out->n = at;
             jw_i32(out, ZOP_ERROR);
@@ -4623,7 +4627,10 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
 }
 
 /* stock: a standalone server refuses what only a leader could do. */
-static int prep_reconfig(const struct prep *p, const struct prep_request *q) {
+static int prep_reconfig(const struct prep *p, const struct prep_request *q, struct jr *r) {
+    for (int i = 0; i < 3; i++) (void)jr_bytes(r); /* joining, leaving, new members */
+    (void)jr_i64(r);
+    if (r->bad) return PREP_UNREADABLE;
     if (!p->cfg.reconfig) return ZERR_RECONFIGDISABLED;
     int err = prep_session(p, q);
     return err ? err : ZERR_UNIMPLEMENTED;
@@ -4642,7 +4649,7 @@ ZK_PRIVATE int prep_write(struct prep *p, const struct prep_request *q, struct b
     if (q->op == ZOP_MULTI)
         err = prep_multi(p, q, &r, zxid, out);
     else if (q->op == ZOP_RECONFIG)
-        err = prep_reconfig(p, q);
+        err = prep_reconfig(p, q, &r);
     else
         err = prep_one(p, q, q->op, &r, zxid, out);
     if (!err && out->n - at + 12 > p->cfg.max_record) {
@@ -6736,6 +6743,7 @@ struct pending {
     int32_t xid, op, err;
     int64_t session;
     int64_t received; /* monotonic ms */
+    uint32_t large;   /* bytes that count against the budget of large requests */
 };
 
 struct node_stats {
@@ -6806,6 +6814,11 @@ struct node {
     int64_t trace_mask;
     struct node_stats stats;
     struct node_disk disk;
+    int64_t large_in_flight; /* bytes of large requests under way */
+    struct {
+        int64_t tokens, filled, frozen; /* times: monotonic ms */
+        double drop;                    /* probability of refusing */
+    } throttle;
 };
 
 struct ip_count {
@@ -7392,6 +7405,9 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
     p->err = err;
     p->session = q->session;
     p->received = n->now;
+    int32_t threshold = n->cfg->large_request_threshold;
+    if (threshold > 0 && q->body.n > (size_t)threshold) p->large = (uint32_t)q->body.n;
+    n->large_in_flight += p->large;
     if (c) {
         p->conn_gen = c->gen;
         c->pending++;
@@ -7564,6 +7580,7 @@ ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid) {
         if (p.zxid > n->synced) break;
         n->pend_head = (n->pend_head + 1) & (n->pend_cap - 1);
         n->pend_n--;
+        n->large_in_flight -= p.large;
         pipeline_commit(n, &p);
         blob_unref(p.blob);
         if (p.conn == CONN_NONE) continue;
@@ -7635,7 +7652,8 @@ struct reads {
     uint32_t conn;
     struct buf *out;
     struct jr body;
-    int64_t zxid; /* of the reply */
+    int64_t zxid;        /* of the reply */
+    bool body_and_error; /* the reply has both: multiRead only */
 };
 
 static int reads_may(const struct reads *q, const struct tree_node *node, int32_t perms) {
@@ -7768,19 +7786,40 @@ static int reads_ephemerals(struct reads *q) {
 
 /* --- multiRead --- */
 
-static int reads_multi(struct reads *q) {
-    struct jr check = q->body;
+/* Whether the request is a list of reads, or (in *writes) one of writes: both can be read. */
+static bool reads_multi_check(struct jr r, bool *writes) {
+    struct jr all = r;
+    int32_t count;
+    *writes = false;
     for (;;) {
-        struct multi_header h = jr_multi_header(&check);
-        if (check.bad) return ZERR_MARSHALLINGERROR;
-        if (h.done) break;
-        if (h.type != ZOP_GET_DATA && h.type != ZOP_GET_CHILDREN) return ZERR_MARSHALLINGERROR;
-        (void)jr_req_path_bool(&check);
+        struct multi_header h = jr_multi_header(&r);
+        if (r.bad) return false;
+        if (h.done) return true;
+        if (h.type != ZOP_GET_DATA && h.type != ZOP_GET_CHILDREN) break;
+        (void)jr_req_path_bool(&r);
+        if (r.bad) return false;
     }
+    *writes = prep_multi_check(all, &count) == 0;
+    return *writes;
+}
+
+/*
+ * stock: what cannot be executed breaks the list off; the reply then has an error in its header
+ * and nevertheless the results so far. MultiRead in FinalRequestProcessor.
+ */
+static int reads_multi(struct reads *q) {
+    bool writes;
+    int broken = 0;
+    if (!reads_multi_check(q->body, &writes)) return ZERR_MARSHALLINGERROR;
     for (;;) {
         struct multi_header h = jr_multi_header(&q->body);
         if (h.done) break;
         struct req_path r = jr_req_path_bool(&q->body);
+        if (writes || !r.path.p) {
+            broken = ZERR_MARSHALLINGERROR;
+            q->body_and_error = true;
+            break;
+        }
         size_t at = q->out->n;
         r.arg = 0; /* watches cannot be left by a multiRead */
         jw_multi_header(q->out, h.type, false, 0);
@@ -7791,7 +7830,7 @@ static int reads_multi(struct reads *q) {
         jw_i32(q->out, err);
     }
     jw_multi_header(q->out, -1, true, -1);
-    return 0;
+    return broken;
 }
 
 /* --- watches --- */
@@ -7805,7 +7844,8 @@ static uint32_t reads_watcher_kinds(int32_t type) {
 static int reads_watcher(struct reads *q, bool remove) {
     struct req_path r = jr_req_path_i32(&q->body);
     uint32_t kinds = reads_watcher_kinds(r.arg);
-    if (q->body.bad || !kinds || !r.path.p) return ZERR_MARSHALLINGERROR;
+    if (q->body.bad || !kinds) return ZERR_MARSHALLINGERROR;
+    if (!r.path.p) return ZERR_NOWATCHER;
     struct watch_table *w = &q->n->watches;
     bool found = remove ? watch_remove(w, r.path, q->conn, kinds)
                         : (watch_kinds(w, r.path, q->conn) & kinds) != 0;
@@ -7931,13 +7971,13 @@ static int reads_dispatch(struct reads *q, int32_t op) {
 ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t op,
                             struct slice body) {
     struct reads q = {n, conn, node_conn_out(n, conn), jr_open(body, n->max_string),
-                      n->db.last_zxid};
+                      n->db.last_zxid, false};
     /* Catch-up events leave before the reply that acknowledges the watches. */
     bool events_first = op == ZOP_SET_WATCHES || op == ZOP_SET_WATCHES2;
     int err = events_first ? reads_dispatch(&q, op) : 0;
     size_t at = reply_begin(q.out);
     if (!events_first) err = reads_dispatch(&q, op);
-    if (err) q.out->n = at + 20;
+    if (err && !q.body_and_error) q.out->n = at + 20;
     if (op == ZOP_PING) xid = XID_PING; /* stock: whatever xid the ping had */
     reply_end(n, conn, at, xid, q.zxid, err);
     reply_count(n, conn, xid, op, q.zxid, n->now);
@@ -8042,11 +8082,48 @@ ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn) {
     node_conn(n, conn)->stalled = true; /* what came behind the handshake is looked at next */
 }
 
+/* A bucket of tokens, and a refusal at random that grows while it is empty. stock: BlueThrottle */
+static bool serve_throttle(struct node *n, bool renewal) {
+    const struct config *c = n->cfg;
+    int64_t weight = c->connection_throttle_weighted ? c->connection_throttle_global_weight : 1;
+    int64_t most = c->connection_throttle_tokens * weight, need = weight;
+    if (most <= 0) return true;
+    if (renewal && c->connection_throttle_weighted) need = c->connection_throttle_renew_weight;
+    int64_t fill = c->connection_throttle_fill_ms > 0 ? c->connection_throttle_fill_ms : 1;
+    int64_t since = n->now - n->throttle.filled;
+    if (since > fill) {
+        int64_t more = since * c->connection_throttle_fill_count * weight / fill;
+        n->throttle.tokens = n->throttle.tokens + more < most ? n->throttle.tokens + more : most;
+        n->throttle.filled = n->now;
+    }
+    if (c->connection_throttle_freeze_ms >= 0) {
+        double ratio = (double)(most - n->throttle.tokens) / (double)most;
+        if (n->now - n->throttle.frozen > c->connection_throttle_freeze_ms) {
+            if (n->throttle.tokens == 0)
+                n->throttle.drop += c->connection_throttle_drop_increase;
+            else if (ratio <= c->connection_throttle_decrease_ratio)
+                n->throttle.drop -= c->connection_throttle_drop_decrease;
+            if (n->throttle.drop > 1) n->throttle.drop = 1;
+            if (n->throttle.drop < 0) n->throttle.drop = 0;
+            n->throttle.frozen = n->now;
+        }
+        if ((double)prng_below(&n->rng, 1u << 20) / (1u << 20) < n->throttle.drop) return false;
+    }
+    if (n->throttle.tokens < need) return false;
+    n->throttle.tokens -= need;
+    return true;
+}
+
 static void serve_connect(struct node *n, uint32_t conn, struct slice frame) {
     struct conn *c = node_conn(n, conn);
     struct serve_connect q;
     n->stats.connection_requests++;
     if (!n->serving || !serve_read_connect(c, frame, &q)) {
+        serve_close(n, conn);
+        return;
+    }
+    if (!serve_throttle(n, q.session != 0)) {
+        n->stats.connections_rejected++;
         serve_close(n, conn);
         return;
     }
@@ -8175,6 +8252,17 @@ static bool serve_ready(const struct conn *c) {
     return (c->phase == CONN_NEW || c->phase == CONN_OPEN) && buf_len(&c->out) < SERVE_OUT_PAUSE;
 }
 
+/* Whether a frame of this length may be taken in; large ones share a budget. */
+static bool serve_length_ok(struct node *n, const struct conn *c, uint32_t len) {
+    int32_t threshold = n->cfg->large_request_threshold;
+    if (c->phase == CONN_NEW) return len <= SERVE_CONNECT_MAX;
+    if (len > n->max_frame) return false;
+    if (threshold <= 0 || len <= (uint32_t)threshold) return true;
+    if (len <= n->cfg->large_request_max_bytes - n->large_in_flight) return true;
+    n->stats.large_rejected++;
+    return false;
+}
+
 /* Serves complete frames from the front of `in`; returns how much of it is done with. */
 static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
     size_t at = 0;
@@ -8192,7 +8280,7 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
             break;
         }
         uint32_t len = be32(p);
-        if (len > (c->phase == CONN_NEW ? SERVE_CONNECT_MAX : n->max_frame) || !n->serving) {
+        if (!n->serving || !serve_length_ok(n, c, len)) {
             if (n->serving)
                 log_line(&n->log, LOG_WARN_LEVEL, "Len error. A message with advertised length "
                          "of %d is either a malformed message or too large", (int32_t)len);
@@ -8302,6 +8390,10 @@ ZK_PRIVATE void node_start(struct node *n, bool snapshot) {
     /* stock: SessionTrackerImpl.initializeNextSessionId; wall clock, so that no reboot repeats */
     n->next_session = (int64_t)(((uint64_t)n->wall << 24 >> 8) | (uint64_t)1 << 56);
     n->reap_next = n->now + n->cfg->container_check_interval_ms;
+    n->throttle.tokens = n->cfg->connection_throttle_tokens;
+    if (n->cfg->connection_throttle_weighted)
+        n->throttle.tokens *= n->cfg->connection_throttle_global_weight;
+    n->throttle.filled = n->throttle.frozen = n->now;
     pipeline_draw_roll(n);
     if (snapshot) pipeline_snapshot_begin(n);
 }

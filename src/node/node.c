@@ -20,6 +20,10 @@ ZK_PRIVATE void node_start(struct node *n, bool snapshot) {
     /* stock: SessionTrackerImpl.initializeNextSessionId; wall clock, so that no reboot repeats */
     n->next_session = (int64_t)(((uint64_t)n->wall << 24 >> 8) | (uint64_t)1 << 56);
     n->reap_next = n->now + n->cfg->container_check_interval_ms;
+    n->throttle.tokens = n->cfg->connection_throttle_tokens;
+    if (n->cfg->connection_throttle_weighted)
+        n->throttle.tokens *= n->cfg->connection_throttle_global_weight;
+    n->throttle.filled = n->throttle.frozen = n->now;
     pipeline_draw_roll(n);
     if (snapshot) pipeline_snapshot_begin(n);
 }

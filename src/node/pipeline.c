@@ -177,6 +177,9 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
     p->err = err;
     p->session = q->session;
     p->received = n->now;
+    int32_t threshold = n->cfg->large_request_threshold;
+    if (threshold > 0 && q->body.n > (size_t)threshold) p->large = (uint32_t)q->body.n;
+    n->large_in_flight += p->large;
     if (c) {
         p->conn_gen = c->gen;
         c->pending++;
@@ -349,6 +352,7 @@ ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid) {
         if (p.zxid > n->synced) break;
         n->pend_head = (n->pend_head + 1) & (n->pend_cap - 1);
         n->pend_n--;
+        n->large_in_flight -= p.large;
         pipeline_commit(n, &p);
         blob_unref(p.blob);
         if (p.conn == CONN_NONE) continue;

@@ -9,7 +9,8 @@ struct reads {
     uint32_t conn;
     struct buf *out;
     struct jr body;
-    int64_t zxid; /* of the reply */
+    int64_t zxid;        /* of the reply */
+    bool body_and_error; /* the reply has both: multiRead only */
 };
 
 static int reads_may(const struct reads *q, const struct tree_node *node, int32_t perms) {
@@ -142,19 +143,40 @@ static int reads_ephemerals(struct reads *q) {
 
 /* --- multiRead --- */
 
-static int reads_multi(struct reads *q) {
-    struct jr check = q->body;
+/* Whether the request is a list of reads, or (in *writes) one of writes: both can be read. */
+static bool reads_multi_check(struct jr r, bool *writes) {
+    struct jr all = r;
+    int32_t count;
+    *writes = false;
     for (;;) {
-        struct multi_header h = jr_multi_header(&check);
-        if (check.bad) return ZERR_MARSHALLINGERROR;
-        if (h.done) break;
-        if (h.type != ZOP_GET_DATA && h.type != ZOP_GET_CHILDREN) return ZERR_MARSHALLINGERROR;
-        (void)jr_req_path_bool(&check);
+        struct multi_header h = jr_multi_header(&r);
+        if (r.bad) return false;
+        if (h.done) return true;
+        if (h.type != ZOP_GET_DATA && h.type != ZOP_GET_CHILDREN) break;
+        (void)jr_req_path_bool(&r);
+        if (r.bad) return false;
     }
+    *writes = prep_multi_check(all, &count) == 0;
+    return *writes;
+}
+
+/*
+ * stock: what cannot be executed breaks the list off; the reply then has an error in its header
+ * and nevertheless the results so far. MultiRead in FinalRequestProcessor.
+ */
+static int reads_multi(struct reads *q) {
+    bool writes;
+    int broken = 0;
+    if (!reads_multi_check(q->body, &writes)) return ZERR_MARSHALLINGERROR;
     for (;;) {
         struct multi_header h = jr_multi_header(&q->body);
         if (h.done) break;
         struct req_path r = jr_req_path_bool(&q->body);
+        if (writes || !r.path.p) {
+            broken = ZERR_MARSHALLINGERROR;
+            q->body_and_error = true;
+            break;
+        }
         size_t at = q->out->n;
         r.arg = 0; /* watches cannot be left by a multiRead */
         jw_multi_header(q->out, h.type, false, 0);
@@ -165,7 +187,7 @@ static int reads_multi(struct reads *q) {
         jw_i32(q->out, err);
     }
     jw_multi_header(q->out, -1, true, -1);
-    return 0;
+    return broken;
 }
 
 /* --- watches --- */
@@ -179,7 +201,8 @@ static uint32_t reads_watcher_kinds(int32_t type) {
 static int reads_watcher(struct reads *q, bool remove) {
     struct req_path r = jr_req_path_i32(&q->body);
     uint32_t kinds = reads_watcher_kinds(r.arg);
-    if (q->body.bad || !kinds || !r.path.p) return ZERR_MARSHALLINGERROR;
+    if (q->body.bad || !kinds) return ZERR_MARSHALLINGERROR;
+    if (!r.path.p) return ZERR_NOWATCHER;
     struct watch_table *w = &q->n->watches;
     bool found = remove ? watch_remove(w, r.path, q->conn, kinds)
                         : (watch_kinds(w, r.path, q->conn) & kinds) != 0;
@@ -305,13 +328,13 @@ static int reads_dispatch(struct reads *q, int32_t op) {
 ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t op,
                             struct slice body) {
     struct reads q = {n, conn, node_conn_out(n, conn), jr_open(body, n->max_string),
-                      n->db.last_zxid};
+                      n->db.last_zxid, false};
     /* Catch-up events leave before the reply that acknowledges the watches. */
     bool events_first = op == ZOP_SET_WATCHES || op == ZOP_SET_WATCHES2;
     int err = events_first ? reads_dispatch(&q, op) : 0;
     size_t at = reply_begin(q.out);
     if (!events_first) err = reads_dispatch(&q, op);
-    if (err) q.out->n = at + 20;
+    if (err && !q.body_and_error) q.out->n = at + 20;
     if (op == ZOP_PING) xid = XID_PING; /* stock: whatever xid the ping had */
     reply_end(n, conn, at, xid, q.zxid, err);
     reply_count(n, conn, xid, op, q.zxid, n->now);

@@ -98,11 +98,48 @@ ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn) {
     node_conn(n, conn)->stalled = true; /* what came behind the handshake is looked at next */
 }
 
+/* A bucket of tokens, and a refusal at random that grows while it is empty. stock: BlueThrottle */
+static bool serve_throttle(struct node *n, bool renewal) {
+    const struct config *c = n->cfg;
+    int64_t weight = c->connection_throttle_weighted ? c->connection_throttle_global_weight : 1;
+    int64_t most = c->connection_throttle_tokens * weight, need = weight;
+    if (most <= 0) return true;
+    if (renewal && c->connection_throttle_weighted) need = c->connection_throttle_renew_weight;
+    int64_t fill = c->connection_throttle_fill_ms > 0 ? c->connection_throttle_fill_ms : 1;
+    int64_t since = n->now - n->throttle.filled;
+    if (since > fill) {
+        int64_t more = since * c->connection_throttle_fill_count * weight / fill;
+        n->throttle.tokens = n->throttle.tokens + more < most ? n->throttle.tokens + more : most;
+        n->throttle.filled = n->now;
+    }
+    if (c->connection_throttle_freeze_ms >= 0) {
+        double ratio = (double)(most - n->throttle.tokens) / (double)most;
+        if (n->now - n->throttle.frozen > c->connection_throttle_freeze_ms) {
+            if (n->throttle.tokens == 0)
+                n->throttle.drop += c->connection_throttle_drop_increase;
+            else if (ratio <= c->connection_throttle_decrease_ratio)
+                n->throttle.drop -= c->connection_throttle_drop_decrease;
+            if (n->throttle.drop > 1) n->throttle.drop = 1;
+            if (n->throttle.drop < 0) n->throttle.drop = 0;
+            n->throttle.frozen = n->now;
+        }
+        if ((double)prng_below(&n->rng, 1u << 20) / (1u << 20) < n->throttle.drop) return false;
+    }
+    if (n->throttle.tokens < need) return false;
+    n->throttle.tokens -= need;
+    return true;
+}
+
 static void serve_connect(struct node *n, uint32_t conn, struct slice frame) {
     struct conn *c = node_conn(n, conn);
     struct serve_connect q;
     n->stats.connection_requests++;
     if (!n->serving || !serve_read_connect(c, frame, &q)) {
+        serve_close(n, conn);
+        return;
+    }
+    if (!serve_throttle(n, q.session != 0)) {
+        n->stats.connections_rejected++;
         serve_close(n, conn);
         return;
     }
@@ -231,6 +268,17 @@ static bool serve_ready(const struct conn *c) {
     return (c->phase == CONN_NEW || c->phase == CONN_OPEN) && buf_len(&c->out) < SERVE_OUT_PAUSE;
 }
 
+/* Whether a frame of this length may be taken in; large ones share a budget. */
+static bool serve_length_ok(struct node *n, const struct conn *c, uint32_t len) {
+    int32_t threshold = n->cfg->large_request_threshold;
+    if (c->phase == CONN_NEW) return len <= SERVE_CONNECT_MAX;
+    if (len > n->max_frame) return false;
+    if (threshold <= 0 || len <= (uint32_t)threshold) return true;
+    if (len <= n->cfg->large_request_max_bytes - n->large_in_flight) return true;
+    n->stats.large_rejected++;
+    return false;
+}
+
 /* Serves complete frames from the front of `in`; returns how much of it is done with. */
 static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
     size_t at = 0;
@@ -248,7 +296,7 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
             break;
         }
         uint32_t len = be32(p);
-        if (len > (c->phase == CONN_NEW ? SERVE_CONNECT_MAX : n->max_frame) || !n->serving) {
+        if (!n->serving || !serve_length_ok(n, c, len)) {
             if (n->serving)
                 log_line(&n->log, LOG_WARN_LEVEL, "Len error. A message with advertised length "
                          "of %d is either a malformed message or too large", (int32_t)len);

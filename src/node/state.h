@@ -111,6 +111,7 @@ struct pending {
     int32_t xid, op, err;
     int64_t session;
     int64_t received; /* monotonic ms */
+    uint32_t large;   /* bytes that count against the budget of large requests */
 };
 
 struct node_stats {
@@ -181,6 +182,11 @@ struct node {
     int64_t trace_mask;
     struct node_stats stats;
     struct node_disk disk;
+    int64_t large_in_flight; /* bytes of large requests under way */
+    struct {
+        int64_t tokens, filled, frozen; /* times: monotonic ms */
+        double drop;                    /* probability of refusing */
+    } throttle;
 };
 
 struct ip_count {

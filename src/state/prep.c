@@ -522,8 +522,7 @@ static bool prep_multi_skip(struct jr *r, int32_t type, int *err) {
     }
 }
 
-/* 0 when every operation can be read and may stand in a multi. */
-static int prep_multi_check(struct jr r, int32_t *count) {
+ZK_PRIVATE int prep_multi_check(struct jr r, int32_t *count) {
     int err = 0;
     *count = 0;
     for (;;) {
@@ -563,7 +562,10 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
         jw_i32(out, op);
         jw_i32(out, 0);
         int e = failed ? ZERR_RUNTIMEINCONSISTENCY : prep_one(p, q, op, r, zxid, out);
-        if (e == PREP_UNREADABLE) e = ZERR_MARSHALLINGERROR;
+        if (e == PREP_UNREADABLE) {
+            prep_rollback(p, mark, digest);
+            return ZERR_MARSHALLINGERROR; /* stock: an exception fails the multi as a whole */
+        }
         if (e) {
             out->n = at;
             jw_i32(out, ZOP_ERROR);
@@ -579,7 +581,10 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
 }
 
 /* stock: a standalone server refuses what only a leader could do. */
-static int prep_reconfig(const struct prep *p, const struct prep_request *q) {
+static int prep_reconfig(const struct prep *p, const struct prep_request *q, struct jr *r) {
+    for (int i = 0; i < 3; i++) (void)jr_bytes(r); /* joining, leaving, new members */
+    (void)jr_i64(r);
+    if (r->bad) return PREP_UNREADABLE;
     if (!p->cfg.reconfig) return ZERR_RECONFIGDISABLED;
     int err = prep_session(p, q);
     return err ? err : ZERR_UNIMPLEMENTED;
@@ -598,7 +603,7 @@ ZK_PRIVATE int prep_write(struct prep *p, const struct prep_request *q, struct b
     if (q->op == ZOP_MULTI)
         err = prep_multi(p, q, &r, zxid, out);
     else if (q->op == ZOP_RECONFIG)
-        err = prep_reconfig(p, q);
+        err = prep_reconfig(p, q, &r);
     else
         err = prep_one(p, q, q->op, &r, zxid, out);
     if (!err && out->n - at + 12 > p->cfg.max_record) {
