@@ -1507,6 +1507,11 @@ ZK_PRIVATE struct slice path_parent(struct slice path); /* "" for a top-level pa
 ZK_PRIVATE struct slice path_name(struct slice path);   /* after the last '/' */
 /* "" for both spellings of the root, so that each node has one key. */
 ZK_PRIVATE struct slice path_key(struct slice path);
+/*
+ * The text as it comes back from stock: malformed pieces are U+FFFD, and a character beyond the BMP
+ * is two 3-byte surrogates (BinaryOutputArchive encodes UTF-16 units). May borrow from scratch.
+ */
+ZK_PRIVATE struct slice path_as_java(struct slice text, struct buf *scratch);
 ZK_PRIVATE bool path_is_under(struct slice path, const char *prefix); /* prefix + "/" starts path */
 
 #endif
@@ -1864,6 +1869,7 @@ struct quota {
     uint32_t n, cap, live;
     struct map index;
     uint64_t exceeded; /* writes refused */
+    struct buf refused; /* path of the last of them */
 };
 
 /* What a limits or stats node says; -1 where it says nothing. */
@@ -2014,6 +2020,7 @@ struct prep {
     struct map index; /* newest record of each path */
     struct slab slab;
     int64_t zxid;     /* last one given out */
+    int64_t queued, removed; /* change records ever made; ... whose transaction was applied */
     uint64_t digest;  /* of the tree after it */
     struct buf acl;   /* scratch */
 };
@@ -2047,21 +2054,59 @@ ZK_PRIVATE void prep_applied(struct prep *p, int64_t zxid); /* everything up to 
 /* ==== state/path.c ==== */
 
 
-/* One UTF-8 character; 0xfffd for anything malformed. Advances *i by at least one byte. */
+/* How many continuation bytes follow a first byte; 0 when it cannot be one. */
+static int path_follow(uint8_t c) {
+    if (c >= 0xc2 && c <= 0xdf) return 1;
+    if (c >= 0xe0 && c <= 0xef) return 2;
+    return c >= 0xf0 && c <= 0xf4 ? 3 : 0;
+}
+
+/* What some first bytes allow as the second one is less than any continuation byte. */
+static bool path_second_ok(uint8_t c, uint8_t second) {
+    if (c == 0xe0) return second >= 0xa0;
+    if (c == 0xf0) return second >= 0x90;
+    return c != 0xf4 || second <= 0x8f;
+}
+
+/* One UTF-8 character; 0xfffd for each malformed piece, cut where Java's decoder cuts it. */
 static uint32_t path_char(struct slice s, size_t *i) {
     const uint32_t bad = 0xfffd;
     uint8_t c = s.p[(*i)++];
     if (c < 0x80) return c;
-    int more = c >= 0xc2 && c <= 0xdf ? 1 : c >= 0xe0 && c <= 0xef ? 2 : c >= 0xf0 && c <= 0xf4 ? 3 : 0;
-    if (!more) return bad;
-    static const uint32_t least[4] = {0, 0x80, 0x800, 0x10000};
+    int more = path_follow(c);
     uint32_t v = c & (0x3fu >> more);
     for (int k = 0; k < more; k++) {
         if (*i >= s.n || (s.p[*i] & 0xc0) != 0x80) return bad;
+        if (k == 0 && !path_second_ok(c, s.p[*i])) return bad;
         v = v << 6 | (s.p[(*i)++] & 0x3fu);
     }
-    if (v < least[more] || v > 0x10ffff || (v >= 0xd800 && v <= 0xdfff)) return bad;
-    return v;
+    return !more || (v >= 0xd800 && v <= 0xdfff) ? bad : v;
+}
+
+static void path_put_unit(struct buf *out, uint32_t u) {
+    if (u < 0x80) {
+        buf_putc(out, (char)u);
+    } else if (u < 0x800) {
+        buf_putc(out, (char)(0xc0 | u >> 6));
+        buf_putc(out, (char)(0x80 | (u & 0x3f)));
+    } else {
+        buf_putc(out, (char)(0xe0 | u >> 12));
+        buf_putc(out, (char)(0x80 | (u >> 6 & 0x3f)));
+        buf_putc(out, (char)(0x80 | (u & 0x3f)));
+    }
+}
+
+ZK_PRIVATE struct slice path_as_java(struct slice text, struct buf *scratch) {
+    size_t i = 0;
+    while (i < text.n && text.p[i] < 0x80) i++;
+    if (i == text.n) return text;
+    buf_clear(scratch);
+    for (i = 0; i < text.n;) {
+        uint32_t c = path_char(text, &i);
+        if (c >= 0x10000) path_put_unit(scratch, 0xd7c0 + (c >> 10));
+        path_put_unit(scratch, c >= 0x10000 ? 0xdc00 | (c & 0x3ff) : c);
+    }
+    return buf_slice(scratch);
 }
 
 static bool path_char_ok(uint32_t c) {
@@ -3426,6 +3471,7 @@ ZK_PRIVATE void quota_free(struct quota *q) {
     }
     mem_free(q->paths);
     map_free(&q->index);
+    buf_free(&q->refused);
     memset(q, 0, sizeof *q);
 }
 
@@ -3642,7 +3688,10 @@ ZK_PRIVATE int quota_check(struct quota *q, struct tree *t, struct slice path, i
     }
     buf_free(&limits_path);
     buf_free(&stats_path);
-    if (err) q->exceeded++;
+    if (!err) return 0;
+    q->exceeded++;
+    buf_clear(&q->refused);
+    buf_put(&q->refused, path.p, path.n);
     return err;
 }
 
@@ -4130,6 +4179,7 @@ static void prep_push(struct prep *p, int64_t zxid, struct slice path, const str
     uint32_t older = prep_newest(p, path), i = prep_new_change(p);
     uint64_t hash = prep_hash(path);
     struct prep_change *c = &p->changes[i];
+    p->queued++;
     c->view = *v;
     (void)acl_ref(&p->db->acls, v->acl);
     c->zxid = zxid;
@@ -4179,6 +4229,7 @@ ZK_PRIVATE void prep_applied(struct prep *p, int64_t zxid) {
             (void)map_del(&p->index, prep_hash(prep_path(c)), i);
         else
             p->changes[c->newer].older = PREP_NONE;
+        p->removed++;
         prep_discard(p, i);
     }
 }
@@ -4306,12 +4357,11 @@ static int prep_create(struct prep *p, const struct prep_request *q, int32_t op,
     int err = prep_check_mode(p, op, &c);
     if (!err) err = prep_session(p, q);
     if (err) return err;
-    if (!c.path.p) return PREP_UNREADABLE;
+    if (!c.path.p) return ZERR_MARSHALLINGERROR; /* stock: any exception but a refusal */
     if (!path_has_parent(c.path)) return ZERR_BADARGUMENTS;
     struct slice parent_path = path_parent(c.path);
     buf_clear(&p->acl);
     err = acl_fixup(c.acl, q->auth, p->cfg.digest_auth, &p->acl);
-    if (err == ZERR_MARSHALLINGERROR) return PREP_UNREADABLE;
     if (err) return err;
     if (!prep_view(p, parent_path, &parent)) return ZERR_NONODE;
     if ((err = prep_acl(p, q, parent.acl, PERM_CREATE))) return err;
@@ -4363,7 +4413,7 @@ static int prep_delete(struct prep *p, const struct prep_request *q, struct jr *
     if (r->bad) return PREP_UNREADABLE;
     int err = prep_session(p, q);
     if (err) return err;
-    if (!d.path.p) return PREP_UNREADABLE;
+    if (!d.path.p) return ZERR_MARSHALLINGERROR;
     if (!path_has_parent(d.path) || prep_is_builtin(d.path) || quota_refuses_delete(d.path))
         return ZERR_BADARGUMENTS;
     if (!prep_view(p, path_parent(d.path), &parent)) return ZERR_NONODE;
@@ -4430,7 +4480,6 @@ static int prep_set_acl(struct prep *p, const struct prep_request *q, struct jr 
     if (!path_valid(s.path)) return ZERR_BADARGUMENTS;
     buf_clear(&p->acl);
     err = acl_fixup(s.data, q->auth, p->cfg.digest_auth, &p->acl);
-    if (err == ZERR_MARSHALLINGERROR) return PREP_UNREADABLE;
     if (err) return err;
     if (!prep_view(p, s.path, &node)) return ZERR_NONODE;
     if ((err = prep_acl(p, q, node.acl, PERM_ADMIN))) return err;
@@ -4542,40 +4591,49 @@ static int prep_one(struct prep *p, const struct prep_request *q, int32_t op, st
     }
 }
 
-/* Skips one operation's record. False when it, or the multi as a whole, is not acceptable. */
-static bool prep_multi_skip(struct jr *r, int32_t type, int *err) {
+/*
+ * Reads over one operation. 0 or why the multi as a whole is refused: MARSHALLINGERROR as soon as
+ * it shows, null paths only when all has been read (*null_path).
+ */
+static int prep_multi_skip(struct jr *r, int32_t type, bool *null_path) {
     struct req_create c;
+    struct slice path;
     switch (type) {
     case ZOP_CREATE:
     case ZOP_CREATE2:
     case ZOP_CREATE_CONTAINER:
     case ZOP_CREATE_TTL:
         c = jr_req_create(r, type);
-        if (r->bad) return false;
-        if (c.flags < MODE_PERSISTENT || c.flags > MODE_TTL_SEQUENTIAL) return false;
-        if (type != ZOP_CREATE_TTL && c.flags >= MODE_TTL) return false;
-        if (!c.acl.p) *err = PREP_UNREADABLE;
-        return true;
+        path = c.path;
+        if (r->bad || type == ZOP_CREATE_TTL) break;
+        /* stock: only these three headers look at mode and list while they are read */
+        if (c.flags < MODE_PERSISTENT || c.flags >= MODE_TTL) return ZERR_MARSHALLINGERROR;
+        if (!c.acl.p) return PREP_UNREADABLE;
+        break;
     case ZOP_DELETE:
     case ZOP_CHECK:
-        (void)jr_req_path_i32(r);
-        return !r->bad;
+        path = jr_req_path_i32(r).path;
+        break;
     case ZOP_SET_DATA:
-        (void)jr_req_set_data(r);
-        return !r->bad;
+        path = jr_req_set_data(r).path;
+        break;
     default:
-        return false;
+        return ZERR_MARSHALLINGERROR;
     }
+    if (r->bad) return ZERR_MARSHALLINGERROR;
+    if (!path.p) *null_path = true;
+    return 0;
 }
 
 ZK_PRIVATE int prep_multi_check(struct jr r, int32_t *count) {
-    int err = 0;
+    bool null_path = false;
     *count = 0;
     for (;;) {
         struct multi_header h = jr_multi_header(&r);
         if (r.bad) return ZERR_MARSHALLINGERROR;
-        if (h.done) return err;
-        if (!prep_multi_skip(&r, h.type, &err)) return ZERR_MARSHALLINGERROR;
+        if (h.done) return null_path ? ZERR_MARSHALLINGERROR : 0;
+        int err = prep_multi_skip(&r, h.type, &null_path);
+        if (err) return err;
         ++*count;
     }
 }
@@ -4588,7 +4646,7 @@ static int32_t prep_multi_op(int32_t type, struct jr at) {
     struct req_create c = jr_req_create(&at, type);
     if (c.flags == MODE_CONTAINER) return ZOP_CREATE_CONTAINER;
     if (type != ZOP_CREATE_TTL) return type;
-    return c.flags >= MODE_TTL ? ZOP_CREATE_TTL : ZOP_CREATE;
+    return c.flags == MODE_TTL || c.flags == MODE_TTL_SEQUENTIAL ? ZOP_CREATE_TTL : ZOP_CREATE;
 }
 
 /* Prepares the operations in turn; after the first failure the rest is not looked at. */
@@ -4604,11 +4662,12 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
         int32_t type = jr_multi_header(r).type, op = prep_multi_op(type, *r);
         size_t at = out->n;
         struct jr next = *r;
-        (void)prep_multi_skip(&next, type, &err);
+        bool null_path;
+        (void)prep_multi_skip(&next, type, &null_path);
         jw_i32(out, op);
         jw_i32(out, 0);
         int e = failed ? ZERR_RUNTIMEINCONSISTENCY : prep_one(p, q, op, r, zxid, out);
-        if (e == PREP_UNREADABLE) {
+        if (e == ZERR_MARSHALLINGERROR) {
             prep_rollback(p, mark, digest);
             return ZERR_MARSHALLINGERROR; /* stock: an exception fails the multi as a whole */
         }
@@ -6633,6 +6692,75 @@ ZK_PRIVATE void config_jvm_flags(struct config *c, const char *flags, struct log
 #endif /* ZK_WITH_SERVER */
 
 #if ZK_WITH_SERVER
+/* ==== node/metrics.h ==== */
+
+/*
+ * node/metrics: the measured values behind `mntr`: summaries, percentiles, values per namespace.
+ *
+ * A sum has count, minimum, maximum and total. A dist is a sum with a uniform sample of its values
+ * (Vitter's algorithm R), from which percentiles are read; the random numbers are seeded. A
+ * namespace is the first component of a path; the first METRICS_SPACES that are seen are kept, so
+ * that clients cannot make the server remember without bound. stock: AvgMinMaxCounter,
+ * AvgMinMaxPercentileCounter, AvgMinMaxCounterSet.
+ */
+#ifndef ZK_NODE_METRICS_H
+#define ZK_NODE_METRICS_H
+
+
+#define METRICS_SAMPLE 4096
+#define METRICS_SPACES 4096u
+
+struct metrics_sum {
+    int64_t count, total, min, max; /* min, max: of nothing are 0 */
+};
+
+struct metrics_dist {
+    struct metrics_sum sum;
+    int64_t *sample; /* owned; METRICS_SAMPLE values, made by the first one */
+};
+
+struct metrics_space {
+    uint8_t *name; /* owned */
+    uint32_t name_len;
+    bool has_read, has_written, has_refused;
+    struct metrics_sum read, written; /* bytes of path and data */
+    int64_t refused;                  /* writes over a quota */
+};
+
+struct metrics {
+    struct prng rng;
+    struct metrics_sum fsync_ms, snapshot_ms, batch;            /* batch: records in one sync */
+    struct metrics_sum init_ms, snap_load_ms, log_load_ms, log_loaded; /* of the start */
+    struct metrics_sum created, deleted, changed, children;     /* watchers of one event */
+    struct metrics_dist read_ms, update_ms, propagation_ms, flush_ms;
+    struct metrics_space *spaces; /* owned */
+    uint32_t n_spaces, cap_spaces, last_space;
+    struct map space_index;
+};
+
+ZK_PRIVATE void metrics_init(struct metrics *m, uint64_t seed);
+ZK_PRIVATE void metrics_free(struct metrics *m);
+ZK_PRIVATE void metrics_reset(struct metrics *m); /* srst: to zero; what is there stays there */
+
+ZK_PRIVATE void metrics_add(struct metrics_sum *s, int64_t value);
+ZK_PRIVATE void metrics_merge(struct metrics_sum *s, const struct metrics_sum *more);
+ZK_PRIVATE void metrics_sample(struct metrics *m, struct metrics_dist *d, int64_t value);
+/* per_mille: 500 is the median. */
+ZK_PRIVATE int64_t metrics_quantile(const struct metrics_dist *d, int per_mille);
+
+/* The root has no namespace: nothing is counted. */
+ZK_PRIVATE struct slice metrics_space_of(struct slice path);
+ZK_PRIVATE void metrics_read(struct metrics *m, struct slice path, int64_t bytes);
+ZK_PRIVATE void metrics_wrote(struct metrics *m, struct slice path, int64_t bytes);
+ZK_PRIVATE void metrics_refused(struct metrics *m, struct slice path);
+
+/* total / count as stock prints it: 4 decimals HALF_UP, then Double.toString. */
+ZK_PRIVATE void metrics_put_average(struct buf *out, int64_t total, int64_t count);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
 /* ==== node/state.h ==== */
 
 /*
@@ -6644,8 +6772,8 @@ ZK_PRIVATE void config_jvm_flags(struct config *c, const char *flags, struct log
  *
  * Life of a write: frame -> prep (transaction or error) -> APPEND, SYNC outputs -> LOG_SYNCED input
  * -> applied to the tree -> watch events -> reply. Life of a read: frame -> reply, at once, unless
- * the same connection has writes under way: then its further input waits, which keeps the order of
- * a session without a queue of requests.
+ * the same connection has writes under way: then it is kept until those before it are answered,
+ * while writes behind it are prepared already.
  */
 #ifndef ZK_NODE_STATE_H
 #define ZK_NODE_STATE_H
@@ -6712,8 +6840,8 @@ struct conn {
     enum conn_phase phase;
     uint32_t gen;       /* counts uses of the slot */
     uint32_t next_free;
-    uint32_t pending;   /* writes under way */
-    bool stalled;       /* input waits for them */
+    uint32_t submitted, completed; /* writes, counted; the difference is under way */
+    bool stalled;       /* input waits: for them, or for the peer to read */
     bool paused;        /* the host does not read */
     bool dirty;         /* has a NODE_SEND output under way */
     bool old_handshake; /* its ConnectRequest had no readOnly byte */
@@ -6721,8 +6849,10 @@ struct conn {
     int64_t session;
     uint32_t session_slot;
     struct auth_set auth;
-    struct buf in;  /* unparsed input: an incomplete frame, or what waits */
-    struct buf out; /* replies and events not yet sent */
+    struct buf in;       /* unparsed input: an incomplete frame, or what waits */
+    struct buf deferred; /* reads behind writes: u32 value of completed to wait for, u32 length,
+                            frame; repeated */
+    struct buf out;      /* replies and events not yet sent */
     struct node_addr addr;
     int64_t last_io; /* monotonic ms, of the peer's last bytes */
     /* what `cons` shows */
@@ -6732,6 +6862,7 @@ struct conn {
     int64_t last_latency, min_latency, max_latency, latency_sum, latency_count;
     int32_t last_op; /* 0: none */
     bool reset;      /* crst was here: min_latency is a true minimum from now on */
+    bool data_watcher; /* had a data watch since the last removal. stock: watch2Paths */
 };
 
 /* One prepared write, in zxid order. */
@@ -6753,13 +6884,29 @@ struct node_stats {
     int64_t last_response, min_response, max_response; /* bytes, -1 unset */
     int64_t connections_rejected, connection_requests, connection_drops;
     int64_t sessions_expired, sessionless_expired;
+    int64_t requests, revalidated, response_bytes, watch_bytes, snapshots_failed;
     int64_t auth_failed, snapshots, digest_mismatches, large_rejected, throttled;
     int64_t fsync_slow;
 };
 
-/* Facts about the disk that the host keeps up to date, for the four-letter words. */
-struct node_disk {
+/* What only the operating system knows, for the four-letter words; asked for when one comes. */
+struct node_facts {
+    struct slice environment;            /* "key=value\n" lines; borrowed from the host */
+    const char *data_dir, *log_dir;      /* the version-2 directories; borrowed */
     int64_t data_dir_size, log_dir_size; /* bytes */
+    int64_t open_files, max_files;
+    uint16_t client_port;                /* the one that is bound */
+};
+struct node_host {
+    void (*facts)(void *ctx, struct node_facts *out); /* NULL: nobody knows, all is 0 */
+    void *ctx;
+};
+
+#define NODE_DIGESTS 1024u      /* digests of the past that `hash` shows ... */
+#define NODE_DIGEST_INTERVAL 128 /* ... one every so many transactions. stock: DataTree */
+struct node_digest {
+    int64_t zxid;
+    uint64_t digest;
 };
 
 struct node {
@@ -6813,7 +6960,10 @@ struct node {
     int64_t reap_next, reap_allowed; /* monotonic ms */
     int64_t trace_mask;
     struct node_stats stats;
-    struct node_disk disk;
+    struct metrics metrics;
+    struct node_host host;
+    struct node_digest *digests; /* owned; ring of NODE_DIGESTS, made by the first */
+    uint64_t n_digests;          /* ever recorded */
     int64_t large_in_flight; /* bytes of large requests under way */
     struct {
         int64_t tokens, filled, frozen; /* times: monotonic ms */
@@ -6835,11 +6985,37 @@ ZK_PRIVATE bool node_take_output(struct node *n, struct node_output *out);
 ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id); /* any slot in use */
 ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct node_addr *addr);
 ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id); /* frees the slot and what it holds */
+ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c); /* writes under way */
+/* Buffers that come and go with traffic: idle connections own none. */
+ZK_PRIVATE void node_buf_take(struct node *n, struct buf *b);
+ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b);
 ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id); /* to append; marks it dirty */
 ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes); /* host: consumed */
 ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct node_addr *addr);
 /* "/1.2.3.4:5", "/0:0:0:0:0:0:0:1:5". stock: InetSocketAddress.toString */
 ZK_PRIVATE void node_addr_format(const struct node_addr *a, struct buf *out);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/mntr.h ==== */
+
+/*
+ * node/mntr: the table of metrics, and the answer to `mntr`.
+ *
+ * Every metric that a stock server shows has a row: its kind and where the value is. Rows without a
+ * source belong to machinery that this server does not have (a commit processor, learners, TLS, a
+ * JVM): they are 0, as they are on a stock server that does not use it. Order: gauges, gauge sets,
+ * counters, counter sets, basic summaries, advanced ones, summary sets. stock: ServerMetrics,
+ * DefaultMetricsProvider, ZooKeeperServer.registerMetrics.
+ */
+#ifndef ZK_NODE_MNTR_H
+#define ZK_NODE_MNTR_H
+
+
+ZK_PRIVATE void mntr_dump(const struct node *n, const struct node_facts *facts, struct buf *out);
+ZK_PRIVATE uint32_t mntr_alive(const struct node *n); /* connections that are not being closed */
 
 #endif
 #endif /* ZK_WITH_SERVER */
@@ -6851,14 +7027,17 @@ ZK_PRIVATE void node_addr_format(const struct node_addr *a, struct buf *out);
  * node/ops: the four-letter words.
  *
  * A command is recognised only as the first four bytes of a connection; its answer is text, after
- * which the connection is closed. Names, texts and the whitelist are stock's (FourLetterCommands and
- * the classes of org.apache.zookeeper.server.command).
+ * which the connection is closed. Names, texts, the order of lines and the whitelist are stock's
+ * (FourLetterCommands and the classes of org.apache.zookeeper.server.command). Where stock prints
+ * in the order of a Java hash table, the order here is that of our own tables.
  */
 #ifndef ZK_NODE_OPS_H
 #define ZK_NODE_OPS_H
 
 
-#define OPS_VERSION "3.9.5-zk, built on 2026-11-23 00:00 UTC"
+/* Tools take this apart: release-revision, date. The revision is "zk" ten times in ASCII. */
+#define OPS_VERSION \
+    "3.9.5-7a6b7a6b7a6b7a6b7a6b7a6b7a6b7a6b7a6b7a6b, built on 2026-11-23 00:00 UTC"
 
 ZK_PRIVATE bool ops_is_word(struct slice in); /* in: the first bytes of a connection, 4 or more */
 /* Appends the answer to the connection's output; in: all bytes that came with the word. */
@@ -6955,6 +7134,7 @@ ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t 
 /* CONN_NONE when the limits refuse it: the host closes the socket. */
 ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr);
 ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes);
+ZK_PRIVATE void serve_deferred(struct node *n, uint32_t conn); /* one of its writes was answered */
 ZK_PRIVATE void serve_resume(struct node *n, uint32_t conn); /* its writes have been answered */
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn);   /* the peer is gone */
 ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it still has to be told */
@@ -6989,6 +7169,187 @@ ZK_PRIVATE uint32_t node_accept(struct node *n, const struct node_addr *addr, in
 #endif /* ZK_WITH_SERVER */
 
 #if ZK_WITH_SERVER
+/* ==== node/metrics.c ==== */
+
+
+#include <stdio.h>
+
+ZK_PRIVATE void metrics_init(struct metrics *m, uint64_t seed) {
+    memset(m, 0, sizeof *m);
+    m->rng.state = seed;
+}
+
+ZK_PRIVATE void metrics_free(struct metrics *m) {
+    for (uint32_t i = 0; i < m->n_spaces; i++) mem_free(m->spaces[i].name);
+    mem_free(m->spaces);
+    map_free(&m->space_index);
+    mem_free(m->read_ms.sample);
+    mem_free(m->update_ms.sample);
+    mem_free(m->propagation_ms.sample);
+    mem_free(m->flush_ms.sample);
+    memset(m, 0, sizeof *m);
+}
+
+ZK_PRIVATE void metrics_reset(struct metrics *m) {
+    static const struct metrics_sum nothing = {0, 0, 0, 0};
+    m->fsync_ms = m->snapshot_ms = m->batch = nothing;
+    m->init_ms = m->snap_load_ms = m->log_load_ms = m->log_loaded = nothing;
+    m->created = m->deleted = m->changed = m->children = nothing;
+    m->read_ms.sum = m->update_ms.sum = m->propagation_ms.sum = m->flush_ms.sum = nothing;
+    for (uint32_t i = 0; i < m->n_spaces; i++) {
+        m->spaces[i].read = m->spaces[i].written = nothing;
+        m->spaces[i].refused = 0;
+    }
+}
+
+/* --- summaries --- */
+
+ZK_PRIVATE void metrics_add(struct metrics_sum *s, int64_t value) {
+    if (!s->count || value < s->min) s->min = value;
+    if (!s->count || value > s->max) s->max = value;
+    s->count++;
+    s->total += value;
+}
+
+ZK_PRIVATE void metrics_merge(struct metrics_sum *s, const struct metrics_sum *more) {
+    if (!more->count) return;
+    if (!s->count || more->min < s->min) s->min = more->min;
+    if (!s->count || more->max > s->max) s->max = more->max;
+    s->count += more->count;
+    s->total += more->total;
+}
+
+ZK_PRIVATE void metrics_sample(struct metrics *m, struct metrics_dist *d, int64_t value) {
+    if (!d->sample) d->sample = mem_alloc(sizeof *d->sample * METRICS_SAMPLE);
+    metrics_add(&d->sum, value);
+    uint64_t at = (uint64_t)d->sum.count - 1;
+    if (at >= METRICS_SAMPLE) at = prng_below(&m->rng, (uint64_t)d->sum.count);
+    if (at < METRICS_SAMPLE) d->sample[at] = value;
+}
+
+static int metrics_cmp(const void *a, const void *b) {
+    int64_t x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return x < y ? -1 : x > y;
+}
+
+/* Interpolates between neighbours and rounds. stock: com.codahale.metrics.UniformSnapshot */
+ZK_PRIVATE int64_t metrics_quantile(const struct metrics_dist *d, int per_mille) {
+    int64_t n = d->sum.count < METRICS_SAMPLE ? d->sum.count : METRICS_SAMPLE;
+    if (!n) return 0;
+    size_t bytes = sizeof *d->sample * (size_t)n;
+    int64_t *sorted = memcpy(mem_alloc(bytes), d->sample, bytes);
+    qsort(sorted, (size_t)n, sizeof *sorted, metrics_cmp);
+    int64_t pos = per_mille * (n + 1), i = pos / 1000, value;
+    if (i < 1)
+        value = sorted[0];
+    else if (i >= n)
+        value = sorted[n - 1];
+    else
+        value = sorted[i - 1] + (pos % 1000 * (sorted[i] - sorted[i - 1]) + 500) / 1000;
+    mem_free(sorted);
+    return value;
+}
+
+/* --- namespaces --- */
+
+ZK_PRIVATE struct slice metrics_space_of(struct slice path) {
+    if (path.n < 2) return slice_of(NULL, 0);
+    const uint8_t *slash = memchr(path.p + 1, '/', path.n - 1);
+    return slice_of(path.p + 1, slash ? (size_t)(slash - path.p) - 1 : path.n - 1);
+}
+
+static bool metrics_is_space(const struct metrics *m, uint32_t i, struct slice name) {
+    return i < m->n_spaces && slice_eq(slice_of(m->spaces[i].name, m->spaces[i].name_len), name);
+}
+
+/* NULL for the root, and for a name that comes when all places are taken. */
+static struct metrics_space *metrics_space(struct metrics *m, struct slice path) {
+    struct slice name = metrics_space_of(path);
+    if (!name.n) return NULL;
+    if (metrics_is_space(m, m->last_space, name)) return &m->spaces[m->last_space];
+    uint64_t hash = slice_hash(name, 0);
+    struct map_iter it;
+    uint32_t i = map_first(&m->space_index, hash, &it);
+    while (i != MAP_NONE && !metrics_is_space(m, i, name)) i = map_next(&m->space_index, &it);
+    if (i == MAP_NONE) {
+        if (m->n_spaces == METRICS_SPACES) return NULL;
+        if (m->n_spaces == m->cap_spaces) {
+            m->cap_spaces = m->cap_spaces ? m->cap_spaces * 2 : 8;
+            m->spaces = mem_realloc(m->spaces, sizeof *m->spaces * m->cap_spaces);
+        }
+        i = m->n_spaces++;
+        struct metrics_space *s = &m->spaces[i];
+        memset(s, 0, sizeof *s);
+        s->name = memcpy(mem_alloc(name.n), name.p, name.n);
+        s->name_len = (uint32_t)name.n;
+        map_add(&m->space_index, hash, i);
+    }
+    m->last_space = i;
+    return &m->spaces[i];
+}
+
+ZK_PRIVATE void metrics_read(struct metrics *m, struct slice path, int64_t bytes) {
+    struct metrics_space *s = metrics_space(m, path);
+    if (!s) return;
+    s->has_read = true;
+    metrics_add(&s->read, (int64_t)path.n + bytes);
+}
+
+ZK_PRIVATE void metrics_wrote(struct metrics *m, struct slice path, int64_t bytes) {
+    struct metrics_space *s = metrics_space(m, path);
+    if (!s) return;
+    s->has_written = true;
+    metrics_add(&s->written, (int64_t)path.n + bytes);
+}
+
+ZK_PRIVATE void metrics_refused(struct metrics *m, struct slice path) {
+    struct metrics_space *s = metrics_space(m, path);
+    if (!s) return;
+    s->has_refused = true;
+    s->refused++;
+}
+
+/* --- numbers --- */
+
+/* digits without trailing zeros, but at least one behind the point */
+static void metrics_put_fraction(struct buf *out, const char *digits, size_t n) {
+    while (n > 1 && digits[n - 1] == '0') n--;
+    buf_putc(out, '.');
+    buf_put(out, digits, n);
+}
+
+ZK_PRIVATE void metrics_put_average(struct buf *out, int64_t total, int64_t count) {
+    char text[80], digits[40];
+    if (!count) total = 0;
+    /* Digits enough to see on which side of a half the double lies, which printf would round to
+     * even. */
+    (void)snprintf(text, sizeof text, "%.30f", (double)total / (double)(count ? count : 1));
+    char *point = text + strcspn(text, ".,"); /* a comma where the program has such a locale */
+    point[0] = '\0';
+    bool up = point[5] >= '5';
+    point[5] = '\0';
+    uint64_t whole = 0, part = 0;
+    for (const char *p = text; *p; p++) whole = whole * 10 + (uint64_t)(*p - '0');
+    for (const char *p = point + 1; *p; p++) part = part * 10 + (uint64_t)(*p - '0');
+    uint64_t all = whole * 10000 + part + up;
+    if (all != 0 && all < 10) { /* below a thousandth Java turns to exponents */
+        buf_printf(out, "%llu.0E-4", (unsigned long long)all);
+    } else if (all >= 100000000000u) { /* so it does from ten million on */
+        int n = snprintf(digits, sizeof digits, "%llu", (unsigned long long)all);
+        buf_putc(out, digits[0]);
+        metrics_put_fraction(out, digits + 1, (size_t)n - 1);
+        buf_printf(out, "E%d", n - 5);
+    } else {
+        (void)snprintf(digits, sizeof digits, "%04llu", (unsigned long long)(all % 10000));
+        buf_printf(out, "%llu", (unsigned long long)(all / 10000));
+        metrics_put_fraction(out, digits, 4);
+    }
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
 /* ==== node/state.c ==== */
 
 
@@ -7020,6 +7381,7 @@ ZK_PRIVATE void node_state_init(struct node *n, const struct config *cfg, uint64
     n->db.tree.extended_types = cfg->extended_types;
     n->db.tree.emulate353 = cfg->emulate353;
     watch_init(&n->watches, prng_next(&n->rng));
+    metrics_init(&n->metrics, prng_next(&n->rng));
 }
 
 ZK_PRIVATE void node_state_free(struct node *n) {
@@ -7034,6 +7396,8 @@ ZK_PRIVATE void node_state_free(struct node *n) {
     txn_out_free(&n->db, &n->applied);
     prep_free(&n->prep);
     watch_free(&n->watches);
+    metrics_free(&n->metrics);
+    mem_free(n->digests);
     db_free(&n->db);
     mem_free(n->conns);
     mem_free(n->ip_counts);
@@ -7123,6 +7487,10 @@ static void node_ip_del(struct node *n, const struct node_addr *a) {
     n->free_ips = i;
 }
 
+ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c) {
+    return c->submitted - c->completed;
+}
+
 ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id) {
     ZK_ASSERT(id < n->n_conns && n->conns[id].phase != CONN_FREE);
     return &n->conns[id];
@@ -7155,7 +7523,11 @@ ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct node_addr *addr) 
     return id;
 }
 
-static void node_pool_put(struct node *n, struct buf *b) {
+ZK_PRIVATE void node_buf_take(struct node *n, struct buf *b) {
+    if (!b->p && n->pool_n) *b = n->pool[--n->pool_n];
+}
+
+ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b) {
     if (b->p && b->cap <= NODE_OUT_KEEP && n->pool_n < sizeof n->pool / sizeof n->pool[0]) {
         buf_clear(b);
         n->pool[n->pool_n++] = *b;
@@ -7173,7 +7545,8 @@ ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id) {
     node_ip_del(n, &c->addr);
     auth_free(&c->auth);
     buf_free(&c->in);
-    node_pool_put(n, &c->out);
+    node_buf_give(n, &c->deferred);
+    node_buf_give(n, &c->out);
     c->phase = CONN_FREE;
     c->next_free = n->free_conns;
     n->free_conns = id;
@@ -7182,7 +7555,7 @@ ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id) {
 
 ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id) {
     struct conn *c = node_conn(n, id);
-    if (!c->out.p && n->pool_n) c->out = n->pool[--n->pool_n];
+    node_buf_take(n, &c->out);
     if (!c->dirty) {
         c->dirty = true;
         node_output(n, NODE_SEND)->conn = id;
@@ -7195,7 +7568,7 @@ ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes) {
     n->stats.bytes_sent += (int64_t)bytes;
     buf_consume(&c->out, bytes);
     c->dirty = false;
-    if (!buf_len(&c->out)) node_pool_put(n, &c->out);
+    if (!buf_len(&c->out)) node_buf_give(n, &c->out);
 }
 
 ZK_PRIVATE void node_addr_format(const struct node_addr *a, struct buf *out) {
@@ -7206,26 +7579,790 @@ ZK_PRIVATE void node_addr_format(const struct node_addr *a, struct buf *out) {
 #endif /* ZK_WITH_SERVER */
 
 #if ZK_WITH_SERVER
+/* ==== node/mntr.c ==== */
+
+
+/* One metric; its table says what type the value has. */
+struct mntr_row {
+    const char *name;
+    size_t offset; /* of the value within struct node; MNTR_NONE: always 0 */
+};
+#define MNTR_NONE SIZE_MAX
+#define MNTR_ROW(name, member) {name, offsetof(struct node, member)}
+#define MNTR_ZERO(name) {name, MNTR_NONE}
+
+/* int64_t */
+static const struct mntr_row mntr_counters[] = {
+    MNTR_ROW("bytes_received_count", stats.bytes_received),
+    MNTR_ROW("response_bytes", stats.response_bytes),
+    MNTR_ROW("watch_bytes", stats.watch_bytes),
+    MNTR_ROW("connection_request_count", stats.connection_requests),
+    MNTR_ROW("connection_revalidate_count", stats.revalidated),
+    MNTR_ROW("connection_rejected", stats.connections_rejected),
+    MNTR_ROW("connection_drop_count", stats.connection_drops),
+    MNTR_ROW("sessionless_connections_expired", stats.sessionless_expired),
+    MNTR_ROW("stale_sessions_expired", stats.sessions_expired),
+    MNTR_ROW("large_requests_rejected", stats.large_rejected),
+    MNTR_ROW("throttled_ops", stats.throttled),
+    MNTR_ROW("digest_mismatches_count", stats.digest_mismatches),
+    MNTR_ROW("prep_processor_request_queued", stats.requests),
+    MNTR_ROW("sync_processor_request_queued", stats.requests),
+    MNTR_ROW("outstanding_changes_queued", prep.queued),
+    MNTR_ROW("outstanding_changes_removed", prep.removed),
+    MNTR_ROW("snapshot_error_count", stats.snapshots_failed),
+    MNTR_ZERO("add_dead_watcher_stall_time"),
+    MNTR_ZERO("cnxn_closed_without_zk_server_running"),
+    MNTR_ZERO("commit_count"),
+    MNTR_ZERO("dead_watchers_cleared"),
+    MNTR_ZERO("dead_watchers_queued"),
+    MNTR_ZERO("diff_count"),
+    MNTR_ZERO("ensemble_auth_fail"),
+    MNTR_ZERO("ensemble_auth_skip"),
+    MNTR_ZERO("ensemble_auth_success"),
+    MNTR_ZERO("insecure_admin_count"),
+    MNTR_ZERO("learner_commit_received_count"),
+    MNTR_ZERO("learner_proposal_received_count"),
+    MNTR_ZERO("looking_count"),
+    MNTR_ZERO("proposal_count"),
+    MNTR_ZERO("quit_leading_due_to_disloyal_voter"),
+    MNTR_ZERO("request_commit_queued"),
+    MNTR_ZERO("request_throttle_wait_count"),
+    MNTR_ZERO("requests_not_forwarded_to_commit_processor"),
+    MNTR_ZERO("response_packet_cache_hits"),
+    MNTR_ZERO("response_packet_cache_misses"),
+    MNTR_ZERO("response_packet_get_children_cache_hits"),
+    MNTR_ZERO("response_packet_get_children_cache_misses"),
+    MNTR_ZERO("restore_error_count"),
+    MNTR_ZERO("restore_rate_limited_count"),
+    MNTR_ZERO("revalidate_count"),
+    MNTR_ZERO("skip_learner_request_to_next_processor_count"),
+    MNTR_ZERO("snap_count"),
+    MNTR_ZERO("snapshot_rate_limited_count"),
+    MNTR_ZERO("stale_replies"),
+    MNTR_ZERO("stale_requests"),
+    MNTR_ZERO("stale_requests_dropped"),
+    MNTR_ZERO("tls_handshake_exceeded"),
+    MNTR_ZERO("unrecoverable_error_count"),
+    MNTR_ZERO("unsuccessful_handshake"),
+};
+
+/* struct metrics_sum */
+static const struct mntr_row mntr_sums[] = {
+    MNTR_ROW("fsynctime", metrics.fsync_ms),
+    MNTR_ROW("snapshottime", metrics.snapshot_ms),
+    MNTR_ROW("dbinittime", metrics.init_ms),
+    MNTR_ROW("startup_snap_load_time", metrics.snap_load_ms),
+    MNTR_ROW("startup_txns_load_time", metrics.log_load_ms),
+    MNTR_ROW("startup_txns_loaded", metrics.log_loaded),
+    MNTR_ROW("sync_processor_batch_size", metrics.batch),
+    MNTR_ROW("node_created_watch_count", metrics.created),
+    MNTR_ROW("node_deleted_watch_count", metrics.deleted),
+    MNTR_ROW("node_changed_watch_count", metrics.changed),
+    MNTR_ROW("node_children_watch_count", metrics.children),
+    MNTR_ZERO("commit_commit_proc_req_queued"),
+    MNTR_ZERO("commit_process_time"),
+    MNTR_ZERO("concurrent_request_processing_in_commit_processor"),
+    MNTR_ZERO("connection_token_deficit"),
+    MNTR_ZERO("election_time"),
+    MNTR_ZERO("follower_sync_time"),
+    MNTR_ZERO("inflight_diff_count"),
+    MNTR_ZERO("inflight_snap_count"),
+    MNTR_ZERO("leader_unavailable_time"),
+    MNTR_ZERO("learner_request_processor_queue_size"),
+    MNTR_ZERO("netty_queued_buffer_capacity"),
+    MNTR_ZERO("observer_sync_time"),
+    MNTR_ZERO("pending_session_queue_size"),
+    MNTR_ZERO("prep_process_time"),
+    MNTR_ZERO("prep_processor_queue_size"),
+    MNTR_ZERO("proposal_process_time"),
+    MNTR_ZERO("read_commit_proc_issued"),
+    MNTR_ZERO("read_commit_proc_req_queued"),
+    MNTR_ZERO("reads_after_write_in_session_queue"),
+    MNTR_ZERO("reads_issued_from_session_queue"),
+    MNTR_ZERO("requests_in_session_queue"),
+    MNTR_ZERO("restore_time"),
+    MNTR_ZERO("session_queues_drained"),
+    MNTR_ZERO("socket_closing_time"),
+    MNTR_ZERO("sync_process_time"),
+    MNTR_ZERO("sync_processor_queue_size"),
+    MNTR_ZERO("time_waiting_empty_pool_in_commit_processor_read_ms"),
+    MNTR_ZERO("unavailable_time"),
+    MNTR_ZERO("write_batch_time_in_commit_processor"),
+    MNTR_ZERO("write_commit_proc_issued"),
+    MNTR_ZERO("write_commit_proc_req_queued"),
+};
+
+/* struct metrics_dist */
+static const struct mntr_row mntr_dists[] = {
+    MNTR_ROW("readlatency", metrics.read_ms),
+    MNTR_ROW("updatelatency", metrics.update_ms),
+    MNTR_ROW("propagation_latency", metrics.propagation_ms),
+    MNTR_ROW("sync_processor_queue_and_flush_time_ms", metrics.flush_ms),
+    MNTR_ZERO("close_session_prep_time"),
+    MNTR_ZERO("commit_propagation_latency"),
+    MNTR_ZERO("dead_watchers_cleaner_latency"),
+    MNTR_ZERO("jvm_pause_time_ms"),
+    MNTR_ZERO("local_write_committed_time_ms"),
+    MNTR_ZERO("om_commit_process_time_ms"),
+    MNTR_ZERO("om_proposal_process_time_ms"),
+    MNTR_ZERO("prep_processor_queue_time_ms"),
+    MNTR_ZERO("proposal_ack_creation_latency"),
+    MNTR_ZERO("proposal_latency"),
+    MNTR_ZERO("quorum_ack_latency"),
+    MNTR_ZERO("read_commitproc_time_ms"),
+    MNTR_ZERO("read_final_proc_time_ms"),
+    MNTR_ZERO("request_throttle_queue_time_ms"),
+    MNTR_ZERO("server_write_committed_time_ms"),
+    MNTR_ZERO("sync_processor_queue_flush_time_ms"),
+    MNTR_ZERO("sync_processor_queue_time_ms"),
+    MNTR_ZERO("write_commitproc_time_ms"),
+    MNTR_ZERO("write_final_proc_time_ms"),
+};
+
+/* --- lines --- */
+
+static void mntr_put(struct buf *out, const char *name, int64_t value) {
+    buf_printf(out, "zk_%s\t%lld\n", name, (long long)value);
+}
+
+/* kind_[space_]name, space: the key of a set */
+static void mntr_key(struct buf *out, const char *kind, struct slice space, const char *name) {
+    buf_puts(out, "zk_");
+    buf_puts(out, kind);
+    if (space.n) {
+        buf_put(out, space.p, space.n);
+        buf_putc(out, '_');
+    }
+    buf_puts(out, name);
+    buf_putc(out, '\t');
+}
+
+static void mntr_put_sum(struct buf *out, struct slice space, const char *name,
+                         const struct metrics_sum *s) {
+    const struct {
+        const char *kind;
+        int64_t value;
+    } parts[] = {{"min_", s->min}, {"max_", s->max}, {"cnt_", s->count}, {"sum_", s->total}};
+    mntr_key(out, "avg_", space, name);
+    metrics_put_average(out, s->total, s->count);
+    buf_putc(out, '\n');
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        mntr_key(out, parts[i].kind, space, name);
+        buf_printf(out, "%lld\n", (long long)parts[i].value);
+    }
+}
+
+static void mntr_put_dist(struct buf *out, const char *name, const struct metrics_dist *d) {
+    static const struct slice none = {NULL, 0};
+    static const struct {
+        const char *kind;
+        int per_mille;
+    } parts[] = {{"p50_", 500}, {"p95_", 950}, {"p99_", 990}, {"p999_", 999}};
+    mntr_put_sum(out, none, name, &d->sum);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        mntr_key(out, parts[i].kind, none, name);
+        buf_printf(out, "%lld\n", (long long)metrics_quantile(d, parts[i].per_mille));
+    }
+}
+
+static const void *mntr_value(const struct node *n, const struct mntr_row *row, const void *zero) {
+    return row->offset == MNTR_NONE ? zero : (const char *)n + row->offset;
+}
+
+/* --- gauges --- */
+
+ZK_PRIVATE uint32_t mntr_alive(const struct node *n) {
+    uint32_t alive = 0;
+    for (uint32_t i = 0; i < n->n_conns; i++)
+        alive += n->conns[i].phase != CONN_FREE && n->conns[i].phase != CONN_CLOSING;
+    return alive;
+}
+
+static void mntr_gauges(const struct node *n, const struct node_facts *f, struct buf *out) {
+    const struct node_stats *st = &n->stats;
+    const struct tree *t = &n->db.tree;
+    uint64_t watches = n->watches.n_data + n->watches.n_child;
+    const struct {
+        const char *name;
+        int64_t value;
+    } gauges[] = {
+        {"max_latency", st->latency_max},
+        {"min_latency", st->latency_count ? st->latency_min : 0},
+        {"packets_received", st->received},
+        {"packets_sent", st->sent},
+        {"num_alive_connections", mntr_alive(n)},
+        {"outstanding_requests", n->pend_n},
+        {"uptime", n->now - n->started},
+        {"znode_count", t->count + (int64_t)1}, /* stock keeps the root under two names */
+        {"watch_count", (int64_t)watches},
+        {"ephemerals_count", (int64_t)t->ephemerals},
+        {"approximate_data_size", (int64_t)t->data_bytes + 1}, /* ... one of them "/" */
+        {"global_sessions", n->db.sessions.committed},
+        {"local_sessions", 0},
+        {"open_file_descriptor_count", f->open_files},
+        {"max_file_descriptor_count", f->max_files},
+        {"last_client_response_size", st->last_response},
+        {"max_client_response_size", st->max_response},
+        {"min_client_response_size", st->min_response},
+        {"outstanding_tls_handshake", 0},
+        {"auth_failed_count", st->auth_failed},
+        {"non_mtls_remote_conn_count", 0},
+        {"non_mtls_local_conn_count", 0},
+    };
+    buf_puts(out, "zk_avg_latency\t");
+    metrics_put_average(out, st->latency_sum, st->latency_count);
+    buf_putc(out, '\n');
+    for (size_t i = 0; i < sizeof gauges / sizeof gauges[0]; i++)
+        mntr_put(out, gauges[i].name, gauges[i].value);
+    buf_puts(out, "zk_connection_drop_probability\t");
+    metrics_put_average(out, (int64_t)(n->throttle.drop * 10000 + 0.5), 10000);
+    buf_putc(out, '\n');
+}
+
+/* --- quotas --- */
+
+struct mntr_quota {
+    struct slice space; /* borrowed from the name of a node */
+    int64_t values[4];
+    bool has[4];
+};
+
+enum { QUOTA_COUNT_LIMIT, QUOTA_BYTES_LIMIT, QUOTA_COUNT_USAGE, QUOTA_BYTES_USAGE };
+
+static int mntr_quota_cmp(const void *a, const void *b) {
+    struct mntr_quota x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return slice_cmp(x.space, y.space);
+}
+
+/* One limits or stats node: what it adds to its namespace. */
+static bool mntr_quota_node(const struct tree_node *node, struct mntr_quota *q) {
+    struct quota_track track;
+    bool limits = slice_is(tree_name(node), "zookeeper_limits");
+    if (!limits && !slice_is(tree_name(node), "zookeeper_stats")) return false;
+    memset(q, 0, sizeof *q);
+    if (!quota_parse(tree_data(node), &track)) return false;
+    int first = limits ? QUOTA_COUNT_LIMIT : QUOTA_COUNT_USAGE;
+    q->values[first] = limits && track.count_hard > -1 ? track.count_hard : track.count;
+    q->values[first + 1] = limits && track.bytes_hard > -1 ? track.bytes_hard : track.bytes;
+    q->has[first] = q->has[first + 1] = true;
+    return true;
+}
+
+/* The ancestor of a node that is a child of `top`. */
+static uint32_t mntr_space_of(const struct tree *t, uint32_t top, uint32_t id) {
+    while (tree_node(t, id)->parent != top) id = tree_node(t, id)->parent;
+    return id;
+}
+
+/* stock: QuotaMetricsUtils, which adds up the quotas below one first component */
+static void mntr_quotas(const struct node *n, struct buf *out) {
+    static const char *const names[] = {
+        "quota_count_limit_per_namespace", "quota_bytes_limit_per_namespace",
+        "quota_count_usage_per_namespace", "quota_bytes_usage_per_namespace"};
+    const struct tree *t = &n->db.tree;
+    uint32_t top = tree_lookup(t, slice_str("/zookeeper/quota"));
+    if (top == TREE_NONE) return;
+    struct buf found = {0};
+    for (uint32_t id = top; id != TREE_NONE; id = tree_walk(t, top, id)) {
+        struct mntr_quota q;
+        if (id == top || tree_node(t, id)->parent == top) continue;
+        if (!mntr_quota_node(tree_node(t, id), &q)) continue;
+        q.space = tree_name(tree_node(t, mntr_space_of(t, top, id)));
+        buf_put(&found, &q, sizeof q);
+    }
+    size_t count = found.n / sizeof(struct mntr_quota);
+    if (count) qsort(found.p, count, sizeof(struct mntr_quota), mntr_quota_cmp);
+    for (size_t k = 0; k < 4; k++) {
+        for (size_t i = 0; i < count;) {
+            struct mntr_quota first, q;
+            int64_t sum = 0;
+            bool any = false;
+            memcpy(&first, found.p + i * sizeof first, sizeof first);
+            for (; i < count; i++) {
+                memcpy(&q, found.p + i * sizeof q, sizeof q);
+                if (!slice_eq(q.space, first.space)) break;
+                any = any || q.has[k];
+                sum += q.values[k];
+            }
+            if (!any) continue;
+            mntr_key(out, "", first.space, names[k]);
+            buf_printf(out, "%lld\n", (long long)sum);
+        }
+    }
+    buf_free(&found);
+}
+
+/* --- all of it --- */
+
+static void mntr_spaces(const struct metrics *m, struct buf *out) {
+    for (uint32_t i = 0; i < m->n_spaces; i++) {
+        const struct metrics_space *s = &m->spaces[i];
+        struct slice name = slice_of(s->name, s->name_len);
+        if (s->has_read) mntr_put_sum(out, name, "read_per_namespace", &s->read);
+        if (s->has_written) mntr_put_sum(out, name, "write_per_namespace", &s->written);
+    }
+}
+
+ZK_PRIVATE void mntr_dump(const struct node *n, const struct node_facts *facts, struct buf *out) {
+    static const struct slice none = {NULL, 0};
+    static const struct metrics_dist zero = {{0, 0, 0, 0}, NULL};
+    static const int64_t nothing = 0;
+    if (n->cfg->metrics == CONFIG_METRICS_NULL) return;
+    mntr_gauges(n, facts, out);
+    mntr_quotas(n, out);
+    for (size_t i = 0; i < sizeof mntr_counters / sizeof mntr_counters[0]; i++) {
+        int64_t value;
+        memcpy(&value, mntr_value(n, &mntr_counters[i], &nothing), sizeof value);
+        mntr_put(out, mntr_counters[i].name, value);
+    }
+    for (uint32_t i = 0; i < n->metrics.n_spaces; i++) {
+        const struct metrics_space *s = &n->metrics.spaces[i];
+        if (!s->has_refused) continue;
+        mntr_key(out, "", slice_of(s->name, s->name_len), "quota_exceeded_error_per_namespace");
+        buf_printf(out, "%lld\n", (long long)s->refused);
+    }
+    for (size_t i = 0; i < sizeof mntr_sums / sizeof mntr_sums[0]; i++)
+        mntr_put_sum(out, none, mntr_sums[i].name, mntr_value(n, &mntr_sums[i], &zero.sum));
+    for (size_t i = 0; i < sizeof mntr_dists / sizeof mntr_dists[0]; i++)
+        mntr_put_dist(out, mntr_dists[i].name, mntr_value(n, &mntr_dists[i], &zero));
+    mntr_spaces(&n->metrics, out);
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
 /* ==== node/ops.c ==== */
 
 
-/* A word is one of these, in lower case. stock: FourLetterCommands */
-static const char ops_words[][5] = {"conf", "cons", "crst", "dirs", "dump", "envi", "gtmk",
-                                    "ruok", "stmk", "srvr", "srst", "stat", "wchc", "wchp",
-                                    "wchs", "mntr", "isro", "hash"};
 
-ZK_PRIVATE bool ops_is_word(struct slice in) {
-    for (size_t i = 0; i < sizeof ops_words / sizeof ops_words[0]; i++)
-        if (memcmp(in.p, ops_words[i], 4) == 0) return true;
+#define OPS_CHUNK 8192 /* characters per packet that stock counts as sent. BufferedWriter */
+
+struct ops {
+    struct node *n;
+    uint32_t conn;   /* who asks */
+    struct slice in; /* the word and what came with it */
+    struct buf *out;
+};
+
+/* --- tables that are printed in order --- */
+
+struct ops_item {
+    int64_t when; /* monotonic ms: the bucket in which it expires */
+    int64_t id;   /* of the session; 0: a connection without one */
+    uint32_t conn;
+};
+
+static int ops_item_cmp(const void *a, const void *b) {
+    struct ops_item x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    if (x.when != y.when) return x.when < y.when ? -1 : 1;
+    if (x.id != y.id) return x.id < y.id ? -1 : 1;
+    return x.conn < y.conn ? -1 : x.conn > y.conn;
+}
+
+static struct ops_item ops_item(const struct buf *items, size_t i) {
+    struct ops_item item;
+    memcpy(&item, items->p + i * sizeof item, sizeof item);
+    return item;
+}
+
+/* "Sun Nov 22 23:43:35 UTC 2026". stock: java.util.Date.toString, in the zone of the machine */
+static void ops_put_date(struct buf *out, int64_t wall_ms) {
+    static const char days[7][4] = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"};
+    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    int64_t s = wall_ms / 1000, day = s / 86400;
+    int rest = (int)(s % 86400);
+    /* Days since 0000-03-01, taken apart in eras of 400 years; a year that begins in March has
+     * its leap day at the end. */
+    int64_t z = day + 719468, era = z / 146097, doe = z % 146097;
+    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+    int64_t month = mp < 10 ? mp + 2 : mp - 10; /* 0: January */
+    int64_t year = yoe + era * 400 + (month < 2);
+    buf_printf(out, "%s %s %02d %02d:%02d:%02d UTC %lld", days[day % 7], months[month],
+               (int)(doy - (153 * mp + 2) / 5) + 1, rest / 3600, rest / 60 % 60, rest % 60,
+               (long long)year);
+}
+
+/* --- connections --- */
+
+static bool ops_shown(const struct conn *c) {
+    return c->phase != CONN_FREE && c->phase != CONN_CLOSING;
+}
+
+/* Bits of java.nio's SelectionKey: 1 read, 4 write; a connection that asks is not selected. */
+static unsigned ops_interest(const struct ops *q, uint32_t id) {
+    const struct conn *c = &q->n->conns[id];
+    if (id == q->conn) return 0;
+    return (c->paused ? 0u : 1u) | (buf_len(&c->out) ? 4u : 0u);
+}
+
+/* stock: ServerCnxn.dumpConnectionInfo */
+static void ops_put_conn(const struct ops *q, uint32_t id, bool brief) {
+    const struct conn *c = &q->n->conns[id];
+    struct buf *out = q->out;
+    buf_putc(out, ' ');
+    node_addr_format(&c->addr, out);
+    buf_printf(out, "[%x](queued=%u,recved=%lld,sent=%lld", ops_interest(q, id),
+               (unsigned)node_conn_pending(c), (long long)c->received, (long long)c->sent);
+    if (!brief && c->session) {
+        buf_printf(out, ",sid=0x%llx,lop=%s,est=%lld,to=%d", (unsigned long long)c->session,
+                   c->last_op ? wire_op_label(c->last_op) : "NA", (long long)c->established,
+                   c->timeout);
+        if (c->last_cxid >= 0) buf_printf(out, ",lcxid=0x%llx", (unsigned long long)c->last_cxid);
+        int64_t avg = c->latency_count ? c->latency_sum / c->latency_count : 0;
+        buf_printf(out, ",lzxid=0x%llx,lresp=%lld,llat=%lld,minlat=%lld,avglat=%lld,maxlat=%lld",
+                   (unsigned long long)c->last_zxid, (long long)c->last_response,
+                   (long long)c->last_latency, (long long)c->min_latency, (long long)avg,
+                   (long long)c->max_latency);
+    }
+    buf_puts(out, ")\n");
+}
+
+static void ops_put_conns(const struct ops *q, bool brief) {
+    for (uint32_t i = 0; i < q->n->n_conns; i++)
+        if (ops_shown(&q->n->conns[i])) ops_put_conn(q, i, brief);
+    buf_putc(q->out, '\n');
+}
+
+static void ops_cons(struct ops *q) {
+    ops_put_conns(q, false);
+}
+
+static void ops_crst(struct ops *q) {
+    for (uint32_t i = 0; i < q->n->n_conns; i++) {
+        struct conn *c = &q->n->conns[i];
+        c->received = c->sent = 0;
+        c->last_op = 0;
+        c->last_cxid = c->last_zxid = -1;
+        c->last_response = c->last_latency = 0;
+        c->min_latency = c->max_latency = c->latency_sum = c->latency_count = 0;
+        c->reset = true;
+    }
+    buf_puts(q->out, "Connection stats reset.\n");
+}
+
+/* --- the server --- */
+
+static struct node_facts ops_facts(const struct ops *q) {
+    struct node_facts f;
+    memset(&f, 0, sizeof f);
+    f.data_dir = f.log_dir = "";
+    if (q->n->host.facts) q->n->host.facts(q->n->host.ctx, &f);
+    return f;
+}
+
+static void ops_conf(struct ops *q) {
+    const struct config *c = q->n->cfg;
+    struct node_facts f = ops_facts(q);
+    buf_printf(q->out, "clientPort=%u\nsecureClientPort=-1\n", (unsigned)f.client_port);
+    buf_printf(q->out, "dataDir=%s\ndataDirSize=%lld\n", f.data_dir, (long long)f.data_dir_size);
+    buf_printf(q->out, "dataLogDir=%s\ndataLogSize=%lld\n", f.log_dir, (long long)f.log_dir_size);
+    buf_printf(q->out, "tickTime=%lld\nmaxClientCnxns=%d\n", (long long)q->n->tick,
+               c->max_client_cnxns);
+    buf_printf(q->out, "minSessionTimeout=%d\nmaxSessionTimeout=%d\n", q->n->min_timeout,
+               q->n->max_timeout);
+    buf_printf(q->out, "clientPortListenBacklog=%d\nserverId=0\n", c->listen_backlog);
+}
+
+static void ops_dirs(struct ops *q) {
+    struct node_facts f = ops_facts(q);
+    buf_printf(q->out, "datadir_size: %lld\nlogdir_size: %lld\n", (long long)f.data_dir_size,
+               (long long)f.log_dir_size);
+}
+
+static void ops_envi(struct ops *q) {
+    struct node_facts f = ops_facts(q);
+    buf_puts(q->out, "Environment:\nzookeeper.version=" OPS_VERSION "\n");
+    buf_put(q->out, f.environment.p, f.environment.n);
+}
+
+static void ops_put_server(const struct ops *q) {
+    const struct node *n = q->n;
+    const struct node_stats *st = &n->stats;
+    buf_printf(q->out, "Latency min/avg/max: %lld/",
+               (long long)(st->latency_count ? st->latency_min : 0));
+    metrics_put_average(q->out, st->latency_sum, st->latency_count);
+    buf_printf(q->out, "/%lld\nReceived: %lld\nSent: %lld\nConnections: %u\nOutstanding: %u\n",
+               (long long)st->latency_max, (long long)st->received, (long long)st->sent,
+               (unsigned)mntr_alive(n), (unsigned)n->pend_n);
+    /* stock keeps the root under two names and counts both */
+    buf_printf(q->out, "Zxid: 0x%llx\nMode: standalone\nNode count: %u\n",
+               (unsigned long long)n->db.last_zxid, n->db.tree.count + 1);
+}
+
+static void ops_srvr(struct ops *q) {
+    buf_puts(q->out, "Zookeeper version: " OPS_VERSION "\n");
+    ops_put_server(q);
+}
+
+static void ops_stat(struct ops *q) {
+    buf_puts(q->out, "Zookeeper version: " OPS_VERSION "\nClients:\n");
+    ops_put_conns(q, true);
+    ops_put_server(q);
+}
+
+static void ops_mntr(struct ops *q) {
+    struct node_facts f = ops_facts(q);
+    buf_puts(q->out, "zk_version\t" OPS_VERSION "\nzk_server_state\tstandalone\n");
+    mntr_dump(q->n, &f, q->out);
+}
+
+/* Counters and summaries; what is a gauge in stock stays. stock: ServerStats.reset */
+static void ops_srst(struct ops *q) {
+    struct node_stats *st = &q->n->stats, old = *st;
+    memset(st, 0, sizeof *st);
+    st->latency_min = INT64_MAX;
+    st->last_response = st->min_response = st->max_response = -1;
+    st->auth_failed = old.auth_failed;
+    st->snapshots = old.snapshots;
+    st->fsync_slow = old.fsync_slow;
+    q->n->prep.queued = q->n->prep.removed = 0;
+    metrics_reset(&q->n->metrics);
+    buf_puts(q->out, "Server stats reset.\n");
+}
+
+static void ops_hash(struct ops *q) {
+    const struct node *n = q->n;
+    uint64_t i = n->n_digests > NODE_DIGESTS ? n->n_digests - NODE_DIGESTS : 0;
+    for (; i < n->n_digests; i++) {
+        const struct node_digest *d = &n->digests[i % NODE_DIGESTS];
+        buf_printf(q->out, "%llx: %lld\n", (unsigned long long)d->zxid, (long long)d->digest);
+    }
+}
+
+static void ops_ruok(struct ops *q) {
+    buf_puts(q->out, "imok");
+}
+
+static void ops_isro(struct ops *q) {
+    buf_puts(q->out, q->n->serving ? "rw" : "null");
+}
+
+/* The mask is stored for those who ask again; nothing is traced by it. */
+static void ops_gtmk(struct ops *q) {
+    buf_printf(q->out, "%lld", (long long)q->n->trace_mask);
+}
+
+/* stock: the eight bytes have to be there at once; else the connection ends without an answer */
+static void ops_stmk(struct ops *q) {
+    if (q->in.n < 12) return;
+    q->n->trace_mask = (int64_t)be64(q->in.p + 4);
+    ops_gtmk(q);
+}
+
+/* stock knows the bytes, but has no command for them. */
+static void ops_telnet(struct ops *q) {
+    (void)q;
+}
+
+/* --- dump --- */
+
+/* stock: ExpiryQueue.dump; a bucket that has become empty is not kept here */
+static void ops_put_sets(const struct ops *q, struct buf *items, bool conns) {
+    size_t n = items->n / sizeof(struct ops_item), buckets = 0;
+    if (n) qsort(items->p, n, sizeof(struct ops_item), ops_item_cmp);
+    for (size_t i = 0; i < n; i++)
+        buckets += i == 0 || ops_item(items, i).when != ops_item(items, i - 1).when;
+    buf_printf(q->out, "Sets (%zu)/(%zu):\n", buckets, n);
+    for (size_t i = 0; i < n;) {
+        int64_t when = ops_item(items, i).when;
+        size_t end = i;
+        while (end < n && ops_item(items, end).when == when) end++;
+        buf_printf(q->out, "%zu expire at ", end - i);
+        ops_put_date(q->out, q->n->wall + (when - q->n->now));
+        buf_puts(q->out, ":\n");
+        for (; i < end; i++) {
+            struct ops_item item = ops_item(items, i);
+            buf_puts(q->out, conns ? "\tip: " : "\t");
+            if (conns) node_addr_format(&q->n->conns[item.conn].addr, q->out);
+            buf_printf(q->out, conns ? " sessionId: 0x%llx\n" : "0x%llx\n",
+                       (unsigned long long)item.id);
+        }
+    }
+    buf_free(items);
+}
+
+static void ops_put_ephemerals(const struct ops *q) {
+    const struct tree *t = &q->n->db.tree;
+    buf_printf(q->out, "ephemeral nodes dump:\nSessions with Ephemerals (%u):\n", t->live_owners);
+    for (uint32_t i = 0; i < t->n_owners; i++) {
+        const struct tree_owner *o = &t->owners[i];
+        uint32_t pos = 0, id;
+        if (!o->nodes.count) continue;
+        buf_printf(q->out, "0x%llx:\n", (unsigned long long)o->session);
+        while (idset_next(&o->nodes, &pos, &id)) {
+            buf_putc(q->out, '\t');
+            tree_put_path(t, id, q->out);
+            buf_putc(q->out, '\n');
+        }
+    }
+}
+
+static void ops_dump(struct ops *q) {
+    const struct node *n = q->n;
+    struct buf items = {0};
+    for (uint32_t i = 0; i < n->db.sessions.n; i++) {
+        const struct session *s = &n->db.sessions.slots[i];
+        struct ops_item item = {s->expires, s->id, CONN_NONE};
+        if (s->live && s->expires >= 0) buf_put(&items, &item, sizeof item);
+    }
+    buf_puts(q->out, "SessionTracker dump:\nSession ");
+    ops_put_sets(q, &items, false);
+    ops_put_ephemerals(q);
+    int64_t width = n->cfg->sessionless_timeout_ms > 0 ? n->cfg->sessionless_timeout_ms : 1;
+    for (uint32_t i = 0; i < n->n_conns; i++) {
+        const struct conn *c = &n->conns[i];
+        int64_t due = c->last_io + (c->session ? c->timeout : width);
+        struct ops_item item = {(due / width + 1) * width, c->session, i};
+        if (ops_shown(c)) buf_put(&items, &item, sizeof item);
+    }
+    buf_puts(q->out, "Connections dump:\nConnections ");
+    ops_put_sets(q, &items, true);
+}
+
+/* --- watches: the data table alone, as in stock --- */
+
+static bool ops_watched(const struct watch_entry *e) {
+    const uint32_t *w;
+    if (!e->path) return false;
+    for (uint32_t left = watch_watchers(e, &w); left > 0; left--)
+        if (*w++ & WATCH_IN_DATA) return true;
     return false;
 }
 
+/* Appends "\tpath\n" for each data watch of a connection; returns their number. out: or NULL. */
+static uint32_t ops_put_watches(const struct ops *q, uint32_t conn, struct buf *out) {
+    const struct watch_table *t = &q->n->watches;
+    uint32_t count = 0, pos = 0, i;
+    if (conn >= t->conns_cap) return 0;
+    while (idset_next(&t->by_conn[conn], &pos, &i)) {
+        struct slice path = slice_of(t->entries[i].path, t->entries[i].path_len);
+        if (!(watch_kinds(t, path, conn) & WATCH_IN_DATA)) continue;
+        count++;
+        if (!out) continue;
+        buf_putc(out, '\t');
+        buf_put(out, path.p, path.n);
+        buf_putc(out, '\n');
+    }
+    return count;
+}
+
+/* stock keeps a connection in the table when its last watch has fired. WatchManager.watch2Paths */
+static bool ops_watches(const struct ops *q, uint32_t conn) {
+    const struct conn *c = &q->n->conns[conn];
+    return c->phase == CONN_OPEN && (c->data_watcher || ops_put_watches(q, conn, NULL));
+}
+
+static void ops_wchs(struct ops *q) {
+    const struct watch_table *t = &q->n->watches;
+    uint32_t conns = 0, paths = 0;
+    for (uint32_t i = 0; i < q->n->n_conns; i++) conns += ops_watches(q, i);
+    for (uint32_t i = 0; i < t->n; i++) paths += ops_watched(&t->entries[i]);
+    buf_printf(q->out, "%u connections watching %u paths\nTotal watches:%llu\n", conns, paths,
+               (unsigned long long)t->n_data);
+}
+
+static void ops_wchc(struct ops *q) {
+    for (uint32_t i = 0; i < q->n->n_conns; i++) {
+        if (!ops_watches(q, i)) continue;
+        buf_printf(q->out, "0x%llx\n", (unsigned long long)q->n->conns[i].session);
+        (void)ops_put_watches(q, i, q->out);
+    }
+    buf_putc(q->out, '\n');
+}
+
+static void ops_wchp(struct ops *q) {
+    const struct watch_table *t = &q->n->watches;
+    for (uint32_t i = 0; i < t->n; i++) {
+        const struct watch_entry *e = &t->entries[i];
+        const uint32_t *w;
+        if (!ops_watched(e)) continue;
+        buf_put(q->out, e->path, e->path_len);
+        buf_putc(q->out, '\n');
+        for (uint32_t left = watch_watchers(e, &w); left > 0; left--, w++) {
+            if (!(*w & WATCH_IN_DATA)) continue;
+            buf_printf(q->out, "\t0x%llx\n", (unsigned long long)q->n->conns[*w >> 4].session);
+        }
+    }
+    buf_putc(q->out, '\n');
+}
+
+/* --- which word it is --- */
+
+enum ops_needs { OPS_ALWAYS, OPS_SERVING };
+
+struct ops_word {
+    uint8_t bytes[4];
+    enum ops_needs needs; /* whether a server that does not serve can answer */
+    const char *name;     /* in the whitelist */
+    void (*answer)(struct ops *q);
+};
+
+/* stock: FourLetterCommands */
+static const struct ops_word ops_words[] = {
+    {{'c', 'o', 'n', 'f'}, OPS_SERVING, "conf", ops_conf},
+    {{'c', 'o', 'n', 's'}, OPS_SERVING, "cons", ops_cons},
+    {{'c', 'r', 's', 't'}, OPS_SERVING, "crst", ops_crst},
+    {{'d', 'i', 'r', 's'}, OPS_SERVING, "dirs", ops_dirs},
+    {{'d', 'u', 'm', 'p'}, OPS_SERVING, "dump", ops_dump},
+    {{'e', 'n', 'v', 'i'}, OPS_ALWAYS, "envi", ops_envi},
+    {{'g', 't', 'm', 'k'}, OPS_ALWAYS, "gtmk", ops_gtmk},
+    {{'h', 'a', 's', 'h'}, OPS_SERVING, "hash", ops_hash},
+    {{'i', 's', 'r', 'o'}, OPS_ALWAYS, "isro", ops_isro},
+    {{'m', 'n', 't', 'r'}, OPS_SERVING, "mntr", ops_mntr},
+    {{'r', 'u', 'o', 'k'}, OPS_ALWAYS, "ruok", ops_ruok},
+    {{'s', 'r', 's', 't'}, OPS_SERVING, "srst", ops_srst},
+    {{'s', 'r', 'v', 'r'}, OPS_SERVING, "srvr", ops_srvr},
+    {{'s', 't', 'a', 't'}, OPS_SERVING, "stat", ops_stat},
+    {{'s', 't', 'm', 'k'}, OPS_ALWAYS, "stmk", ops_stmk},
+    {{'w', 'c', 'h', 'c'}, OPS_SERVING, "wchc", ops_wchc},
+    {{'w', 'c', 'h', 'p'}, OPS_SERVING, "wchp", ops_wchp},
+    {{'w', 'c', 'h', 's'}, OPS_SERVING, "wchs", ops_wchs},
+    {{0xff, 0xf4, 0xff, 0xfd}, OPS_ALWAYS, "telnet close", ops_telnet},
+};
+
+static const struct ops_word *ops_find(struct slice in) {
+    for (size_t i = 0; i < sizeof ops_words / sizeof ops_words[0]; i++)
+        if (memcmp(in.p, ops_words[i].bytes, 4) == 0) return &ops_words[i];
+    return NULL;
+}
+
+/* stock: FourLetterCommands.isEnabled. Items are trimmed; * is all words. */
+static bool ops_enabled(const char *list, const char *word) {
+    if (strcmp(word, "srvr") == 0) return true;
+    while (list && *list) {
+        size_t n = strcspn(list, ",");
+        struct slice item = slice_of(list, n);
+        while (item.n && item.p[0] <= ' ') item = slice_of(item.p + 1, item.n - 1);
+        while (item.n && item.p[item.n - 1] <= ' ') item.n--;
+        if (slice_is(item, "*") || slice_is(item, word)) return true;
+        list += n + (list[n] == ',');
+    }
+    return false;
+}
+
+ZK_PRIVATE bool ops_is_word(struct slice in) {
+    return ops_find(in) != NULL;
+}
+
 ZK_PRIVATE void ops_answer(struct node *n, uint32_t conn, struct slice in) {
-    struct buf *out = node_conn_out(n, conn);
-    if (memcmp(in.p, "ruok", 4) == 0) buf_puts(out, "imok");
-    if (memcmp(in.p, "isro", 4) == 0) buf_puts(out, "rw");
-    if (memcmp(in.p, "srvr", 4) == 0)
-        buf_printf(out, "Zookeeper version: %s\nMode: standalone\n", OPS_VERSION);
+    const struct ops_word *word = ops_find(in);
+    struct ops q = {n, conn, in, node_conn_out(n, conn)};
+    size_t from = q.out->n;
+    n->stats.bytes_received += 4;
+    if (!ops_enabled(n->cfg->four_letter_whitelist, word->name))
+        buf_printf(q.out, "%s is not executed because it is not in the whitelist.\n", word->name);
+    else if (!n->serving && word->needs == OPS_SERVING)
+        buf_printf(q.out, "This ZooKeeper instance is not currently serving requests%s",
+                   word->answer == ops_hash ? "" : "\n"); /* stock forgot it there */
+    else
+        word->answer(&q);
+    size_t packets = (q.out->n - from + OPS_CHUNK - 1) / OPS_CHUNK;
+    n->stats.sent += (int64_t)packets;
 }
 #endif /* ZK_WITH_SERVER */
 
@@ -7236,6 +8373,8 @@ ZK_PRIVATE void ops_answer(struct node *n, uint32_t conn, struct slice in) {
 
 #define PIPELINE_BLOB 262144u       /* records share blobs of this size */
 #define PIPELINE_SNAP_CHUNK 262144u /* snapshot bytes per output */
+#define PIPELINE_XID_AUTH (-4)
+#define PIPELINE_STAT_DATA_LEN 52 /* where dataLength stands in a Stat */
 #define PIPELINE_SNAP_NODES 256u    /* nodes per slice of the walk */
 
 /* --- frames to clients --- */
@@ -7255,8 +8394,10 @@ ZK_PRIVATE void reply_end(struct node *n, uint32_t conn, size_t at, int32_t xid,
     put_be64(p + 8, (uint64_t)zxid);
     put_be32(p + 16, (uint32_t)err);
     int64_t len = (int64_t)(out->n - at - 4);
-    if (xid < 0) return; /* stock: events and pings are not client responses of interest */
     struct node_stats *st = &n->stats;
+    if (xid == XID_EVENT) st->watch_bytes += len;
+    if (xid != XID_EVENT && xid != XID_PING && xid != PIPELINE_XID_AUTH) st->response_bytes += len;
+    if (xid <= 0) return; /* stock: ServerCnxn.serialize */
     st->last_response = len;
     if (st->min_response < 0 || len < st->min_response) st->min_response = len;
     if (len > st->max_response) st->max_response = len;
@@ -7268,8 +8409,11 @@ ZK_PRIVATE void reply_count(struct node *n, uint32_t conn, int32_t xid, int32_t 
     struct node_stats *st = &n->stats;
     int64_t ms = n->now - received;
     if (ms < 0) ms = 0;
-    c->sent++;
-    st->sent++;
+    if (op != ZOP_CREATE_SESSION) { /* its answer is the handshake's, counted there */
+        c->sent++;
+        st->sent++;
+    }
+    if (!op) return; /* stock: what is answered outside the request processors leaves no trace */
     c->last_op = op;
     if (xid >= 0 && xid > c->last_cxid) c->last_cxid = xid;
     c->last_zxid = zxid;
@@ -7284,6 +8428,8 @@ ZK_PRIVATE void reply_count(struct node *n, uint32_t conn, int32_t xid, int32_t 
     if (ms > st->latency_max) st->latency_max = ms;
     st->latency_sum += ms;
     st->latency_count++;
+    bool write = (wire_op_flags(op) & OP_WRITE) != 0;
+    metrics_sample(&n->metrics, write ? &n->metrics.update_ms : &n->metrics.read_ms, ms);
 }
 
 ZK_PRIVATE void reply_error(struct node *n, uint32_t conn, int32_t xid, int64_t zxid,
@@ -7316,6 +8462,8 @@ ZK_PRIVATE void reply_connect(struct node *n, uint32_t conn, bool accepted) {
     jw_i64(out, accepted ? c->session : 0);
     jw_bytes(out, slice_of(passwd, sizeof passwd));
     if (!c->old_handshake) jw_u8(out, 0);
+    c->sent++;
+    n->stats.sent++;
 }
 
 /* --- into the log --- */
@@ -7396,7 +8544,11 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
                                .internal = q->internal};
     bool made;
     buf_clear(&n->scratch);
+    uint64_t refused = n->db.quota.exceeded;
     int err = prep_write(&n->prep, &req, &n->scratch, &made);
+    n->stats.requests++;
+    if (n->db.quota.exceeded != refused)
+        metrics_refused(&n->metrics, buf_slice(&n->db.quota.refused));
     struct pending *p = pipeline_push(n);
     p->zxid = n->prep.zxid;
     p->conn = q->conn;
@@ -7410,7 +8562,7 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
     n->large_in_flight += p->large;
     if (c) {
         p->conn_gen = c->gen;
-        c->pending++;
+        c->submitted++;
     }
     if (made) pipeline_append(n, p);
     if (!made && n->pend_n == 1 && n->synced >= p->zxid) pipeline_synced(n, n->synced);
@@ -7434,6 +8586,16 @@ static uint32_t pipeline_hit(const struct buf *hits, size_t at) {
     uint32_t conn;
     memcpy(&conn, hits->p + at, sizeof conn);
     return conn;
+}
+
+/* stock: WatchManager.triggerWatch, which counts a table that nobody heard from as nothing */
+static void pipeline_count_watchers(struct node *n, int32_t type) {
+    struct metrics *m = &n->metrics;
+    if (!n->hits.n) return;
+    metrics_add(type == EVENT_CREATED ? &m->created
+                : type == EVENT_DELETED ? &m->deleted
+                : type == EVENT_DATA_CHANGED ? &m->changed : &m->children,
+                (int64_t)(n->hits.n / sizeof(uint32_t)));
 }
 
 static void pipeline_notify(struct node *n, int32_t type, struct slice path, uint32_t acl,
@@ -7462,12 +8624,14 @@ static void pipeline_subtract(struct buf *hits, const struct buf *told) {
 static void pipeline_event(struct node *n, const struct txn_event *e, int64_t zxid) {
     struct slice path = e->path.n ? e->path : slice_of("/", 1);
     watch_fire_data(&n->watches, path, &n->hits);
+    pipeline_count_watchers(n, e->type);
     pipeline_notify(n, e->type, path, e->acl, zxid);
     if (e->type == EVENT_DATA_CHANGED) return;
     if (e->type == EVENT_DELETED && n->watches.n_child) {
         struct buf told = {0};
         buf_put(&told, n->hits.p, n->hits.n);
         watch_fire_child(&n->watches, path, &n->hits);
+        pipeline_count_watchers(n, EVENT_DELETED);
         pipeline_subtract(&n->hits, &told);
         pipeline_notify(n, EVENT_DELETED, path, e->acl, zxid);
         buf_free(&told);
@@ -7475,6 +8639,7 @@ static void pipeline_event(struct node *n, const struct txn_event *e, int64_t zx
     struct slice parent = path_parent(path);
     if (!parent.n) parent = slice_of(path.p, 1);
     watch_fire_child(&n->watches, parent, &n->hits);
+    pipeline_count_watchers(n, EVENT_CHILDREN_CHANGED);
     pipeline_notify(n, EVENT_CHILDREN_CHANGED, parent, e->parent_acl, zxid);
 }
 
@@ -7532,6 +8697,7 @@ static void pipeline_reply(struct node *n, const struct pending *p) {
         pipeline_put_result(out, &n->applied.results[0]);
     reply_end(n, p->conn, at, p->xid, zxid, err);
     reply_count(n, p->conn, p->xid, p->op, zxid, p->received);
+    if (err) node_conn(n, p->conn)->last_op = 0; /* stock: FinalRequestProcessor */
     if (p->op == ZOP_CLOSE_SESSION) serve_close(n, p->conn);
 }
 
@@ -7543,6 +8709,30 @@ static void pipeline_check_digest(struct node *n, int64_t zxid) {
     if (n->stats.digest_mismatches++ == 0)
         log_line(&n->log, LOG_ERROR_LEVEL, "First digest mismatch on txn: 0x%llx",
                  (unsigned long long)zxid);
+}
+
+static void pipeline_record_digest(struct node *n, int64_t zxid) {
+    if (!n->cfg->digest_enabled || zxid % NODE_DIGEST_INTERVAL) return;
+    if (!n->digests) n->digests = mem_alloc(sizeof *n->digests * NODE_DIGESTS);
+    struct node_digest d = {zxid, n->db.tree.digest};
+    n->digests[n->n_digests++ % NODE_DIGESTS] = d;
+}
+
+/* What a transaction wrote where. body: the record of a closeSession lists what it deletes. */
+static void pipeline_count_writes(struct node *n, const struct txn_header *h, struct jr body) {
+    metrics_sample(&n->metrics, &n->metrics.propagation_ms,
+                   n->wall > h->time ? n->wall - h->time : 0);
+    for (uint32_t i = 0; i < n->applied.n_results; i++) {
+        const struct txn_result *r = &n->applied.results[i];
+        if (r->type == ZOP_SET_ACL || r->type == ZOP_CHECK || r->type == ZOP_ERROR) continue;
+        bool deleted = r->type == ZOP_DELETE || r->type == ZOP_DELETE_CONTAINER;
+        metrics_wrote(&n->metrics, r->path, deleted ? 0 : be32(r->stat + PIPELINE_STAT_DATA_LEN));
+    }
+    if (h->type != ZOP_CLOSE_SESSION) return;
+    for (int32_t left = jr_count(&body); left > 0 && !body.bad; left--) {
+        struct slice path = jr_bytes(&body);
+        if (!body.bad && path.p) metrics_wrote(&n->metrics, path, 0);
+    }
 }
 
 static void pipeline_commit(struct node *n, const struct pending *p) {
@@ -7558,6 +8748,9 @@ static void pipeline_commit(struct node *n, const struct pending *p) {
         struct txn_header h = jr_txn_header(&r);
         (void)txn_apply(&n->db, &h, slice_of(r.p, (size_t)(r.end - r.p)), &n->applied);
         pipeline_check_digest(n, p->zxid);
+        pipeline_record_digest(n, p->zxid);
+        pipeline_count_writes(n, &h, r);
+        metrics_sample(&n->metrics, &n->metrics.flush_ms, n->now - p->received);
         prep_applied(&n->prep, p->zxid);
         for (uint32_t i = 0; i < n->applied.n_events; i++)
             pipeline_event(n, &n->applied.events[i], p->zxid);
@@ -7565,8 +8758,9 @@ static void pipeline_commit(struct node *n, const struct pending *p) {
     if (p->conn != CONN_NONE) {
         struct conn *c = &n->conns[p->conn];
         if (c->phase != CONN_FREE && c->gen == p->conn_gen) {
-            c->pending--;
+            c->completed++;
             if (c->phase != CONN_CLOSING) pipeline_reply(n, p);
+            serve_deferred(n, p->conn);
         }
     }
     /* An expired session's connection is closed without a word. stock: closeSession */
@@ -7585,7 +8779,8 @@ ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid) {
         blob_unref(p.blob);
         if (p.conn == CONN_NONE) continue;
         struct conn *c = &n->conns[p.conn];
-        if (c->phase != CONN_FREE && c->gen == p.conn_gen && c->stalled && !c->pending)
+        if (c->phase != CONN_FREE && c->gen == p.conn_gen && c->stalled &&
+            !node_conn_pending(c))
             serve_resume(n, p.conn);
     }
 }
@@ -7656,6 +8851,11 @@ struct reads {
     bool body_and_error; /* the reply has both: multiRead only */
 };
 
+/* A path that need not exist: kept or echoed, so it must be the text that stock would have. */
+static struct slice reads_text(const struct reads *q, struct slice path) {
+    return path.p ? path_as_java(path, &q->n->scratch) : path;
+}
+
 static int reads_may(const struct reads *q, const struct tree_node *node, int32_t perms) {
     if (q->n->cfg->skip_acl) return 0;
     const struct auth_set *who = &node_conn(q->n, q->conn)->auth;
@@ -7667,7 +8867,9 @@ static void reads_put_stat(const struct reads *q, const struct tree_node *node) 
 }
 
 static void reads_watch(const struct reads *q, struct slice path, uint32_t kinds) {
-    if (kinds) watch_add(&q->n->watches, path.n ? path : slice_of("/", 1), q->conn, kinds);
+    /* stock: a watch on "" is no watch on the root, although "" reads the root */
+    if (kinds & WATCH_IN_DATA) node_conn(q->n, q->conn)->data_watcher = true;
+    watch_add(&q->n->watches, reads_text(q, path), q->conn, kinds);
 }
 
 /* The node of a read that needs READ on it. */
@@ -7689,8 +8891,10 @@ static int reads_exists(struct reads *q) {
     int err = reads_node(q, r.path, &node);
     if (err && err != ZERR_NONODE) return err;
     if (r.arg) reads_watch(q, r.path, WATCH_DATA);
-    if (!err) reads_put_stat(q, node);
-    return err;
+    if (err) return err;
+    reads_put_stat(q, node);
+    metrics_read(&q->n->metrics, r.path, WIRE_STAT_LEN);
+    return 0;
 }
 
 static int reads_data_of(struct reads *q, const struct req_path *r) {
@@ -7699,6 +8903,7 @@ static int reads_data_of(struct reads *q, const struct req_path *r) {
     if (err) return err;
     if (r->arg) reads_watch(q, r->path, WATCH_DATA);
     jw_bytes(q->out, tree_data(node));
+    metrics_read(&q->n->metrics, r->path, (int64_t)tree_data(node).n + WIRE_STAT_LEN);
     reads_put_stat(q, node);
     return 0;
 }
@@ -7708,12 +8913,15 @@ static int reads_children_of(struct reads *q, const struct req_path *r, bool sta
     int err = reads_node(q, r->path, &node);
     if (err) return err;
     if (r->arg) reads_watch(q, r->path, WATCH_CHILD);
+    int64_t names = WIRE_STAT_LEN;
     jw_i32(q->out, (int32_t)node->children);
     for (uint32_t id = node->first_child; id != TREE_NONE;) {
         const struct tree_node *child = tree_node(&q->n->db.tree, id);
         jw_bytes(q->out, tree_name(child));
+        names += (int64_t)tree_name(child).n;
         id = child->next;
     }
+    metrics_read(&q->n->metrics, r->path, names);
     if (stat) reads_put_stat(q, node);
     return 0;
 }
@@ -7752,7 +8960,9 @@ static int reads_all_children_number(struct reads *q) {
     int err = reads_node(q, path, &node);
     if (err) return err;
     uint32_t id = tree_lookup(&q->n->db.tree, path);
-    jw_i32(q->out, (int32_t)tree_count_below(&q->n->db.tree, id));
+    /* stock: keeps the root as "" and as "/", and the second is a descendant of the first */
+    uint64_t alias = path.n == 0;
+    jw_i32(q->out, (int32_t)(tree_count_below(&q->n->db.tree, id) + alias));
     return 0;
 }
 
@@ -7846,9 +9056,11 @@ static int reads_watcher(struct reads *q, bool remove) {
     uint32_t kinds = reads_watcher_kinds(r.arg);
     if (q->body.bad || !kinds) return ZERR_MARSHALLINGERROR;
     if (!r.path.p) return ZERR_NOWATCHER;
+    r.path = reads_text(q, r.path);
     struct watch_table *w = &q->n->watches;
     bool found = remove ? watch_remove(w, r.path, q->conn, kinds)
                         : (watch_kinds(w, r.path, q->conn) & kinds) != 0;
+    if (remove && found) node_conn(q->n, q->conn)->data_watcher = false;
     return found ? 0 : ZERR_NOWATCHER;
 }
 
@@ -7883,7 +9095,7 @@ static void reads_rewatch(struct reads *q, enum reads_list list, struct slice pa
         break;
     }
     if (missed)
-        event_send(q->n, q->conn, missed, path, -1);
+        event_send(q->n, q->conn, missed, reads_text(q, path), -1);
     else
         reads_watch(q, path, kinds[list]);
 }
@@ -7901,6 +9113,7 @@ static int reads_set_watches(struct reads *q, int lists) {
         if (count < 0) return ZERR_MARSHALLINGERROR; /* the lists before it have been served */
         for (; count > 0; count--) {
             struct slice path = jr_bytes(&q->body);
+            if (!path.p && i >= LIST_PERSISTENT) continue; /* stock: takes it, nothing fires it */
             if (!path.p) return ZERR_MARSHALLINGERROR;
             reads_rewatch(q, (enum reads_list)i, path, since);
         }
@@ -7913,7 +9126,7 @@ static int reads_set_watches(struct reads *q, int lists) {
 static int reads_sync(struct reads *q) {
     struct slice path = jr_bytes(&q->body);
     if (q->body.bad) return ZERR_MARSHALLINGERROR;
-    jw_bytes(q->out, path);
+    jw_bytes(q->out, reads_text(q, path));
     return 0;
 }
 
@@ -7974,6 +9187,7 @@ ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t 
                       n->db.last_zxid, false};
     /* Catch-up events leave before the reply that acknowledges the watches. */
     bool events_first = op == ZOP_SET_WATCHES || op == ZOP_SET_WATCHES2;
+    n->stats.requests++;
     int err = events_first ? reads_dispatch(&q, op) : 0;
     size_t at = reply_begin(q.out);
     if (!events_first) err = reads_dispatch(&q, op);
@@ -8055,6 +9269,7 @@ static void serve_new_session(struct node *n, uint32_t conn) {
 
 static void serve_renew(struct node *n, uint32_t conn, const struct serve_connect *q) {
     struct conn *c = node_conn(n, conn);
+    n->stats.revalidated++;
     uint8_t passwd[16];
     uint32_t s = session_find(&n->db.sessions, q->session);
     /* stock: the old connection is closed before the password is looked at */
@@ -8202,7 +9417,33 @@ static void serve_refuse(struct node *n, uint32_t conn, int32_t xid, int64_t zxi
     serve_close(n, conn);
 }
 
-/* False: the request has to wait until the writes before it are answered. */
+/* Keeps a read until the writes before it have been answered. */
+static void serve_defer(struct node *n, struct conn *c, struct slice frame) {
+    node_buf_take(n, &c->deferred);
+    uint8_t *p = buf_grow(&c->deferred, frame.n + 8);
+    put_be32(p, c->submitted);
+    put_be32(p + 4, (uint32_t)frame.n);
+    memcpy(p + 8, frame.p, frame.n);
+}
+
+/* A request whose turn has come. */
+static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, struct slice body) {
+    const struct conn *c = node_conn(n, conn);
+    int flags = wire_op_flags(op);
+    if (!serve_authenticated(n, c)) {
+        serve_refuse(n, conn, xid, 0, ZERR_SESSIONCLOSEDREQUIRESASLAUTH);
+    } else if (!(flags & OP_CLIENT)) {
+        serve_refuse(n, conn, xid, -1, ZERR_UNIMPLEMENTED);
+    } else if (flags & OP_WRITE) {
+        struct pipeline_request q = {.conn = conn, .xid = xid, .op = op, .session = c->session,
+                                     .body = body};
+        pipeline_submit(n, &q);
+    } else {
+        reads_serve(n, conn, xid, op, body);
+    }
+}
+
+/* False: the frame has to wait as it is. */
 static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     struct conn *c = node_conn(n, conn);
     struct jr r = jr_open(frame, n->max_string);
@@ -8213,29 +9454,45 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     }
     struct slice body = slice_of(r.p, (size_t)(r.end - r.p));
     int flags = wire_op_flags(op);
-    bool write = (flags & OP_CLIENT) && (flags & OP_WRITE);
+    bool behind = node_conn_pending(c) != 0, known = (flags & OP_CLIENT) != 0;
     bool crowded = xid > 0 && n->pend_n > (uint32_t)n->cfg->global_outstanding_limit;
-    if (c->pending && (!write || crowded)) return false;
+    bool full = buf_len(&c->deferred) + frame.n > SERVE_IN_PAUSE;
+    if (behind && (crowded || full || !known || !serve_authenticated(n, c))) return false;
     c->received++;
     n->stats.received++;
-    if (op == ZOP_AUTH) {
-        serve_auth(n, conn, xid, body);
-    } else if (op == ZOP_SASL) {
-        serve_sasl(n, conn, xid, body);
-    } else if (!serve_authenticated(n, c)) {
-        serve_refuse(n, conn, xid, 0, ZERR_SESSIONCLOSEDREQUIRESASLAUTH);
-    } else if (!(flags & OP_CLIENT)) {
-        serve_refuse(n, conn, xid, -1, ZERR_UNIMPLEMENTED);
-    } else if (write) {
-        session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
-        struct pipeline_request q = {.conn = conn, .xid = xid, .op = op, .session = c->session,
-                                     .body = body};
-        pipeline_submit(n, &q);
-    } else {
-        session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
-        reads_serve(n, conn, xid, op, body);
+    if (op == ZOP_AUTH || op == ZOP_SASL) {
+        /* stock: handled where they arrive, ahead of what waits */
+        if (op == ZOP_AUTH)
+            serve_auth(n, conn, xid, body);
+        else
+            serve_sasl(n, conn, xid, body);
+        return true;
     }
+    session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
+    if (behind && !(flags & OP_WRITE))
+        serve_defer(n, c, frame);
+    else
+        serve_now(n, conn, xid, op, body);
     return true;
+}
+
+ZK_PRIVATE void serve_deferred(struct node *n, uint32_t conn) {
+    for (;;) {
+        struct conn *c = node_conn(n, conn);
+        if (!buf_len(&c->deferred)) break;
+        const uint8_t *p = c->deferred.p + c->deferred.head;
+        size_t len = be32(p + 4);
+        if (c->phase == CONN_CLOSING) {
+            buf_clear(&c->deferred);
+        } else if ((int32_t)(c->completed - be32(p)) < 0) {
+            return;
+        } else {
+            struct slice body = slice_of(p + 16, len - 8);
+            serve_now(n, conn, (int32_t)be32(p + 8), (int32_t)be32(p + 12), body);
+            buf_consume(&node_conn(n, conn)->deferred, len + 8);
+        }
+    }
+    node_buf_give(n, &node_conn(n, conn)->deferred);
 }
 
 /* --- frames --- */
@@ -8325,7 +9582,7 @@ ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes) {
         buf_put(&c->in, bytes.p, bytes.n);
         if (c->stalled) {
             /* Its requests wait for the disk, not for the client: the session is alive. */
-            if (c->session_slot != SESSION_NONE && c->pending)
+            if (c->session_slot != SESSION_NONE && node_conn_pending(c))
                 session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
         } else {
             struct buf in = c->in; /* serving may move the connections, not this buffer */
@@ -8405,7 +9662,7 @@ static void node_expire(struct node *n) {
     for (uint32_t s; (s = session_expired(t, n->now)) != SESSION_NONE;) {
         struct session *e = &t->slots[s];
         const struct conn *c = e->conn == CONN_NONE ? NULL : &n->conns[e->conn];
-        if (c && c->stalled && c->pending) {
+        if (c && c->stalled && node_conn_pending(c)) {
             session_touch(t, s, n->now, c->timeout); /* it waits for us, not we for it */
             continue;
         }
@@ -8474,6 +9731,7 @@ ZK_PRIVATE int64_t node_next_tick(const struct node *n) {
 static void node_snapshot_done(struct node *n) {
     n->snap.active = false;
     n->stats.snapshots++;
+    metrics_add(&n->metrics.snapshot_ms, n->now - n->snap.started);
     n->last_snapshot_zxid = n->snap.zxid;
     n->last_snapshot_wall = n->wall;
     log_line(&n->log, LOG_INFO_LEVEL, "Snapshot taken in %lld ms",
@@ -8484,6 +9742,7 @@ static void node_snapshot_done(struct node *n) {
 static void node_snapshot_failed(struct node *n) {
     if (n->snap.active && !n->snap.finishing) tree_image_abort(&n->db.tree);
     n->snap.active = false;
+    n->stats.snapshots_failed++;
 }
 
 ZK_PRIVATE uint32_t node_accept(struct node *n, const struct node_addr *addr, int64_t now,
@@ -8507,7 +9766,7 @@ ZK_PRIVATE void node_step(struct node *n, const struct node_input *in) {
         serve_lost(n, in->conn);
         break;
     case NODE_CONN_DRAINED:
-        if (node_conn(n, in->conn)->stalled && !node_conn(n, in->conn)->pending)
+        if (node_conn(n, in->conn)->stalled && !node_conn_pending(node_conn(n, in->conn)))
             serve_resume(n, in->conn);
         break;
     case NODE_LOG_SYNCED:
@@ -8650,6 +9909,8 @@ struct files_report {
     int64_t snapshot_zxid; /* -1: none was loaded */
     int64_t replayed, digest_mismatches;
     int64_t orphans; /* ephemerals of sessions that do not exist */
+    bool had_logs;
+    int64_t snapshot_ms, logs_ms; /* time taken */
 };
 
 /* Directories and the lock; -1 with error set. stock exits with 3 for these. */
@@ -8721,7 +9982,8 @@ struct disk {
     struct buf pieces; /* struct disk_piece: the batch that collects */
     struct buf batch;  /* ... the one being written; the log thread's own */
     int64_t synced;    /* zxid */
-    int64_t sync_ms_max, syncs, slow_syncs;
+    int64_t slow_syncs;
+    struct metrics_sum sync_ms, batch_size; /* not collected yet; records per sync */
     bool failed;
     char error[FILES_ERROR];
 
@@ -8741,6 +10003,7 @@ struct disk_news {
     int64_t synced;
     bool failed, snap_done, snap_failed, snap_room;
     int64_t slow_syncs;
+    struct metrics_sum sync_ms, batch;
 };
 
 ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd, int64_t synced);
@@ -8791,6 +10054,8 @@ struct loop {
     struct loop_conn *conns; /* owned; indexed by the node's connection numbers */
     uint32_t cap;
     uint8_t *scratch; /* owned; LOOP_READ bytes */
+    struct buf environment; /* "key=value\n" lines, of the start */
+    char *data_dir, *log_dir; /* owned; the version-2 directories, absolute */
     struct buf send;   /* u32: connections with output */
     struct buf pieces; /* struct disk_piece */
     int64_t synced;    /* zxid the node has been told */
@@ -9373,8 +10638,13 @@ ZK_PRIVATE void os_environment(struct buf *out) {
                home ? home : "<NA>", cwd);
     int64_t pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     int64_t mb = pages > 0 && size > 0 ? pages / 1024 * size / 1024 : 0;
-    buf_printf(out, "os.memory.free=<NA>\nos.memory.max=%lldMB\nos.memory.total=%lldMB\n",
-               (long long)mb, (long long)mb);
+    int64_t free_mb = 0;
+#ifdef _SC_AVPHYS_PAGES
+    int64_t unused = sysconf(_SC_AVPHYS_PAGES);
+    if (unused > 0 && size > 0) free_mb = unused / 1024 * size / 1024;
+#endif
+    buf_printf(out, "os.memory.free=%lldMB\nos.memory.max=%lldMB\nos.memory.total=%lldMB\n",
+               (long long)free_mb, (long long)mb, (long long)mb);
 }
 
 ZK_PRIVATE int64_t os_open_files(void) {
@@ -9786,8 +11056,10 @@ static int files_fresh(struct files *f, struct db *db) {
 static int files_recover_with(struct files *f, struct db *db, struct files_report *report,
                               struct logq *log, const struct files_list *logs) {
     struct snapfile snap = {0};
+    int64_t start = os_now_ms();
     int found = files_restore_snapshot(f, db, &snap, log);
     if (found < 0) return -1;
+    report->snapshot_ms = os_now_ms() - start;
     char *flag = files_path(f->cfg->data_log_dir ? f->cfg->data_log_dir : f->cfg->data_dir,
                             "initialize", -1);
     bool marked = os_unlink(flag) == 0;
@@ -9810,7 +11082,10 @@ static int files_recover_with(struct files *f, struct db *db, struct files_repor
                              .snap = found ? &snap : NULL};
     if (found && snap.has_digest && snap.digest_zxid == db->last_zxid && db->last_zxid)
         files_check_digest(&r, db->last_zxid);
+    start = os_now_ms();
     int err = files_replay_logs(&r, logs);
+    report->logs_ms = os_now_ms() - start;
+    report->had_logs = logs->n > 0;
     txn_out_free(db, &r.out);
     report->orphans = err ? 0 : db_drop_orphans(db);
     return err;
@@ -10052,11 +11327,11 @@ static int disk_write_batch(struct disk *d, const struct disk_piece *p, uint32_t
     return files_log_sync(d->files);
 }
 
-static void disk_synced(struct disk *d, int64_t zxid, int64_t ms) {
+static void disk_synced(struct disk *d, int64_t zxid, uint32_t n, int64_t ms) {
     (void)pthread_mutex_lock(&d->lock);
     d->synced = zxid;
-    d->syncs++;
-    if (ms > d->sync_ms_max) d->sync_ms_max = ms;
+    metrics_add(&d->sync_ms, ms);
+    metrics_add(&d->batch_size, n);
     if (ms > d->files->cfg->fsync_warning_ms) {
         d->slow_syncs++;
         log_line(&d->log, LOG_WARN_LEVEL,
@@ -10087,7 +11362,7 @@ static void *disk_log_main(void *arg) {
         uint32_t n = (uint32_t)(d->batch.n / sizeof *p);
         int64_t start = os_now_ms();
         int err = disk_write_batch(d, p, n);
-        if (!err) disk_synced(d, p[n - 1].zxid, os_now_ms() - start);
+        if (!err) disk_synced(d, p[n - 1].zxid, n, os_now_ms() - start);
         buf_clear(&d->batch);
         if (!err) continue;
         (void)pthread_mutex_lock(&d->lock);
@@ -10287,6 +11562,10 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
     news->snap_failed = d->snap_failed;
     news->snap_room = d->snap_room;
     news->slow_syncs = d->slow_syncs;
+    news->sync_ms = d->sync_ms;
+    news->batch = d->batch_size;
+    memset(&d->sync_ms, 0, sizeof d->sync_ms);
+    memset(&d->batch_size, 0, sizeof d->batch_size);
     d->snap_done = d->snap_failed = d->woken = false;
     while (log_take(&d->log, &level, &text)) log_line(log, level, "%s", text);
     (void)pthread_mutex_unlock(&d->lock);
@@ -10304,7 +11583,6 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
 #define LOOP_EVENTS 256
 #define LOOP_ACCEPTS 64          /* per listener and turn */
 #define LOOP_ACCEPT_PAUSE_MS 100 /* when descriptors have run out */
-#define LOOP_SIZES_MS 2000       /* how old the directory sizes may get */
 #define LOOP_LISTENER (1ull << 32)
 #define LOOP_PIPE (2ull << 32)
 
@@ -10315,7 +11593,56 @@ static void loop_drain_log(struct loop *l) {
         if (l->log) l->log(l->log_user, level, text);
 }
 
+/* --- facts for the node --- */
+
+static void loop_facts(void *ctx, struct node_facts *f) {
+    const struct loop *l = ctx;
+    f->environment = buf_slice(&l->environment);
+    f->data_dir = l->data_dir;
+    f->log_dir = l->log_dir;
+    f->data_dir_size = os_tree_size(l->files.snap_dir);
+    f->log_dir_size = os_tree_size(l->files.log_dir);
+    f->open_files = os_open_files();
+    f->max_files = os_max_files();
+    f->client_port = l->port;
+}
+
+/* A relative path behind the working directory. stock: java.io.File.getAbsolutePath */
+static char *loop_absolute(const char *path, struct slice environment) {
+    struct buf out = {0};
+    struct slice line = environment;
+    while (path[0] != '/' && line.n && !slice_starts(line, "user.dir=")) {
+        const uint8_t *end = memchr(line.p, '\n', line.n);
+        size_t n = end ? (size_t)(end - line.p) + 1 : line.n;
+        line = slice_of(line.p + n, line.n - n);
+    }
+    if (path[0] != '/' && line.n) {
+        const uint8_t *end = memchr(line.p, '\n', line.n);
+        buf_put(&out, line.p + 9, (end ? (size_t)(end - line.p) : line.n) - 9);
+        buf_putc(&out, '/');
+    }
+    buf_put(&out, path, strlen(path) + 1);
+    return (char *)out.p;
+}
+
+static void loop_know(struct loop *l) {
+    os_environment(&l->environment);
+    l->data_dir = loop_absolute(l->files.snap_dir, buf_slice(&l->environment));
+    l->log_dir = loop_absolute(l->files.log_dir, buf_slice(&l->environment));
+    l->node.host.facts = loop_facts;
+    l->node.host.ctx = l;
+}
+
 /* --- opening --- */
+
+static void loop_count_recovery(struct loop *l, const struct files_report *r, int64_t ms) {
+    struct metrics *m = &l->node.metrics;
+    metrics_add(&m->init_ms, ms);
+    metrics_add(&m->snap_load_ms, r->snapshot_ms);
+    if (!r->had_logs) return;
+    metrics_add(&m->log_load_ms, r->logs_ms);
+    metrics_add(&m->log_loaded, r->replayed);
+}
 
 static int loop_recover(struct loop *l) {
     struct files_report r;
@@ -10331,6 +11658,7 @@ static int loop_recover(struct loop *l) {
              l->node.db.tree.count, (unsigned long long)l->node.db.last_zxid,
              (unsigned long long)r.snapshot_zxid, (long long)r.replayed,
              (long long)(os_now_ms() - start));
+    loop_count_recovery(l, &r, os_now_ms() - start);
     l->node.stats.digest_mismatches = r.digest_mismatches;
     l->node.last_snapshot_zxid = r.fresh ? 0 : r.snapshot_zxid;
     l->synced = l->node.db.last_zxid;
@@ -10372,6 +11700,7 @@ ZK_PRIVATE enum loop_start_error loop_open(struct loop *l, struct config *cfg, l
         (void)snprintf(l->error, sizeof l->error, "%s", l->files.error);
         return LOOP_NO_DATADIR;
     }
+    loop_know(l);
     (void)snprintf(l->error, sizeof l->error, "cannot set up descriptors or threads");
     l->scratch = mem_alloc(LOOP_READ);
     l->poller = os_poller_new();
@@ -10559,6 +11888,8 @@ static void loop_disk_news(struct loop *l) {
     while (os_read(l->pipe[0], bytes, sizeof bytes) == (int64_t)sizeof bytes) continue;
     disk_collect(&l->disk, &news, &l->node.log);
     l->node.stats.fsync_slow = news.slow_syncs;
+    metrics_merge(&l->node.metrics.fsync_ms, &news.sync_ms);
+    metrics_merge(&l->node.metrics.batch, &news.batch);
     if (news.synced > l->synced) {
         l->synced = news.synced;
         struct node_input in = loop_input(l, NODE_LOG_SYNCED);
@@ -10647,6 +11978,9 @@ ZK_PRIVATE void loop_close(struct loop *l) {
     mem_free(l->scratch);
     buf_free(&l->send);
     buf_free(&l->pieces);
+    buf_free(&l->environment);
+    mem_free(l->data_dir);
+    mem_free(l->log_dir);
     config_free(&l->cfg);
     memset(l, 0, sizeof *l);
 }

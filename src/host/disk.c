@@ -80,11 +80,11 @@ static int disk_write_batch(struct disk *d, const struct disk_piece *p, uint32_t
     return files_log_sync(d->files);
 }
 
-static void disk_synced(struct disk *d, int64_t zxid, int64_t ms) {
+static void disk_synced(struct disk *d, int64_t zxid, uint32_t n, int64_t ms) {
     (void)pthread_mutex_lock(&d->lock);
     d->synced = zxid;
-    d->syncs++;
-    if (ms > d->sync_ms_max) d->sync_ms_max = ms;
+    metrics_add(&d->sync_ms, ms);
+    metrics_add(&d->batch_size, n);
     if (ms > d->files->cfg->fsync_warning_ms) {
         d->slow_syncs++;
         log_line(&d->log, LOG_WARN_LEVEL,
@@ -115,7 +115,7 @@ static void *disk_log_main(void *arg) {
         uint32_t n = (uint32_t)(d->batch.n / sizeof *p);
         int64_t start = os_now_ms();
         int err = disk_write_batch(d, p, n);
-        if (!err) disk_synced(d, p[n - 1].zxid, os_now_ms() - start);
+        if (!err) disk_synced(d, p[n - 1].zxid, n, os_now_ms() - start);
         buf_clear(&d->batch);
         if (!err) continue;
         (void)pthread_mutex_lock(&d->lock);
@@ -315,6 +315,10 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
     news->snap_failed = d->snap_failed;
     news->snap_room = d->snap_room;
     news->slow_syncs = d->slow_syncs;
+    news->sync_ms = d->sync_ms;
+    news->batch = d->batch_size;
+    memset(&d->sync_ms, 0, sizeof d->sync_ms);
+    memset(&d->batch_size, 0, sizeof d->batch_size);
     d->snap_done = d->snap_failed = d->woken = false;
     while (log_take(&d->log, &level, &text)) log_line(log, level, "%s", text);
     (void)pthread_mutex_unlock(&d->lock);

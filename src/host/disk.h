@@ -43,7 +43,8 @@ struct disk {
     struct buf pieces; /* struct disk_piece: the batch that collects */
     struct buf batch;  /* ... the one being written; the log thread's own */
     int64_t synced;    /* zxid */
-    int64_t sync_ms_max, syncs, slow_syncs;
+    int64_t slow_syncs;
+    struct metrics_sum sync_ms, batch_size; /* not collected yet; records per sync */
     bool failed;
     char error[FILES_ERROR];
 
@@ -63,6 +64,7 @@ struct disk_news {
     int64_t synced;
     bool failed, snap_done, snap_failed, snap_room;
     int64_t slow_syncs;
+    struct metrics_sum sync_ms, batch;
 };
 
 ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd, int64_t synced);

@@ -393,8 +393,10 @@ static int files_fresh(struct files *f, struct db *db) {
 static int files_recover_with(struct files *f, struct db *db, struct files_report *report,
                               struct logq *log, const struct files_list *logs) {
     struct snapfile snap = {0};
+    int64_t start = os_now_ms();
     int found = files_restore_snapshot(f, db, &snap, log);
     if (found < 0) return -1;
+    report->snapshot_ms = os_now_ms() - start;
     char *flag = files_path(f->cfg->data_log_dir ? f->cfg->data_log_dir : f->cfg->data_dir,
                             "initialize", -1);
     bool marked = os_unlink(flag) == 0;
@@ -417,7 +419,10 @@ static int files_recover_with(struct files *f, struct db *db, struct files_repor
                              .snap = found ? &snap : NULL};
     if (found && snap.has_digest && snap.digest_zxid == db->last_zxid && db->last_zxid)
         files_check_digest(&r, db->last_zxid);
+    start = os_now_ms();
     int err = files_replay_logs(&r, logs);
+    report->logs_ms = os_now_ms() - start;
+    report->had_logs = logs->n > 0;
     txn_out_free(db, &r.out);
     report->orphans = err ? 0 : db_drop_orphans(db);
     return err;

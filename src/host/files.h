@@ -34,6 +34,8 @@ struct files_report {
     int64_t snapshot_zxid; /* -1: none was loaded */
     int64_t replayed, digest_mismatches;
     int64_t orphans; /* ephemerals of sessions that do not exist */
+    bool had_logs;
+    int64_t snapshot_ms, logs_ms; /* time taken */
 };
 
 /* Directories and the lock; -1 with error set. stock exits with 3 for these. */

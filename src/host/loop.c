@@ -7,7 +7,6 @@
 #define LOOP_EVENTS 256
 #define LOOP_ACCEPTS 64          /* per listener and turn */
 #define LOOP_ACCEPT_PAUSE_MS 100 /* when descriptors have run out */
-#define LOOP_SIZES_MS 2000       /* how old the directory sizes may get */
 #define LOOP_LISTENER (1ull << 32)
 #define LOOP_PIPE (2ull << 32)
 
@@ -18,7 +17,56 @@ static void loop_drain_log(struct loop *l) {
         if (l->log) l->log(l->log_user, level, text);
 }
 
+/* --- facts for the node --- */
+
+static void loop_facts(void *ctx, struct node_facts *f) {
+    const struct loop *l = ctx;
+    f->environment = buf_slice(&l->environment);
+    f->data_dir = l->data_dir;
+    f->log_dir = l->log_dir;
+    f->data_dir_size = os_tree_size(l->files.snap_dir);
+    f->log_dir_size = os_tree_size(l->files.log_dir);
+    f->open_files = os_open_files();
+    f->max_files = os_max_files();
+    f->client_port = l->port;
+}
+
+/* A relative path behind the working directory. stock: java.io.File.getAbsolutePath */
+static char *loop_absolute(const char *path, struct slice environment) {
+    struct buf out = {0};
+    struct slice line = environment;
+    while (path[0] != '/' && line.n && !slice_starts(line, "user.dir=")) {
+        const uint8_t *end = memchr(line.p, '\n', line.n);
+        size_t n = end ? (size_t)(end - line.p) + 1 : line.n;
+        line = slice_of(line.p + n, line.n - n);
+    }
+    if (path[0] != '/' && line.n) {
+        const uint8_t *end = memchr(line.p, '\n', line.n);
+        buf_put(&out, line.p + 9, (end ? (size_t)(end - line.p) : line.n) - 9);
+        buf_putc(&out, '/');
+    }
+    buf_put(&out, path, strlen(path) + 1);
+    return (char *)out.p;
+}
+
+static void loop_know(struct loop *l) {
+    os_environment(&l->environment);
+    l->data_dir = loop_absolute(l->files.snap_dir, buf_slice(&l->environment));
+    l->log_dir = loop_absolute(l->files.log_dir, buf_slice(&l->environment));
+    l->node.host.facts = loop_facts;
+    l->node.host.ctx = l;
+}
+
 /* --- opening --- */
+
+static void loop_count_recovery(struct loop *l, const struct files_report *r, int64_t ms) {
+    struct metrics *m = &l->node.metrics;
+    metrics_add(&m->init_ms, ms);
+    metrics_add(&m->snap_load_ms, r->snapshot_ms);
+    if (!r->had_logs) return;
+    metrics_add(&m->log_load_ms, r->logs_ms);
+    metrics_add(&m->log_loaded, r->replayed);
+}
 
 static int loop_recover(struct loop *l) {
     struct files_report r;
@@ -34,6 +82,7 @@ static int loop_recover(struct loop *l) {
              l->node.db.tree.count, (unsigned long long)l->node.db.last_zxid,
              (unsigned long long)r.snapshot_zxid, (long long)r.replayed,
              (long long)(os_now_ms() - start));
+    loop_count_recovery(l, &r, os_now_ms() - start);
     l->node.stats.digest_mismatches = r.digest_mismatches;
     l->node.last_snapshot_zxid = r.fresh ? 0 : r.snapshot_zxid;
     l->synced = l->node.db.last_zxid;
@@ -75,6 +124,7 @@ ZK_PRIVATE enum loop_start_error loop_open(struct loop *l, struct config *cfg, l
         (void)snprintf(l->error, sizeof l->error, "%s", l->files.error);
         return LOOP_NO_DATADIR;
     }
+    loop_know(l);
     (void)snprintf(l->error, sizeof l->error, "cannot set up descriptors or threads");
     l->scratch = mem_alloc(LOOP_READ);
     l->poller = os_poller_new();
@@ -262,6 +312,8 @@ static void loop_disk_news(struct loop *l) {
     while (os_read(l->pipe[0], bytes, sizeof bytes) == (int64_t)sizeof bytes) continue;
     disk_collect(&l->disk, &news, &l->node.log);
     l->node.stats.fsync_slow = news.slow_syncs;
+    metrics_merge(&l->node.metrics.fsync_ms, &news.sync_ms);
+    metrics_merge(&l->node.metrics.batch, &news.batch);
     if (news.synced > l->synced) {
         l->synced = news.synced;
         struct node_input in = loop_input(l, NODE_LOG_SYNCED);
@@ -350,6 +402,9 @@ ZK_PRIVATE void loop_close(struct loop *l) {
     mem_free(l->scratch);
     buf_free(&l->send);
     buf_free(&l->pieces);
+    buf_free(&l->environment);
+    mem_free(l->data_dir);
+    mem_free(l->log_dir);
     config_free(&l->cfg);
     memset(l, 0, sizeof *l);
 }

@@ -33,6 +33,8 @@ struct loop {
     struct loop_conn *conns; /* owned; indexed by the node's connection numbers */
     uint32_t cap;
     uint8_t *scratch; /* owned; LOOP_READ bytes */
+    struct buf environment; /* "key=value\n" lines, of the start */
+    char *data_dir, *log_dir; /* owned; the version-2 directories, absolute */
     struct buf send;   /* u32: connections with output */
     struct buf pieces; /* struct disk_piece */
     int64_t synced;    /* zxid the node has been told */

@@ -552,8 +552,13 @@ ZK_PRIVATE void os_environment(struct buf *out) {
                home ? home : "<NA>", cwd);
     int64_t pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     int64_t mb = pages > 0 && size > 0 ? pages / 1024 * size / 1024 : 0;
-    buf_printf(out, "os.memory.free=<NA>\nos.memory.max=%lldMB\nos.memory.total=%lldMB\n",
-               (long long)mb, (long long)mb);
+    int64_t free_mb = 0;
+#ifdef _SC_AVPHYS_PAGES
+    int64_t unused = sysconf(_SC_AVPHYS_PAGES);
+    if (unused > 0 && size > 0) free_mb = unused / 1024 * size / 1024;
+#endif
+    buf_printf(out, "os.memory.free=%lldMB\nos.memory.max=%lldMB\nos.memory.total=%lldMB\n",
+               (long long)free_mb, (long long)mb, (long long)mb);
 }
 
 ZK_PRIVATE int64_t os_open_files(void) {

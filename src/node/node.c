@@ -35,7 +35,7 @@ static void node_expire(struct node *n) {
     for (uint32_t s; (s = session_expired(t, n->now)) != SESSION_NONE;) {
         struct session *e = &t->slots[s];
         const struct conn *c = e->conn == CONN_NONE ? NULL : &n->conns[e->conn];
-        if (c && c->stalled && c->pending) {
+        if (c && c->stalled && node_conn_pending(c)) {
             session_touch(t, s, n->now, c->timeout); /* it waits for us, not we for it */
             continue;
         }
@@ -104,6 +104,7 @@ ZK_PRIVATE int64_t node_next_tick(const struct node *n) {
 static void node_snapshot_done(struct node *n) {
     n->snap.active = false;
     n->stats.snapshots++;
+    metrics_add(&n->metrics.snapshot_ms, n->now - n->snap.started);
     n->last_snapshot_zxid = n->snap.zxid;
     n->last_snapshot_wall = n->wall;
     log_line(&n->log, LOG_INFO_LEVEL, "Snapshot taken in %lld ms",
@@ -114,6 +115,7 @@ static void node_snapshot_done(struct node *n) {
 static void node_snapshot_failed(struct node *n) {
     if (n->snap.active && !n->snap.finishing) tree_image_abort(&n->db.tree);
     n->snap.active = false;
+    n->stats.snapshots_failed++;
 }
 
 ZK_PRIVATE uint32_t node_accept(struct node *n, const struct node_addr *addr, int64_t now,
@@ -137,7 +139,7 @@ ZK_PRIVATE void node_step(struct node *n, const struct node_input *in) {
         serve_lost(n, in->conn);
         break;
     case NODE_CONN_DRAINED:
-        if (node_conn(n, in->conn)->stalled && !node_conn(n, in->conn)->pending)
+        if (node_conn(n, in->conn)->stalled && !node_conn_pending(node_conn(n, in->conn)))
             serve_resume(n, in->conn);
         break;
     case NODE_LOG_SYNCED:

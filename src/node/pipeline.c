@@ -8,6 +8,8 @@
 
 #define PIPELINE_BLOB 262144u       /* records share blobs of this size */
 #define PIPELINE_SNAP_CHUNK 262144u /* snapshot bytes per output */
+#define PIPELINE_XID_AUTH (-4)
+#define PIPELINE_STAT_DATA_LEN 52 /* where dataLength stands in a Stat */
 #define PIPELINE_SNAP_NODES 256u    /* nodes per slice of the walk */
 
 /* --- frames to clients --- */
@@ -27,8 +29,10 @@ ZK_PRIVATE void reply_end(struct node *n, uint32_t conn, size_t at, int32_t xid,
     put_be64(p + 8, (uint64_t)zxid);
     put_be32(p + 16, (uint32_t)err);
     int64_t len = (int64_t)(out->n - at - 4);
-    if (xid < 0) return; /* stock: events and pings are not client responses of interest */
     struct node_stats *st = &n->stats;
+    if (xid == XID_EVENT) st->watch_bytes += len;
+    if (xid != XID_EVENT && xid != XID_PING && xid != PIPELINE_XID_AUTH) st->response_bytes += len;
+    if (xid <= 0) return; /* stock: ServerCnxn.serialize */
     st->last_response = len;
     if (st->min_response < 0 || len < st->min_response) st->min_response = len;
     if (len > st->max_response) st->max_response = len;
@@ -40,8 +44,11 @@ ZK_PRIVATE void reply_count(struct node *n, uint32_t conn, int32_t xid, int32_t 
     struct node_stats *st = &n->stats;
     int64_t ms = n->now - received;
     if (ms < 0) ms = 0;
-    c->sent++;
-    st->sent++;
+    if (op != ZOP_CREATE_SESSION) { /* its answer is the handshake's, counted there */
+        c->sent++;
+        st->sent++;
+    }
+    if (!op) return; /* stock: what is answered outside the request processors leaves no trace */
     c->last_op = op;
     if (xid >= 0 && xid > c->last_cxid) c->last_cxid = xid;
     c->last_zxid = zxid;
@@ -56,6 +63,8 @@ ZK_PRIVATE void reply_count(struct node *n, uint32_t conn, int32_t xid, int32_t 
     if (ms > st->latency_max) st->latency_max = ms;
     st->latency_sum += ms;
     st->latency_count++;
+    bool write = (wire_op_flags(op) & OP_WRITE) != 0;
+    metrics_sample(&n->metrics, write ? &n->metrics.update_ms : &n->metrics.read_ms, ms);
 }
 
 ZK_PRIVATE void reply_error(struct node *n, uint32_t conn, int32_t xid, int64_t zxid,
@@ -88,6 +97,8 @@ ZK_PRIVATE void reply_connect(struct node *n, uint32_t conn, bool accepted) {
     jw_i64(out, accepted ? c->session : 0);
     jw_bytes(out, slice_of(passwd, sizeof passwd));
     if (!c->old_handshake) jw_u8(out, 0);
+    c->sent++;
+    n->stats.sent++;
 }
 
 /* --- into the log --- */
@@ -168,7 +179,11 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
                                .internal = q->internal};
     bool made;
     buf_clear(&n->scratch);
+    uint64_t refused = n->db.quota.exceeded;
     int err = prep_write(&n->prep, &req, &n->scratch, &made);
+    n->stats.requests++;
+    if (n->db.quota.exceeded != refused)
+        metrics_refused(&n->metrics, buf_slice(&n->db.quota.refused));
     struct pending *p = pipeline_push(n);
     p->zxid = n->prep.zxid;
     p->conn = q->conn;
@@ -182,7 +197,7 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
     n->large_in_flight += p->large;
     if (c) {
         p->conn_gen = c->gen;
-        c->pending++;
+        c->submitted++;
     }
     if (made) pipeline_append(n, p);
     if (!made && n->pend_n == 1 && n->synced >= p->zxid) pipeline_synced(n, n->synced);
@@ -206,6 +221,16 @@ static uint32_t pipeline_hit(const struct buf *hits, size_t at) {
     uint32_t conn;
     memcpy(&conn, hits->p + at, sizeof conn);
     return conn;
+}
+
+/* stock: WatchManager.triggerWatch, which counts a table that nobody heard from as nothing */
+static void pipeline_count_watchers(struct node *n, int32_t type) {
+    struct metrics *m = &n->metrics;
+    if (!n->hits.n) return;
+    metrics_add(type == EVENT_CREATED ? &m->created
+                : type == EVENT_DELETED ? &m->deleted
+                : type == EVENT_DATA_CHANGED ? &m->changed : &m->children,
+                (int64_t)(n->hits.n / sizeof(uint32_t)));
 }
 
 static void pipeline_notify(struct node *n, int32_t type, struct slice path, uint32_t acl,
@@ -234,12 +259,14 @@ static void pipeline_subtract(struct buf *hits, const struct buf *told) {
 static void pipeline_event(struct node *n, const struct txn_event *e, int64_t zxid) {
     struct slice path = e->path.n ? e->path : slice_of("/", 1);
     watch_fire_data(&n->watches, path, &n->hits);
+    pipeline_count_watchers(n, e->type);
     pipeline_notify(n, e->type, path, e->acl, zxid);
     if (e->type == EVENT_DATA_CHANGED) return;
     if (e->type == EVENT_DELETED && n->watches.n_child) {
         struct buf told = {0};
         buf_put(&told, n->hits.p, n->hits.n);
         watch_fire_child(&n->watches, path, &n->hits);
+        pipeline_count_watchers(n, EVENT_DELETED);
         pipeline_subtract(&n->hits, &told);
         pipeline_notify(n, EVENT_DELETED, path, e->acl, zxid);
         buf_free(&told);
@@ -247,6 +274,7 @@ static void pipeline_event(struct node *n, const struct txn_event *e, int64_t zx
     struct slice parent = path_parent(path);
     if (!parent.n) parent = slice_of(path.p, 1);
     watch_fire_child(&n->watches, parent, &n->hits);
+    pipeline_count_watchers(n, EVENT_CHILDREN_CHANGED);
     pipeline_notify(n, EVENT_CHILDREN_CHANGED, parent, e->parent_acl, zxid);
 }
 
@@ -304,6 +332,7 @@ static void pipeline_reply(struct node *n, const struct pending *p) {
         pipeline_put_result(out, &n->applied.results[0]);
     reply_end(n, p->conn, at, p->xid, zxid, err);
     reply_count(n, p->conn, p->xid, p->op, zxid, p->received);
+    if (err) node_conn(n, p->conn)->last_op = 0; /* stock: FinalRequestProcessor */
     if (p->op == ZOP_CLOSE_SESSION) serve_close(n, p->conn);
 }
 
@@ -315,6 +344,30 @@ static void pipeline_check_digest(struct node *n, int64_t zxid) {
     if (n->stats.digest_mismatches++ == 0)
         log_line(&n->log, LOG_ERROR_LEVEL, "First digest mismatch on txn: 0x%llx",
                  (unsigned long long)zxid);
+}
+
+static void pipeline_record_digest(struct node *n, int64_t zxid) {
+    if (!n->cfg->digest_enabled || zxid % NODE_DIGEST_INTERVAL) return;
+    if (!n->digests) n->digests = mem_alloc(sizeof *n->digests * NODE_DIGESTS);
+    struct node_digest d = {zxid, n->db.tree.digest};
+    n->digests[n->n_digests++ % NODE_DIGESTS] = d;
+}
+
+/* What a transaction wrote where. body: the record of a closeSession lists what it deletes. */
+static void pipeline_count_writes(struct node *n, const struct txn_header *h, struct jr body) {
+    metrics_sample(&n->metrics, &n->metrics.propagation_ms,
+                   n->wall > h->time ? n->wall - h->time : 0);
+    for (uint32_t i = 0; i < n->applied.n_results; i++) {
+        const struct txn_result *r = &n->applied.results[i];
+        if (r->type == ZOP_SET_ACL || r->type == ZOP_CHECK || r->type == ZOP_ERROR) continue;
+        bool deleted = r->type == ZOP_DELETE || r->type == ZOP_DELETE_CONTAINER;
+        metrics_wrote(&n->metrics, r->path, deleted ? 0 : be32(r->stat + PIPELINE_STAT_DATA_LEN));
+    }
+    if (h->type != ZOP_CLOSE_SESSION) return;
+    for (int32_t left = jr_count(&body); left > 0 && !body.bad; left--) {
+        struct slice path = jr_bytes(&body);
+        if (!body.bad && path.p) metrics_wrote(&n->metrics, path, 0);
+    }
 }
 
 static void pipeline_commit(struct node *n, const struct pending *p) {
@@ -330,6 +383,9 @@ static void pipeline_commit(struct node *n, const struct pending *p) {
         struct txn_header h = jr_txn_header(&r);
         (void)txn_apply(&n->db, &h, slice_of(r.p, (size_t)(r.end - r.p)), &n->applied);
         pipeline_check_digest(n, p->zxid);
+        pipeline_record_digest(n, p->zxid);
+        pipeline_count_writes(n, &h, r);
+        metrics_sample(&n->metrics, &n->metrics.flush_ms, n->now - p->received);
         prep_applied(&n->prep, p->zxid);
         for (uint32_t i = 0; i < n->applied.n_events; i++)
             pipeline_event(n, &n->applied.events[i], p->zxid);
@@ -337,8 +393,9 @@ static void pipeline_commit(struct node *n, const struct pending *p) {
     if (p->conn != CONN_NONE) {
         struct conn *c = &n->conns[p->conn];
         if (c->phase != CONN_FREE && c->gen == p->conn_gen) {
-            c->pending--;
+            c->completed++;
             if (c->phase != CONN_CLOSING) pipeline_reply(n, p);
+            serve_deferred(n, p->conn);
         }
     }
     /* An expired session's connection is closed without a word. stock: closeSession */
@@ -357,7 +414,8 @@ ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid) {
         blob_unref(p.blob);
         if (p.conn == CONN_NONE) continue;
         struct conn *c = &n->conns[p.conn];
-        if (c->phase != CONN_FREE && c->gen == p.conn_gen && c->stalled && !c->pending)
+        if (c->phase != CONN_FREE && c->gen == p.conn_gen && c->stalled &&
+            !node_conn_pending(c))
             serve_resume(n, p.conn);
     }
 }

@@ -13,6 +13,11 @@ struct reads {
     bool body_and_error; /* the reply has both: multiRead only */
 };
 
+/* A path that need not exist: kept or echoed, so it must be the text that stock would have. */
+static struct slice reads_text(const struct reads *q, struct slice path) {
+    return path.p ? path_as_java(path, &q->n->scratch) : path;
+}
+
 static int reads_may(const struct reads *q, const struct tree_node *node, int32_t perms) {
     if (q->n->cfg->skip_acl) return 0;
     const struct auth_set *who = &node_conn(q->n, q->conn)->auth;
@@ -24,7 +29,9 @@ static void reads_put_stat(const struct reads *q, const struct tree_node *node) 
 }
 
 static void reads_watch(const struct reads *q, struct slice path, uint32_t kinds) {
-    if (kinds) watch_add(&q->n->watches, path.n ? path : slice_of("/", 1), q->conn, kinds);
+    /* stock: a watch on "" is no watch on the root, although "" reads the root */
+    if (kinds & WATCH_IN_DATA) node_conn(q->n, q->conn)->data_watcher = true;
+    watch_add(&q->n->watches, reads_text(q, path), q->conn, kinds);
 }
 
 /* The node of a read that needs READ on it. */
@@ -46,8 +53,10 @@ static int reads_exists(struct reads *q) {
     int err = reads_node(q, r.path, &node);
     if (err && err != ZERR_NONODE) return err;
     if (r.arg) reads_watch(q, r.path, WATCH_DATA);
-    if (!err) reads_put_stat(q, node);
-    return err;
+    if (err) return err;
+    reads_put_stat(q, node);
+    metrics_read(&q->n->metrics, r.path, WIRE_STAT_LEN);
+    return 0;
 }
 
 static int reads_data_of(struct reads *q, const struct req_path *r) {
@@ -56,6 +65,7 @@ static int reads_data_of(struct reads *q, const struct req_path *r) {
     if (err) return err;
     if (r->arg) reads_watch(q, r->path, WATCH_DATA);
     jw_bytes(q->out, tree_data(node));
+    metrics_read(&q->n->metrics, r->path, (int64_t)tree_data(node).n + WIRE_STAT_LEN);
     reads_put_stat(q, node);
     return 0;
 }
@@ -65,12 +75,15 @@ static int reads_children_of(struct reads *q, const struct req_path *r, bool sta
     int err = reads_node(q, r->path, &node);
     if (err) return err;
     if (r->arg) reads_watch(q, r->path, WATCH_CHILD);
+    int64_t names = WIRE_STAT_LEN;
     jw_i32(q->out, (int32_t)node->children);
     for (uint32_t id = node->first_child; id != TREE_NONE;) {
         const struct tree_node *child = tree_node(&q->n->db.tree, id);
         jw_bytes(q->out, tree_name(child));
+        names += (int64_t)tree_name(child).n;
         id = child->next;
     }
+    metrics_read(&q->n->metrics, r->path, names);
     if (stat) reads_put_stat(q, node);
     return 0;
 }
@@ -109,7 +122,9 @@ static int reads_all_children_number(struct reads *q) {
     int err = reads_node(q, path, &node);
     if (err) return err;
     uint32_t id = tree_lookup(&q->n->db.tree, path);
-    jw_i32(q->out, (int32_t)tree_count_below(&q->n->db.tree, id));
+    /* stock: keeps the root as "" and as "/", and the second is a descendant of the first */
+    uint64_t alias = path.n == 0;
+    jw_i32(q->out, (int32_t)(tree_count_below(&q->n->db.tree, id) + alias));
     return 0;
 }
 
@@ -203,9 +218,11 @@ static int reads_watcher(struct reads *q, bool remove) {
     uint32_t kinds = reads_watcher_kinds(r.arg);
     if (q->body.bad || !kinds) return ZERR_MARSHALLINGERROR;
     if (!r.path.p) return ZERR_NOWATCHER;
+    r.path = reads_text(q, r.path);
     struct watch_table *w = &q->n->watches;
     bool found = remove ? watch_remove(w, r.path, q->conn, kinds)
                         : (watch_kinds(w, r.path, q->conn) & kinds) != 0;
+    if (remove && found) node_conn(q->n, q->conn)->data_watcher = false;
     return found ? 0 : ZERR_NOWATCHER;
 }
 
@@ -240,7 +257,7 @@ static void reads_rewatch(struct reads *q, enum reads_list list, struct slice pa
         break;
     }
     if (missed)
-        event_send(q->n, q->conn, missed, path, -1);
+        event_send(q->n, q->conn, missed, reads_text(q, path), -1);
     else
         reads_watch(q, path, kinds[list]);
 }
@@ -258,6 +275,7 @@ static int reads_set_watches(struct reads *q, int lists) {
         if (count < 0) return ZERR_MARSHALLINGERROR; /* the lists before it have been served */
         for (; count > 0; count--) {
             struct slice path = jr_bytes(&q->body);
+            if (!path.p && i >= LIST_PERSISTENT) continue; /* stock: takes it, nothing fires it */
             if (!path.p) return ZERR_MARSHALLINGERROR;
             reads_rewatch(q, (enum reads_list)i, path, since);
         }
@@ -270,7 +288,7 @@ static int reads_set_watches(struct reads *q, int lists) {
 static int reads_sync(struct reads *q) {
     struct slice path = jr_bytes(&q->body);
     if (q->body.bad) return ZERR_MARSHALLINGERROR;
-    jw_bytes(q->out, path);
+    jw_bytes(q->out, reads_text(q, path));
     return 0;
 }
 
@@ -331,6 +349,7 @@ ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t 
                       n->db.last_zxid, false};
     /* Catch-up events leave before the reply that acknowledges the watches. */
     bool events_first = op == ZOP_SET_WATCHES || op == ZOP_SET_WATCHES2;
+    n->stats.requests++;
     int err = events_first ? reads_dispatch(&q, op) : 0;
     size_t at = reply_begin(q.out);
     if (!events_first) err = reads_dispatch(&q, op);

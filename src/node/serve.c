@@ -71,6 +71,7 @@ static void serve_new_session(struct node *n, uint32_t conn) {
 
 static void serve_renew(struct node *n, uint32_t conn, const struct serve_connect *q) {
     struct conn *c = node_conn(n, conn);
+    n->stats.revalidated++;
     uint8_t passwd[16];
     uint32_t s = session_find(&n->db.sessions, q->session);
     /* stock: the old connection is closed before the password is looked at */
@@ -218,7 +219,33 @@ static void serve_refuse(struct node *n, uint32_t conn, int32_t xid, int64_t zxi
     serve_close(n, conn);
 }
 
-/* False: the request has to wait until the writes before it are answered. */
+/* Keeps a read until the writes before it have been answered. */
+static void serve_defer(struct node *n, struct conn *c, struct slice frame) {
+    node_buf_take(n, &c->deferred);
+    uint8_t *p = buf_grow(&c->deferred, frame.n + 8);
+    put_be32(p, c->submitted);
+    put_be32(p + 4, (uint32_t)frame.n);
+    memcpy(p + 8, frame.p, frame.n);
+}
+
+/* A request whose turn has come. */
+static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, struct slice body) {
+    const struct conn *c = node_conn(n, conn);
+    int flags = wire_op_flags(op);
+    if (!serve_authenticated(n, c)) {
+        serve_refuse(n, conn, xid, 0, ZERR_SESSIONCLOSEDREQUIRESASLAUTH);
+    } else if (!(flags & OP_CLIENT)) {
+        serve_refuse(n, conn, xid, -1, ZERR_UNIMPLEMENTED);
+    } else if (flags & OP_WRITE) {
+        struct pipeline_request q = {.conn = conn, .xid = xid, .op = op, .session = c->session,
+                                     .body = body};
+        pipeline_submit(n, &q);
+    } else {
+        reads_serve(n, conn, xid, op, body);
+    }
+}
+
+/* False: the frame has to wait as it is. */
 static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     struct conn *c = node_conn(n, conn);
     struct jr r = jr_open(frame, n->max_string);
@@ -229,29 +256,45 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     }
     struct slice body = slice_of(r.p, (size_t)(r.end - r.p));
     int flags = wire_op_flags(op);
-    bool write = (flags & OP_CLIENT) && (flags & OP_WRITE);
+    bool behind = node_conn_pending(c) != 0, known = (flags & OP_CLIENT) != 0;
     bool crowded = xid > 0 && n->pend_n > (uint32_t)n->cfg->global_outstanding_limit;
-    if (c->pending && (!write || crowded)) return false;
+    bool full = buf_len(&c->deferred) + frame.n > SERVE_IN_PAUSE;
+    if (behind && (crowded || full || !known || !serve_authenticated(n, c))) return false;
     c->received++;
     n->stats.received++;
-    if (op == ZOP_AUTH) {
-        serve_auth(n, conn, xid, body);
-    } else if (op == ZOP_SASL) {
-        serve_sasl(n, conn, xid, body);
-    } else if (!serve_authenticated(n, c)) {
-        serve_refuse(n, conn, xid, 0, ZERR_SESSIONCLOSEDREQUIRESASLAUTH);
-    } else if (!(flags & OP_CLIENT)) {
-        serve_refuse(n, conn, xid, -1, ZERR_UNIMPLEMENTED);
-    } else if (write) {
-        session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
-        struct pipeline_request q = {.conn = conn, .xid = xid, .op = op, .session = c->session,
-                                     .body = body};
-        pipeline_submit(n, &q);
-    } else {
-        session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
-        reads_serve(n, conn, xid, op, body);
+    if (op == ZOP_AUTH || op == ZOP_SASL) {
+        /* stock: handled where they arrive, ahead of what waits */
+        if (op == ZOP_AUTH)
+            serve_auth(n, conn, xid, body);
+        else
+            serve_sasl(n, conn, xid, body);
+        return true;
     }
+    session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
+    if (behind && !(flags & OP_WRITE))
+        serve_defer(n, c, frame);
+    else
+        serve_now(n, conn, xid, op, body);
     return true;
+}
+
+ZK_PRIVATE void serve_deferred(struct node *n, uint32_t conn) {
+    for (;;) {
+        struct conn *c = node_conn(n, conn);
+        if (!buf_len(&c->deferred)) break;
+        const uint8_t *p = c->deferred.p + c->deferred.head;
+        size_t len = be32(p + 4);
+        if (c->phase == CONN_CLOSING) {
+            buf_clear(&c->deferred);
+        } else if ((int32_t)(c->completed - be32(p)) < 0) {
+            return;
+        } else {
+            struct slice body = slice_of(p + 16, len - 8);
+            serve_now(n, conn, (int32_t)be32(p + 8), (int32_t)be32(p + 12), body);
+            buf_consume(&node_conn(n, conn)->deferred, len + 8);
+        }
+    }
+    node_buf_give(n, &node_conn(n, conn)->deferred);
 }
 
 /* --- frames --- */
@@ -341,7 +384,7 @@ ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes) {
         buf_put(&c->in, bytes.p, bytes.n);
         if (c->stalled) {
             /* Its requests wait for the disk, not for the client: the session is alive. */
-            if (c->session_slot != SESSION_NONE && c->pending)
+            if (c->session_slot != SESSION_NONE && node_conn_pending(c))
                 session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
         } else {
             struct buf in = c->in; /* serving may move the connections, not this buffer */

@@ -18,6 +18,7 @@
 /* CONN_NONE when the limits refuse it: the host closes the socket. */
 ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr);
 ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes);
+ZK_PRIVATE void serve_deferred(struct node *n, uint32_t conn); /* one of its writes was answered */
 ZK_PRIVATE void serve_resume(struct node *n, uint32_t conn); /* its writes have been answered */
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn);   /* the peer is gone */
 ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it still has to be told */

@@ -29,6 +29,7 @@ ZK_PRIVATE void node_state_init(struct node *n, const struct config *cfg, uint64
     n->db.tree.extended_types = cfg->extended_types;
     n->db.tree.emulate353 = cfg->emulate353;
     watch_init(&n->watches, prng_next(&n->rng));
+    metrics_init(&n->metrics, prng_next(&n->rng));
 }
 
 ZK_PRIVATE void node_state_free(struct node *n) {
@@ -43,6 +44,8 @@ ZK_PRIVATE void node_state_free(struct node *n) {
     txn_out_free(&n->db, &n->applied);
     prep_free(&n->prep);
     watch_free(&n->watches);
+    metrics_free(&n->metrics);
+    mem_free(n->digests);
     db_free(&n->db);
     mem_free(n->conns);
     mem_free(n->ip_counts);
@@ -132,6 +135,10 @@ static void node_ip_del(struct node *n, const struct node_addr *a) {
     n->free_ips = i;
 }
 
+ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c) {
+    return c->submitted - c->completed;
+}
+
 ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id) {
     ZK_ASSERT(id < n->n_conns && n->conns[id].phase != CONN_FREE);
     return &n->conns[id];
@@ -164,7 +171,11 @@ ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct node_addr *addr) 
     return id;
 }
 
-static void node_pool_put(struct node *n, struct buf *b) {
+ZK_PRIVATE void node_buf_take(struct node *n, struct buf *b) {
+    if (!b->p && n->pool_n) *b = n->pool[--n->pool_n];
+}
+
+ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b) {
     if (b->p && b->cap <= NODE_OUT_KEEP && n->pool_n < sizeof n->pool / sizeof n->pool[0]) {
         buf_clear(b);
         n->pool[n->pool_n++] = *b;
@@ -182,7 +193,8 @@ ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id) {
     node_ip_del(n, &c->addr);
     auth_free(&c->auth);
     buf_free(&c->in);
-    node_pool_put(n, &c->out);
+    node_buf_give(n, &c->deferred);
+    node_buf_give(n, &c->out);
     c->phase = CONN_FREE;
     c->next_free = n->free_conns;
     n->free_conns = id;
@@ -191,7 +203,7 @@ ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id) {
 
 ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id) {
     struct conn *c = node_conn(n, id);
-    if (!c->out.p && n->pool_n) c->out = n->pool[--n->pool_n];
+    node_buf_take(n, &c->out);
     if (!c->dirty) {
         c->dirty = true;
         node_output(n, NODE_SEND)->conn = id;
@@ -204,7 +216,7 @@ ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes) {
     n->stats.bytes_sent += (int64_t)bytes;
     buf_consume(&c->out, bytes);
     c->dirty = false;
-    if (!buf_len(&c->out)) node_pool_put(n, &c->out);
+    if (!buf_len(&c->out)) node_buf_give(n, &c->out);
 }
 
 ZK_PRIVATE void node_addr_format(const struct node_addr *a, struct buf *out) {

@@ -7,14 +7,15 @@
  *
  * Life of a write: frame -> prep (transaction or error) -> APPEND, SYNC outputs -> LOG_SYNCED input
  * -> applied to the tree -> watch events -> reply. Life of a read: frame -> reply, at once, unless
- * the same connection has writes under way: then its further input waits, which keeps the order of
- * a session without a queue of requests.
+ * the same connection has writes under way: then it is kept until those before it are answered,
+ * while writes behind it are prepared already.
  */
 #ifndef ZK_NODE_STATE_H
 #define ZK_NODE_STATE_H
 
 #include "base/log.h"
 #include "ensemble/config.h"
+#include "node/metrics.h"
 #include "state/prep.h"
 #include "state/txn.h"
 #include "state/watch.h"
@@ -80,8 +81,8 @@ struct conn {
     enum conn_phase phase;
     uint32_t gen;       /* counts uses of the slot */
     uint32_t next_free;
-    uint32_t pending;   /* writes under way */
-    bool stalled;       /* input waits for them */
+    uint32_t submitted, completed; /* writes, counted; the difference is under way */
+    bool stalled;       /* input waits: for them, or for the peer to read */
     bool paused;        /* the host does not read */
     bool dirty;         /* has a NODE_SEND output under way */
     bool old_handshake; /* its ConnectRequest had no readOnly byte */
@@ -89,8 +90,10 @@ struct conn {
     int64_t session;
     uint32_t session_slot;
     struct auth_set auth;
-    struct buf in;  /* unparsed input: an incomplete frame, or what waits */
-    struct buf out; /* replies and events not yet sent */
+    struct buf in;       /* unparsed input: an incomplete frame, or what waits */
+    struct buf deferred; /* reads behind writes: u32 value of completed to wait for, u32 length,
+                            frame; repeated */
+    struct buf out;      /* replies and events not yet sent */
     struct node_addr addr;
     int64_t last_io; /* monotonic ms, of the peer's last bytes */
     /* what `cons` shows */
@@ -100,6 +103,7 @@ struct conn {
     int64_t last_latency, min_latency, max_latency, latency_sum, latency_count;
     int32_t last_op; /* 0: none */
     bool reset;      /* crst was here: min_latency is a true minimum from now on */
+    bool data_watcher; /* had a data watch since the last removal. stock: watch2Paths */
 };
 
 /* One prepared write, in zxid order. */
@@ -121,13 +125,29 @@ struct node_stats {
     int64_t last_response, min_response, max_response; /* bytes, -1 unset */
     int64_t connections_rejected, connection_requests, connection_drops;
     int64_t sessions_expired, sessionless_expired;
+    int64_t requests, revalidated, response_bytes, watch_bytes, snapshots_failed;
     int64_t auth_failed, snapshots, digest_mismatches, large_rejected, throttled;
     int64_t fsync_slow;
 };
 
-/* Facts about the disk that the host keeps up to date, for the four-letter words. */
-struct node_disk {
+/* What only the operating system knows, for the four-letter words; asked for when one comes. */
+struct node_facts {
+    struct slice environment;            /* "key=value\n" lines; borrowed from the host */
+    const char *data_dir, *log_dir;      /* the version-2 directories; borrowed */
     int64_t data_dir_size, log_dir_size; /* bytes */
+    int64_t open_files, max_files;
+    uint16_t client_port;                /* the one that is bound */
+};
+struct node_host {
+    void (*facts)(void *ctx, struct node_facts *out); /* NULL: nobody knows, all is 0 */
+    void *ctx;
+};
+
+#define NODE_DIGESTS 1024u      /* digests of the past that `hash` shows ... */
+#define NODE_DIGEST_INTERVAL 128 /* ... one every so many transactions. stock: DataTree */
+struct node_digest {
+    int64_t zxid;
+    uint64_t digest;
 };
 
 struct node {
@@ -181,7 +201,10 @@ struct node {
     int64_t reap_next, reap_allowed; /* monotonic ms */
     int64_t trace_mask;
     struct node_stats stats;
-    struct node_disk disk;
+    struct metrics metrics;
+    struct node_host host;
+    struct node_digest *digests; /* owned; ring of NODE_DIGESTS, made by the first */
+    uint64_t n_digests;          /* ever recorded */
     int64_t large_in_flight; /* bytes of large requests under way */
     struct {
         int64_t tokens, filled, frozen; /* times: monotonic ms */
@@ -203,6 +226,10 @@ ZK_PRIVATE bool node_take_output(struct node *n, struct node_output *out);
 ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id); /* any slot in use */
 ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct node_addr *addr);
 ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id); /* frees the slot and what it holds */
+ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c); /* writes under way */
+/* Buffers that come and go with traffic: idle connections own none. */
+ZK_PRIVATE void node_buf_take(struct node *n, struct buf *b);
+ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b);
 ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id); /* to append; marks it dirty */
 ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes); /* host: consumed */
 ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct node_addr *addr);

@@ -17,6 +17,11 @@ ZK_PRIVATE struct slice path_parent(struct slice path); /* "" for a top-level pa
 ZK_PRIVATE struct slice path_name(struct slice path);   /* after the last '/' */
 /* "" for both spellings of the root, so that each node has one key. */
 ZK_PRIVATE struct slice path_key(struct slice path);
+/*
+ * The text as it comes back from stock: malformed pieces are U+FFFD, and a character beyond the BMP
+ * is two 3-byte surrogates (BinaryOutputArchive encodes UTF-16 units). May borrow from scratch.
+ */
+ZK_PRIVATE struct slice path_as_java(struct slice text, struct buf *scratch);
 ZK_PRIVATE bool path_is_under(struct slice path, const char *prefix); /* prefix + "/" starts path */
 
 #endif

@@ -84,6 +84,7 @@ static void prep_push(struct prep *p, int64_t zxid, struct slice path, const str
     uint32_t older = prep_newest(p, path), i = prep_new_change(p);
     uint64_t hash = prep_hash(path);
     struct prep_change *c = &p->changes[i];
+    p->queued++;
     c->view = *v;
     (void)acl_ref(&p->db->acls, v->acl);
     c->zxid = zxid;
@@ -133,6 +134,7 @@ ZK_PRIVATE void prep_applied(struct prep *p, int64_t zxid) {
             (void)map_del(&p->index, prep_hash(prep_path(c)), i);
         else
             p->changes[c->newer].older = PREP_NONE;
+        p->removed++;
         prep_discard(p, i);
     }
 }
@@ -260,12 +262,11 @@ static int prep_create(struct prep *p, const struct prep_request *q, int32_t op,
     int err = prep_check_mode(p, op, &c);
     if (!err) err = prep_session(p, q);
     if (err) return err;
-    if (!c.path.p) return PREP_UNREADABLE;
+    if (!c.path.p) return ZERR_MARSHALLINGERROR; /* stock: any exception but a refusal */
     if (!path_has_parent(c.path)) return ZERR_BADARGUMENTS;
     struct slice parent_path = path_parent(c.path);
     buf_clear(&p->acl);
     err = acl_fixup(c.acl, q->auth, p->cfg.digest_auth, &p->acl);
-    if (err == ZERR_MARSHALLINGERROR) return PREP_UNREADABLE;
     if (err) return err;
     if (!prep_view(p, parent_path, &parent)) return ZERR_NONODE;
     if ((err = prep_acl(p, q, parent.acl, PERM_CREATE))) return err;
@@ -317,7 +318,7 @@ static int prep_delete(struct prep *p, const struct prep_request *q, struct jr *
     if (r->bad) return PREP_UNREADABLE;
     int err = prep_session(p, q);
     if (err) return err;
-    if (!d.path.p) return PREP_UNREADABLE;
+    if (!d.path.p) return ZERR_MARSHALLINGERROR;
     if (!path_has_parent(d.path) || prep_is_builtin(d.path) || quota_refuses_delete(d.path))
         return ZERR_BADARGUMENTS;
     if (!prep_view(p, path_parent(d.path), &parent)) return ZERR_NONODE;
@@ -384,7 +385,6 @@ static int prep_set_acl(struct prep *p, const struct prep_request *q, struct jr 
     if (!path_valid(s.path)) return ZERR_BADARGUMENTS;
     buf_clear(&p->acl);
     err = acl_fixup(s.data, q->auth, p->cfg.digest_auth, &p->acl);
-    if (err == ZERR_MARSHALLINGERROR) return PREP_UNREADABLE;
     if (err) return err;
     if (!prep_view(p, s.path, &node)) return ZERR_NONODE;
     if ((err = prep_acl(p, q, node.acl, PERM_ADMIN))) return err;
@@ -496,40 +496,49 @@ static int prep_one(struct prep *p, const struct prep_request *q, int32_t op, st
     }
 }
 
-/* Skips one operation's record. False when it, or the multi as a whole, is not acceptable. */
-static bool prep_multi_skip(struct jr *r, int32_t type, int *err) {
+/*
+ * Reads over one operation. 0 or why the multi as a whole is refused: MARSHALLINGERROR as soon as
+ * it shows, null paths only when all has been read (*null_path).
+ */
+static int prep_multi_skip(struct jr *r, int32_t type, bool *null_path) {
     struct req_create c;
+    struct slice path;
     switch (type) {
     case ZOP_CREATE:
     case ZOP_CREATE2:
     case ZOP_CREATE_CONTAINER:
     case ZOP_CREATE_TTL:
         c = jr_req_create(r, type);
-        if (r->bad) return false;
-        if (c.flags < MODE_PERSISTENT || c.flags > MODE_TTL_SEQUENTIAL) return false;
-        if (type != ZOP_CREATE_TTL && c.flags >= MODE_TTL) return false;
-        if (!c.acl.p) *err = PREP_UNREADABLE;
-        return true;
+        path = c.path;
+        if (r->bad || type == ZOP_CREATE_TTL) break;
+        /* stock: only these three headers look at mode and list while they are read */
+        if (c.flags < MODE_PERSISTENT || c.flags >= MODE_TTL) return ZERR_MARSHALLINGERROR;
+        if (!c.acl.p) return PREP_UNREADABLE;
+        break;
     case ZOP_DELETE:
     case ZOP_CHECK:
-        (void)jr_req_path_i32(r);
-        return !r->bad;
+        path = jr_req_path_i32(r).path;
+        break;
     case ZOP_SET_DATA:
-        (void)jr_req_set_data(r);
-        return !r->bad;
+        path = jr_req_set_data(r).path;
+        break;
     default:
-        return false;
+        return ZERR_MARSHALLINGERROR;
     }
+    if (r->bad) return ZERR_MARSHALLINGERROR;
+    if (!path.p) *null_path = true;
+    return 0;
 }
 
 ZK_PRIVATE int prep_multi_check(struct jr r, int32_t *count) {
-    int err = 0;
+    bool null_path = false;
     *count = 0;
     for (;;) {
         struct multi_header h = jr_multi_header(&r);
         if (r.bad) return ZERR_MARSHALLINGERROR;
-        if (h.done) return err;
-        if (!prep_multi_skip(&r, h.type, &err)) return ZERR_MARSHALLINGERROR;
+        if (h.done) return null_path ? ZERR_MARSHALLINGERROR : 0;
+        int err = prep_multi_skip(&r, h.type, &null_path);
+        if (err) return err;
         ++*count;
     }
 }
@@ -542,7 +551,7 @@ static int32_t prep_multi_op(int32_t type, struct jr at) {
     struct req_create c = jr_req_create(&at, type);
     if (c.flags == MODE_CONTAINER) return ZOP_CREATE_CONTAINER;
     if (type != ZOP_CREATE_TTL) return type;
-    return c.flags >= MODE_TTL ? ZOP_CREATE_TTL : ZOP_CREATE;
+    return c.flags == MODE_TTL || c.flags == MODE_TTL_SEQUENTIAL ? ZOP_CREATE_TTL : ZOP_CREATE;
 }
 
 /* Prepares the operations in turn; after the first failure the rest is not looked at. */
@@ -558,11 +567,12 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
         int32_t type = jr_multi_header(r).type, op = prep_multi_op(type, *r);
         size_t at = out->n;
         struct jr next = *r;
-        (void)prep_multi_skip(&next, type, &err);
+        bool null_path;
+        (void)prep_multi_skip(&next, type, &null_path);
         jw_i32(out, op);
         jw_i32(out, 0);
         int e = failed ? ZERR_RUNTIMEINCONSISTENCY : prep_one(p, q, op, r, zxid, out);
-        if (e == PREP_UNREADABLE) {
+        if (e == ZERR_MARSHALLINGERROR) {
             prep_rollback(p, mark, digest);
             return ZERR_MARSHALLINGERROR; /* stock: an exception fails the multi as a whole */
         }

@@ -53,6 +53,7 @@ struct prep {
     struct map index; /* newest record of each path */
     struct slab slab;
     int64_t zxid;     /* last one given out */
+    int64_t queued, removed; /* change records ever made; ... whose transaction was applied */
     uint64_t digest;  /* of the tree after it */
     struct buf acl;   /* scratch */
 };

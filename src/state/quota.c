@@ -16,6 +16,7 @@ ZK_PRIVATE void quota_free(struct quota *q) {
     }
     mem_free(q->paths);
     map_free(&q->index);
+    buf_free(&q->refused);
     memset(q, 0, sizeof *q);
 }
 
@@ -232,7 +233,10 @@ ZK_PRIVATE int quota_check(struct quota *q, struct tree *t, struct slice path, i
     }
     buf_free(&limits_path);
     buf_free(&stats_path);
-    if (err) q->exceeded++;
+    if (!err) return 0;
+    q->exceeded++;
+    buf_clear(&q->refused);
+    buf_put(&q->refused, path.p, path.n);
     return err;
 }
 

@@ -16,6 +16,7 @@ struct quota {
     uint32_t n, cap, live;
     struct map index;
     uint64_t exceeded; /* writes refused */
+    struct buf refused; /* path of the last of them */
 };
 
 /* What a limits or stats node says; -1 where it says nothing. */
