@@ -38,7 +38,7 @@
 /* ==== base/base.h ==== */
 
 /*
- * base: memory, byte slices, growable buffers, shared blobs, hash maps, id sets, seeded random numbers.
+ * base: memory, byte slices, growable buffers, shared blobs, hash maps, id sets, random numbers.
  *
  * Everything here is pure: no system call, no clock, no global. Other rooms are written in terms of
  * these few types, so their ownership rules are the rules of the whole library:
@@ -221,7 +221,7 @@ ZK_PRIVATE void *slab_alloc(struct slab *s, size_t n); /* NULL only for n == 0 *
 ZK_PRIVATE void slab_free(struct slab *s, void *p, size_t n);
 /* True when blocks of a and b bytes have the same real size, so that one may hold the other. */
 ZK_PRIVATE bool slab_same(size_t a, size_t b);
-ZK_PRIVATE void slab_free_all(struct slab *s); /* small blocks only; large ones are freed one by one */
+ZK_PRIVATE void slab_free_all(struct slab *s); /* small blocks; large ones go one by one */
 
 #endif
 
@@ -294,8 +294,8 @@ ZK_PRIVATE uint8_t jr_u8(struct jr *r);
 ZK_PRIVATE bool jr_bool(struct jr *r);
 ZK_PRIVATE int32_t jr_i32(struct jr *r);
 ZK_PRIVATE int64_t jr_i64(struct jr *r);
-ZK_PRIVATE struct slice jr_bytes(struct jr *r);  /* ustring or buffer */
-ZK_PRIVATE int32_t jr_count(struct jr *r);       /* of a vector: -1 null, other negatives read as 0 */
+ZK_PRIVATE struct slice jr_bytes(struct jr *r); /* ustring or buffer */
+ZK_PRIVATE int32_t jr_count(struct jr *r); /* of a vector: -1 null, other negatives read as 0 */
 ZK_PRIVATE size_t jr_left(const struct jr *r);
 
 ZK_PRIVATE void jw_u8(struct buf *b, uint8_t v);
@@ -1607,8 +1607,8 @@ ZK_PRIVATE void acl_ip_format(char out[ACL_IP_TEXT], const uint8_t *addr, size_t
  * containers, the TTL nodes.
  *
  * Digest: the tree's digest is the sum of the node digests, each CRC-32 of path, data and 60 bytes
- * of stat. A node keeps the CRC of its path and data, so that a change of its stat costs 60 bytes of
- * CRC whatever its data. stock: DigestCalculator version 2, AdHash.
+ * of stat. A node keeps the CRC of its path and data, so that a change of its stat costs 60 bytes
+ * of CRC whatever its data. stock: DigestCalculator version 2, AdHash.
  *
  * Image: tree_image_begin() fixes a point in time. From then on a node is emitted before its first
  * change (ancestors before it), tree_image_step() emits the others in id order, and a node born
@@ -2046,7 +2046,8 @@ ZK_PRIVATE int prep_write(struct prep *p, const struct prep_request *q, struct b
                           bool *made);
 /* Looks through the operations of a multi: 0 when each can be read and may stand in one. */
 ZK_PRIVATE int prep_multi_check(struct jr r, int32_t *count);
-ZK_PRIVATE void prep_applied(struct prep *p, int64_t zxid); /* everything up to zxid is in the tree */
+/* Everything up to zxid is in the tree. */
+ZK_PRIVATE void prep_applied(struct prep *p, int64_t zxid);
 
 #endif
 #endif /* ZK_WITH_SERVER */
@@ -2430,8 +2431,8 @@ static bool acl_seen_before(struct map *seen, const uint8_t *base, struct slice 
 }
 
 /* One entry of a list being stored; appends what it becomes and counts it. */
-static int acl_fixup_entry(const struct wire_acl *a, const struct auth_set *who, bool digest_enabled,
-                           struct buf *out, int32_t *count) {
+static int acl_fixup_entry(const struct wire_acl *a, const struct auth_set *who,
+                           bool digest_enabled, struct buf *out, int32_t *count) {
     if (!a->scheme.p) return ZERR_INVALIDACL;
     if (slice_is(a->scheme, "auth")) {
         int32_t before = *count;
@@ -3314,8 +3315,8 @@ static int watch_cmp(const void *a, const void *b) {
 
 static void watch_unique(struct buf *hits) {
     size_t n = buf_len(hits) / sizeof(uint32_t), kept = 0;
-    uint8_t *p = hits->p + hits->head;
     if (n < 2) return;
+    uint8_t *p = hits->p + hits->head;
     qsort(p, n, sizeof(uint32_t), watch_cmp);
     for (size_t i = 0; i < n; i++) {
         if (kept && memcmp(p + (kept - 1) * 4, p + i * 4, 4) == 0) continue;
@@ -3696,7 +3697,8 @@ ZK_PRIVATE int quota_check(struct quota *q, struct tree *t, struct slice path, i
 }
 
 ZK_PRIVATE bool quota_refuses_create(struct slice path) {
-    return slice_is(path, QUOTA_ROOT "/" QUOTA_LIMITS) || slice_is(path, QUOTA_ROOT "/" QUOTA_STATS);
+    return slice_is(path, QUOTA_ROOT "/" QUOTA_LIMITS) ||
+           slice_is(path, QUOTA_ROOT "/" QUOTA_STATS);
 }
 
 /* stock cuts the length of "/zookeeper/quota" off the parent and fails when it is shorter. */
@@ -3738,7 +3740,7 @@ ZK_PRIVATE void db_free(struct db *db) {
 ZK_PRIVATE void db_add_builtin(struct db *db) {
     static const uint8_t read_only[] = "\0\0\0\1\0\0\0\1\0\0\0\5world\0\0\0\6anyone";
     struct tree *t = &db->tree;
-    struct zstat zero = {0}, config = {.aversion = -1}; /* stock: aversion -1, DataTree.addConfigNode */
+    struct zstat zero = {0}, config = {.aversion = -1}; /* stock: DataTree.addConfigNode */
     struct slice empty = slice_of("", 0);
     uint32_t root = tree_add(t, TREE_NONE, empty, empty, ACL_OPEN, &zero);
     uint32_t zk = tree_add(t, root, slice_str("/zookeeper"), empty, ACL_OPEN, &zero);
@@ -7137,7 +7139,7 @@ ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes);
 ZK_PRIVATE void serve_deferred(struct node *n, uint32_t conn); /* one of its writes was answered */
 ZK_PRIVATE void serve_resume(struct node *n, uint32_t conn); /* its writes have been answered */
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn);   /* the peer is gone */
-ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it still has to be told */
+ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it has to be told */
 ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn);
 ZK_PRIVATE void serve_idle(struct node *n); /* closes those that never asked for a session */
 
@@ -8969,9 +8971,10 @@ static int reads_all_children_number(struct reads *q) {
 static int reads_ephemerals(struct reads *q) {
     struct slice prefix = jr_bytes(&q->body);
     if (q->body.bad) return ZERR_MARSHALLINGERROR;
-    bool all = true; /* null, blank and "/" mean every one */
-    for (size_t i = 0; i < prefix.n; i++)
-        if (prefix.p[i] > ' ') all = prefix.n == 1 && prefix.p[0] == '/';
+    struct slice core = prefix; /* stock: trimmed to see whether it means all, compared as it is */
+    while (core.n && core.p[0] <= ' ') core = slice_of(core.p + 1, core.n - 1);
+    while (core.n && core.p[core.n - 1] <= ' ') core.n--;
+    bool all = !core.n || slice_is(core, "/");
     const struct tree *t = &q->n->db.tree;
     const struct idset *owned = tree_owned(t, node_conn(q->n, q->conn)->session);
     size_t at = q->out->n;
@@ -9941,8 +9944,8 @@ ZK_PRIVATE int files_purge(struct files *f, int32_t retain, struct logq *log);
 /*
  * host/disk: the threads that wait for the disk, so that the loop does not.
  *
- * The log thread appends and syncs: while one sync runs, the next batch collects (group commit). The
- * background thread writes snapshots, zero-fills the log ahead of use (an overwrite of written
+ * The log thread appends and syncs: while one sync runs, the next batch collects (group commit).
+ * The background thread writes snapshots, zero-fills the log ahead of use (an overwrite of written
  * blocks needs no journal commit, which halves the cost of a sync), and purges.
  *
  * Owned by the loop thread: struct disk. Under the lock: everything in it. Results come back
@@ -11906,7 +11909,8 @@ static void loop_disk_news(struct loop *l) {
     l->failed = true;
     (void)snprintf(l->error, sizeof l->error, "%s", l->disk.error);
     log_line(&l->node.log, LOG_ERROR_LEVEL,
-             "Severe unrecoverable error: %s. Nothing more can be made durable; stopping", l->error);
+             "Severe unrecoverable error: %s. Nothing more can be made durable; stopping",
+             l->error);
 }
 
 static int loop_timeout(const struct loop *l, bool busy) {
@@ -12018,46 +12022,68 @@ static char *server_copy(const char *s) {
     return memcpy(mem_alloc(n), s, n);
 }
 
+static int server_map(struct config *c, const char *path, struct slice *text) {
+    if (os_map(path, text) == 0) return 0;
+    (void)snprintf(c->error, sizeof c->error, "Error processing %s: the file is missing", path);
+    return -1;
+}
+
 static int server_read_config(struct config *c, const struct zk_server_options *o,
                               struct logq *log) {
-    if (o->config_text) return config_parse(c, slice_str(o->config_text), log);
     struct slice text;
-    if (os_map(o->config_file, &text) < 0) {
-        (void)snprintf(c->error, sizeof c->error, "%s file is missing", o->config_file);
-        return -1;
-    }
+    if (o->config_text) return config_parse(c, slice_str(o->config_text), log);
+    if (server_map(c, o->config_file, &text)) return -1;
     int err = config_parse(c, text, log);
     os_unmap(text);
     return err;
 }
 
+/* What stands beside the file: the dynamic part, and who we are. */
+static int server_read_membership(struct config *c, struct logq *log) {
+    struct slice text;
+    struct buf path = {0};
+    int err = 0;
+    if (c->dynamic_config_file) {
+        if (server_map(c, c->dynamic_config_file, &text)) return -1;
+        err = config_parse_dynamic(c, text, log);
+        os_unmap(text);
+    }
+    buf_printf(&path, "%s/myid", c->data_dir);
+    buf_putc(&path, '\0');
+    if (!err && os_map((const char *)path.p, &text) == 0) {
+        struct slice line = text;
+        const uint8_t *end = text.n ? memchr(text.p, '\n', text.n) : NULL;
+        if (end) line.n = (size_t)(end - text.p);
+        err = config_parse_myid(c, line);
+        os_unmap(text);
+    }
+    buf_free(&path);
+    return err;
+}
+
+static void server_set(char **field, const char *value) {
+    if (!value) return;
+    mem_free(*field);
+    *field = server_copy(value);
+}
+
 /* Without a file there is nothing to parse, but the same checks to pass. */
 static int server_config(struct config *c, const struct zk_server_options *o, struct logq *log) {
-    struct buf text = {0};
-    int err = 0;
-    config_defaults(c);
+    static const char defaults[] = "tickTime=2000\nclientPort=2181\ndataDir=zk-data\n";
     const char *flags = getenv("SERVER_JVMFLAGS");
+    config_defaults(c);
     if (flags) config_jvm_flags(c, flags, log);
-    if (o->config_text || o->config_file) {
-        err = server_read_config(c, o, log);
-    } else {
-        buf_puts(&text, "tickTime=2000\nclientPort=2181\ndataDir=zk-data\n");
-        err = config_parse(c, buf_slice(&text), log);
-    }
-    buf_free(&text);
+    server_set(&c->data_dir, o->data_dir); /* the text need not have it then */
+    int err = o->config_text || o->config_file
+                  ? server_read_config(c, o, log)
+                  : config_parse(c, slice_str(defaults), log);
     if (err) return err;
-    if (o->data_dir) {
-        mem_free(c->data_dir);
-        mem_free(c->data_log_dir);
-        c->data_dir = server_copy(o->data_dir);
-        c->data_log_dir = server_copy(o->data_dir);
-    }
-    if (o->address) {
-        mem_free(c->client_port_address);
-        c->client_port_address = server_copy(o->address);
-    }
-    if (o->client_port > 0) c->client_port = o->client_port;
-    if (o->client_port < 0) c->client_port = 0;
+    server_set(&c->data_dir, o->data_dir);
+    server_set(&c->data_log_dir, o->data_dir);
+    err = server_read_membership(c, log);
+    if (err) return err;
+    server_set(&c->client_port_address, o->address);
+    if (o->client_port) c->client_port = o->client_port > 0 ? o->client_port : 0;
     return 0;
 }
 

@@ -50,7 +50,7 @@ struct zk_server;
 struct zk_server_options {
     const char *config_file; /* path of a zoo.cfg; NULL: none */
     const char *config_text; /* text of a zoo.cfg; wins over config_file when both are set */
-    const char *data_dir;    /* overrides dataDir; NULL: keep */
+    const char *data_dir;    /* overrides dataDir and dataLogDir; NULL: keep */
     const char *address;     /* overrides clientPortAddress; NULL: keep */
     int client_port;         /* overrides clientPort when > 0; -1: any free port */
     zk_log_fn log;           /* NULL: say nothing */

@@ -17,46 +17,68 @@ static char *server_copy(const char *s) {
     return memcpy(mem_alloc(n), s, n);
 }
 
+static int server_map(struct config *c, const char *path, struct slice *text) {
+    if (os_map(path, text) == 0) return 0;
+    (void)snprintf(c->error, sizeof c->error, "Error processing %s: the file is missing", path);
+    return -1;
+}
+
 static int server_read_config(struct config *c, const struct zk_server_options *o,
                               struct logq *log) {
-    if (o->config_text) return config_parse(c, slice_str(o->config_text), log);
     struct slice text;
-    if (os_map(o->config_file, &text) < 0) {
-        (void)snprintf(c->error, sizeof c->error, "%s file is missing", o->config_file);
-        return -1;
-    }
+    if (o->config_text) return config_parse(c, slice_str(o->config_text), log);
+    if (server_map(c, o->config_file, &text)) return -1;
     int err = config_parse(c, text, log);
     os_unmap(text);
     return err;
 }
 
+/* What stands beside the file: the dynamic part, and who we are. */
+static int server_read_membership(struct config *c, struct logq *log) {
+    struct slice text;
+    struct buf path = {0};
+    int err = 0;
+    if (c->dynamic_config_file) {
+        if (server_map(c, c->dynamic_config_file, &text)) return -1;
+        err = config_parse_dynamic(c, text, log);
+        os_unmap(text);
+    }
+    buf_printf(&path, "%s/myid", c->data_dir);
+    buf_putc(&path, '\0');
+    if (!err && os_map((const char *)path.p, &text) == 0) {
+        struct slice line = text;
+        const uint8_t *end = text.n ? memchr(text.p, '\n', text.n) : NULL;
+        if (end) line.n = (size_t)(end - text.p);
+        err = config_parse_myid(c, line);
+        os_unmap(text);
+    }
+    buf_free(&path);
+    return err;
+}
+
+static void server_set(char **field, const char *value) {
+    if (!value) return;
+    mem_free(*field);
+    *field = server_copy(value);
+}
+
 /* Without a file there is nothing to parse, but the same checks to pass. */
 static int server_config(struct config *c, const struct zk_server_options *o, struct logq *log) {
-    struct buf text = {0};
-    int err = 0;
-    config_defaults(c);
+    static const char defaults[] = "tickTime=2000\nclientPort=2181\ndataDir=zk-data\n";
     const char *flags = getenv("SERVER_JVMFLAGS");
+    config_defaults(c);
     if (flags) config_jvm_flags(c, flags, log);
-    if (o->config_text || o->config_file) {
-        err = server_read_config(c, o, log);
-    } else {
-        buf_puts(&text, "tickTime=2000\nclientPort=2181\ndataDir=zk-data\n");
-        err = config_parse(c, buf_slice(&text), log);
-    }
-    buf_free(&text);
+    server_set(&c->data_dir, o->data_dir); /* the text need not have it then */
+    int err = o->config_text || o->config_file
+                  ? server_read_config(c, o, log)
+                  : config_parse(c, slice_str(defaults), log);
     if (err) return err;
-    if (o->data_dir) {
-        mem_free(c->data_dir);
-        mem_free(c->data_log_dir);
-        c->data_dir = server_copy(o->data_dir);
-        c->data_log_dir = server_copy(o->data_dir);
-    }
-    if (o->address) {
-        mem_free(c->client_port_address);
-        c->client_port_address = server_copy(o->address);
-    }
-    if (o->client_port > 0) c->client_port = o->client_port;
-    if (o->client_port < 0) c->client_port = 0;
+    server_set(&c->data_dir, o->data_dir);
+    server_set(&c->data_log_dir, o->data_dir);
+    err = server_read_membership(c, log);
+    if (err) return err;
+    server_set(&c->client_port_address, o->address);
+    if (o->client_port) c->client_port = o->client_port > 0 ? o->client_port : 0;
     return 0;
 }
 

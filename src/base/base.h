@@ -1,5 +1,5 @@
 /*
- * base: memory, byte slices, growable buffers, shared blobs, hash maps, id sets, seeded random numbers.
+ * base: memory, byte slices, growable buffers, shared blobs, hash maps, id sets, random numbers.
  *
  * Everything here is pure: no system call, no clock, no global. Other rooms are written in terms of
  * these few types, so their ownership rules are the rules of the whole library:

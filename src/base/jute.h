@@ -26,8 +26,8 @@ ZK_PRIVATE uint8_t jr_u8(struct jr *r);
 ZK_PRIVATE bool jr_bool(struct jr *r);
 ZK_PRIVATE int32_t jr_i32(struct jr *r);
 ZK_PRIVATE int64_t jr_i64(struct jr *r);
-ZK_PRIVATE struct slice jr_bytes(struct jr *r);  /* ustring or buffer */
-ZK_PRIVATE int32_t jr_count(struct jr *r);       /* of a vector: -1 null, other negatives read as 0 */
+ZK_PRIVATE struct slice jr_bytes(struct jr *r); /* ustring or buffer */
+ZK_PRIVATE int32_t jr_count(struct jr *r); /* of a vector: -1 null, other negatives read as 0 */
 ZK_PRIVATE size_t jr_left(const struct jr *r);
 
 ZK_PRIVATE void jw_u8(struct buf *b, uint8_t v);

@@ -25,6 +25,6 @@ ZK_PRIVATE void *slab_alloc(struct slab *s, size_t n); /* NULL only for n == 0 *
 ZK_PRIVATE void slab_free(struct slab *s, void *p, size_t n);
 /* True when blocks of a and b bytes have the same real size, so that one may hold the other. */
 ZK_PRIVATE bool slab_same(size_t a, size_t b);
-ZK_PRIVATE void slab_free_all(struct slab *s); /* small blocks only; large ones are freed one by one */
+ZK_PRIVATE void slab_free_all(struct slab *s); /* small blocks; large ones go one by one */
 
 #endif

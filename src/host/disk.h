@@ -1,8 +1,8 @@
 /*
  * host/disk: the threads that wait for the disk, so that the loop does not.
  *
- * The log thread appends and syncs: while one sync runs, the next batch collects (group commit). The
- * background thread writes snapshots, zero-fills the log ahead of use (an overwrite of written
+ * The log thread appends and syncs: while one sync runs, the next batch collects (group commit).
+ * The background thread writes snapshots, zero-fills the log ahead of use (an overwrite of written
  * blocks needs no journal commit, which halves the cost of a sync), and purges.
  *
  * Owned by the loop thread: struct disk. Under the lock: everything in it. Results come back

@@ -330,7 +330,8 @@ static void loop_disk_news(struct loop *l) {
     l->failed = true;
     (void)snprintf(l->error, sizeof l->error, "%s", l->disk.error);
     log_line(&l->node.log, LOG_ERROR_LEVEL,
-             "Severe unrecoverable error: %s. Nothing more can be made durable; stopping", l->error);
+             "Severe unrecoverable error: %s. Nothing more can be made durable; stopping",
+             l->error);
 }
 
 static int loop_timeout(const struct loop *l, bool busy) {

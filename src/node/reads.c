@@ -131,9 +131,10 @@ static int reads_all_children_number(struct reads *q) {
 static int reads_ephemerals(struct reads *q) {
     struct slice prefix = jr_bytes(&q->body);
     if (q->body.bad) return ZERR_MARSHALLINGERROR;
-    bool all = true; /* null, blank and "/" mean every one */
-    for (size_t i = 0; i < prefix.n; i++)
-        if (prefix.p[i] > ' ') all = prefix.n == 1 && prefix.p[0] == '/';
+    struct slice core = prefix; /* stock: trimmed to see whether it means all, compared as it is */
+    while (core.n && core.p[0] <= ' ') core = slice_of(core.p + 1, core.n - 1);
+    while (core.n && core.p[core.n - 1] <= ' ') core.n--;
+    bool all = !core.n || slice_is(core, "/");
     const struct tree *t = &q->n->db.tree;
     const struct idset *owned = tree_owned(t, node_conn(q->n, q->conn)->session);
     size_t at = q->out->n;

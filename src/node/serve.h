@@ -21,7 +21,7 @@ ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes);
 ZK_PRIVATE void serve_deferred(struct node *n, uint32_t conn); /* one of its writes was answered */
 ZK_PRIVATE void serve_resume(struct node *n, uint32_t conn); /* its writes have been answered */
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn);   /* the peer is gone */
-ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it still has to be told */
+ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it has to be told */
 ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn);
 ZK_PRIVATE void serve_idle(struct node *n); /* closes those that never asked for a session */
 

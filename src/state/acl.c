@@ -264,8 +264,8 @@ static bool acl_seen_before(struct map *seen, const uint8_t *base, struct slice 
 }
 
 /* One entry of a list being stored; appends what it becomes and counts it. */
-static int acl_fixup_entry(const struct wire_acl *a, const struct auth_set *who, bool digest_enabled,
-                           struct buf *out, int32_t *count) {
+static int acl_fixup_entry(const struct wire_acl *a, const struct auth_set *who,
+                           bool digest_enabled, struct buf *out, int32_t *count) {
     if (!a->scheme.p) return ZERR_INVALIDACL;
     if (slice_is(a->scheme, "auth")) {
         int32_t before = *count;

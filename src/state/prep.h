@@ -79,6 +79,7 @@ ZK_PRIVATE int prep_write(struct prep *p, const struct prep_request *q, struct b
                           bool *made);
 /* Looks through the operations of a multi: 0 when each can be read and may stand in one. */
 ZK_PRIVATE int prep_multi_check(struct jr r, int32_t *count);
-ZK_PRIVATE void prep_applied(struct prep *p, int64_t zxid); /* everything up to zxid is in the tree */
+/* Everything up to zxid is in the tree. */
+ZK_PRIVATE void prep_applied(struct prep *p, int64_t zxid);
 
 #endif

@@ -241,7 +241,8 @@ ZK_PRIVATE int quota_check(struct quota *q, struct tree *t, struct slice path, i
 }
 
 ZK_PRIVATE bool quota_refuses_create(struct slice path) {
-    return slice_is(path, QUOTA_ROOT "/" QUOTA_LIMITS) || slice_is(path, QUOTA_ROOT "/" QUOTA_STATS);
+    return slice_is(path, QUOTA_ROOT "/" QUOTA_LIMITS) ||
+           slice_is(path, QUOTA_ROOT "/" QUOTA_STATS);
 }
 
 /* stock cuts the length of "/zookeeper/quota" off the parent and fails when it is shorter. */

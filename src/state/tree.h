@@ -8,8 +8,8 @@
  * containers, the TTL nodes.
  *
  * Digest: the tree's digest is the sum of the node digests, each CRC-32 of path, data and 60 bytes
- * of stat. A node keeps the CRC of its path and data, so that a change of its stat costs 60 bytes of
- * CRC whatever its data. stock: DigestCalculator version 2, AdHash.
+ * of stat. A node keeps the CRC of its path and data, so that a change of its stat costs 60 bytes
+ * of CRC whatever its data. stock: DigestCalculator version 2, AdHash.
  *
  * Image: tree_image_begin() fixes a point in time. From then on a node is emitted before its first
  * change (ancestors before it), tree_image_step() emits the others in id order, and a node born

@@ -23,7 +23,7 @@ ZK_PRIVATE void db_free(struct db *db) {
 ZK_PRIVATE void db_add_builtin(struct db *db) {
     static const uint8_t read_only[] = "\0\0\0\1\0\0\0\1\0\0\0\5world\0\0\0\6anyone";
     struct tree *t = &db->tree;
-    struct zstat zero = {0}, config = {.aversion = -1}; /* stock: aversion -1, DataTree.addConfigNode */
+    struct zstat zero = {0}, config = {.aversion = -1}; /* stock: DataTree.addConfigNode */
     struct slice empty = slice_of("", 0);
     uint32_t root = tree_add(t, TREE_NONE, empty, empty, ACL_OPEN, &zero);
     uint32_t zk = tree_add(t, root, slice_str("/zookeeper"), empty, ACL_OPEN, &zero);

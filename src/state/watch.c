@@ -210,8 +210,8 @@ static int watch_cmp(const void *a, const void *b) {
 
 static void watch_unique(struct buf *hits) {
     size_t n = buf_len(hits) / sizeof(uint32_t), kept = 0;
-    uint8_t *p = hits->p + hits->head;
     if (n < 2) return;
+    uint8_t *p = hits->p + hits->head;
     qsort(p, n, sizeof(uint32_t), watch_cmp);
     for (size_t i = 0; i < n; i++) {
         if (kept && memcmp(p + (kept - 1) * 4, p + i * 4, 4) == 0) continue;

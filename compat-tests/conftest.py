@@ -1,0 +1,199 @@
+"""Runs every scenario for every client library against every server.
+
+  --servers=stock,zkd         which servers (default: both)
+  --clients=kazoo,java,go     which client libraries (default: all)
+
+A scenario that asks for `zk`, `connect` or `driver` runs once per client library; one that asks
+for `server` (or anything made from it) runs once per server.
+"""
+import itertools
+import re
+from collections import Counter
+
+import pytest
+
+from harness import clients, servers
+from harness.proxy import Proxy
+
+
+def _choice(value, known):
+    chosen = [word for word in value.split(",") if word]
+    unknown = set(chosen) - set(known)
+    if unknown or not chosen:
+        raise pytest.UsageError(f"choose from {','.join(known)}, not '{value}'")
+    return chosen
+
+
+def pytest_addoption(parser):
+    parser.addoption("--servers", default="stock,zkd", help="servers to test: stock, zkd")
+    parser.addoption("--clients", default="kazoo,java,go", help="clients to test with")
+
+
+def pytest_configure(config):
+    config.server_kinds = _choice(config.getoption("--servers"), servers.KINDS)
+    config.client_kinds = _choice(config.getoption("--clients"), clients.DRIVERS)
+
+
+def pytest_generate_tests(metafunc):
+    if "server_kind" in metafunc.fixturenames:
+        metafunc.parametrize("server_kind", metafunc.config.server_kinds, scope="session")
+    if "client_kind" in metafunc.fixturenames:
+        metafunc.parametrize("client_kind", metafunc.config.client_kinds, scope="session")
+
+
+# Servers
+
+class Pool:
+    """Long-lived servers, one per kind and settings, shared by the scenarios of a run."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.servers = {}
+
+    def get(self, kind, config, props):
+        key = (kind, *sorted(config.items()), None, *sorted(props.items()))
+        server = self.servers.get(key)
+        if server is None or not server.running:
+            server = servers.make(kind, self.folder.mktemp(kind), config=config, props=props)
+            server.start()
+            self.servers[key] = server
+        return server
+
+    def close(self):
+        for server in self.servers.values():
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory):
+    pool = Pool(tmp_path_factory)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def server(request, pool, server_kind):
+    """The shared server with the settings of the scenario's `server` mark."""
+    mark = request.node.get_closest_marker("server")
+    settings = mark.kwargs if mark else {}
+    server = pool.get(server_kind, settings.get("config", {}), settings.get("props", {}))
+    yield server
+    assert server.running, f"the server ended\n{server.log[-10000:]}"
+
+
+@pytest.fixture
+def own_server(tmp_path, server_kind):
+    """Makes a started server for this scenario alone, to be stopped and restarted at will."""
+    made = []
+
+    def make(config=None, props=None):
+        server = servers.make(server_kind, tmp_path / f"server{len(made)}", config=config,
+                              props=props)
+        made.append(server)
+        return server.start()
+    yield make
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture
+def proxy():
+    """Makes a proxy in front of a server."""
+    made = []
+
+    def make(server):
+        made.append(Proxy(server.sockaddr))
+        return made[-1]
+    yield make
+    for one in made:
+        one.close()
+
+
+# Clients
+
+@pytest.fixture(scope="session")
+def drivers():
+    running = {}
+    yield running
+    for driver in running.values():
+        driver.close()
+
+
+@pytest.fixture
+def driver(drivers, client_kind):
+    if client_kind not in drivers:
+        drivers[client_kind] = clients.start(client_kind)
+    return drivers[client_kind]
+
+
+@pytest.fixture
+def connect(request, driver, server_kind):
+    """Connects clients: connect(address=of the server, timeout_ms=..., chroot=..., ...)."""
+    made = []
+
+    def make(hosts=None, **options):
+        if hosts is None:
+            hosts = request.getfixturevalue("server").address
+        client = driver.new_client(hosts=hosts, **options)
+        made.append(client)
+        client.connect()
+        return client
+    yield make
+    pending = [client.submit("close") for client in made if client.open]
+    for future in pending:
+        future.result(clients.CALL_TIMEOUT_S)
+    for client in made:
+        driver.forget(client)
+
+
+@pytest.fixture
+def zk(connect, server):
+    """A connected client."""
+    return connect()
+
+
+@pytest.fixture
+def curator(driver, server):
+    """Makes Curator clients, which only the Java driver has."""
+    made = []
+
+    def make(timeout_ms=10000):
+        client = driver.new_client()
+        client.call("curator_connect", hosts=server.address, timeout_ms=timeout_ms)
+        made.append(client)
+        return client
+    yield make
+    for client in made:
+        client.call("curator_close")
+        driver.forget(client)
+
+
+_roots = itertools.count(1)
+
+
+@pytest.fixture
+def root_name(request):
+    """A path that no other scenario uses; the node does not exist yet."""
+    name = re.sub(r"[^a-z0-9_]", "-", request.node.originalname)
+    return f"/{name}-{next(_roots)}"
+
+
+@pytest.fixture
+def root(zk, root_name):
+    """A node that no other scenario uses."""
+    return zk.create(root_name)
+
+
+# Summary
+
+def pytest_terminal_summary(terminalreporter, config):
+    scenarios, outcomes = set(), Counter()
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            if hasattr(report, "nodeid"):
+                scenarios.add(report.nodeid.split("[")[0])
+                outcomes[outcome] += 1
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
+    terminalreporter.write_line(
+        f"{len(scenarios)} scenarios x clients {','.join(config.client_kinds)}"
+        f" x servers {','.join(config.server_kinds)}: {counts or 'nothing ran'}")

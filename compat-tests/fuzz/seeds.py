@@ -1,0 +1,103 @@
+"""Writes the seed corpus: one directory per target, small files from real traffic and real data.
+
+Run from compat-tests: python fuzz/seeds.py
+"""
+import pathlib
+import struct
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+ACL = struct.pack(">ii", 1, 31) + b"\0\0\0\5world\0\0\0\6anyone"
+
+
+def text(value):
+    return struct.pack(">i", len(value)) + value
+
+
+def request(opcode, body=b"", xid=1):
+    return struct.pack(">ii", xid, opcode) + body
+
+
+def create(path, data=b"x", flags=0, opcode=1, ttl=None):
+    tail = struct.pack(">i", flags) + (struct.pack(">q", ttl) if ttl is not None else b"")
+    return request(opcode, text(path) + text(data) + ACL + tail)
+
+
+def multi_header(kind, done=0, err=-1):
+    return struct.pack(">ibi", kind, done, err)
+
+
+MULTI_END = multi_header(-1, 1)
+WATCH = b"\1"
+VERSION = struct.pack(">i", -1)
+
+REQUESTS = {
+    "create": [create(b"/a"), create(b"/a/b", flags=2), create(b"/e", flags=1)],
+    "container_ttl": [create(b"/c", flags=4, opcode=19), create(b"/t", flags=5, opcode=21, ttl=9)],
+    "delete": [create(b"/a"), request(2, text(b"/a") + VERSION)],
+    "set": [create(b"/a"), request(5, text(b"/a") + text(b"new") + VERSION)],
+    "acl": [create(b"/a"), request(7, text(b"/a") + ACL + VERSION), request(6, text(b"/a"))],
+    "reads": [create(b"/a"), request(3, text(b"/a") + WATCH), request(4, text(b"/a") + WATCH),
+              request(8, text(b"/") + WATCH), request(12, text(b"/") + WATCH),
+              request(104, text(b"/")), request(103, text(b"/")), request(107), request(9, text(b"/")),
+              request(11, xid=-2)],
+    "watches": [request(106, text(b"/a") + struct.pack(">i", 1)),
+                request(106, text(b"/") + struct.pack(">i", 0)), create(b"/a"),
+                request(17, text(b"/a") + struct.pack(">i", 3)),
+                request(18, text(b"/a") + struct.pack(">i", 3)),
+                request(101, struct.pack(">q", 0) + 3 * (struct.pack(">i", 1) + text(b"/a"))),
+                request(105, struct.pack(">q", 0) + 5 * (struct.pack(">i", 1) + text(b"/a")))],
+    "auth": [request(100, struct.pack(">i", 0) + text(b"digest") + text(b"bob:secret"), -4),
+             request(102, text(b"token")), request(107)],
+    "multi": [request(14, multi_header(1) + create(b"/m")[8:] + multi_header(13) + text(b"/m")
+                      + VERSION + multi_header(5) + text(b"/m") + text(b"y") + VERSION
+                      + multi_header(2) + text(b"/m") + VERSION + MULTI_END)],
+    "multi_read": [request(22, multi_header(4) + text(b"/") + b"\0" + multi_header(8)
+                           + text(b"/zookeeper") + b"\0" + MULTI_END)],
+    "quota": [create(b"/q"), create(b"/zookeeper/quota/q"),
+              create(b"/zookeeper/quota/q/zookeeper_limits", b"count=3,bytes=9=;countHardLimit=2"),
+              create(b"/zookeeper/quota/q/zookeeper_stats", b"count=1,bytes=1"), create(b"/q/a"),
+              create(b"/q/b"), request(2, text(b"/q/a") + VERSION)],
+    "close": [create(b"/e", flags=3), request(-11), create(b"/late")],
+}
+
+
+def frames(requests):
+    return b"".join(bytes([i & 3]) + struct.pack(">H", len(body)) + body
+                    for i, body in enumerate(requests))
+
+
+def handshake(read_only=b"\0", session=0):
+    body = struct.pack(">iqiq", 0, 0, 10000, session) + text(bytes(16)) + read_only
+    return struct.pack(">i", len(body)) + body
+
+
+def main():
+    data = HERE.parent / "data" / "stock-3.8.0" / "main" / "version-2"
+    config = HERE.parent.parent / "examples" / "zoo.cfg"
+    seeds = {
+        "frames": {name: frames(requests) for name, requests in REQUESTS.items()},
+        "handshake": {
+            "new": handshake(), "old": handshake(b""), "renew": handshake(session=0x100000000000001),
+            "ruok": b"ruok", "stmk": b"stmk\0\0\0\0\0\0\1\x32", "mntr": b"mntr",
+            "negative": b"\xff\xff\xff\xff", "huge": b"\x7f\xff\xff\xff", "then_ping":
+            handshake() + struct.pack(">i", 8) + request(11, xid=-2)},
+        "logfile": {"main": (data / "log.1").read_bytes().rstrip(b"\0") + bytes(64)},
+        "snapfile": {"main": b"\x7f" + (data / "snapshot.22").read_bytes(),
+                     "empty": b"\x7f" + (data / "snapshot.0").read_bytes()},
+        "config": {
+            "example": config.read_bytes(),
+            "ensemble": b"tickTime=2000\ndataDir=/d\ninitLimit=5\nsyncLimit=2\n"
+                        b"server.1=a:2888:3888;2181\nserver.2=[::1]:2888:3888:observer\n",
+            "grammar": b"! note\na\\\n b : c\nd\\u0041=\\t\ndataDir /x\nclientPort=9\\\n\n",
+            "flags": b"-Dzookeeper.snapCount=9 -Djute.maxbuffer=0x100000 -Xmx1g"},
+    }
+    for target, files in seeds.items():
+        folder = HERE / "corpus" / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()
