@@ -1683,6 +1683,8 @@ ZK_PRIVATE int64_t tree_ttl_ms(int64_t owner);
 
 ZK_PRIVATE void tree_init(struct tree *t, uint64_t seed); /* empty: not even a root */
 ZK_PRIVATE void tree_free(struct tree *t);
+/* Before a load: buckets for about that many nodes, so that they need not be split one by one. */
+ZK_PRIVATE void tree_expect(struct tree *t, uint64_t nodes);
 ZK_PRIVATE struct tree_node *tree_node(const struct tree *t, uint32_t id);
 ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path);
 ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name);
@@ -2931,6 +2933,15 @@ ZK_PRIVATE void tree_init(struct tree *t, uint64_t seed) {
     t->n_buckets = t->heads_cap = TREE_MIN_BUCKETS;
     t->mask_low = TREE_MIN_BUCKETS - 1;
     t->heads = mem_alloc(sizeof *t->heads * t->heads_cap);
+    for (uint32_t i = 0; i < t->n_buckets; i++) t->heads[i] = TREE_NONE;
+}
+
+ZK_PRIVATE void tree_expect(struct tree *t, uint64_t nodes) {
+    ZK_ASSERT(t->count == 0);
+    while (t->n_buckets < nodes && t->n_buckets < 1u << 26) t->n_buckets *= 2;
+    t->mask_low = t->n_buckets - 1;
+    t->heads_cap = t->n_buckets;
+    t->heads = mem_realloc(t->heads, sizeof *t->heads * t->heads_cap);
     for (uint32_t i = 0; i < t->n_buckets; i++) t->heads[i] = TREE_NONE;
 }
 
@@ -4866,6 +4877,46 @@ ZK_PRIVATE void snapfile_close(struct snapfile *s);
 #endif /* ZK_WITH_SERVER */
 
 #if ZK_WITH_SERVER
+/* ==== store/unpack.h ==== */
+
+/*
+ * store/unpack: the two compressions a snapshot file can have.
+ *
+ *   gzip    RFC 1952: 1f 8b 08, flags, time 4, 2 bytes, optional fields; deflate (RFC 1951);
+ *           CRC-32 of the content 4 LE, its length modulo 2^32 4 LE
+ *   snappy  82 'SNAPPY' 00, int version, int oldest reader; then { int n, raw block of n bytes }
+ *
+ * The file is wholly in memory or mapped; what it holds is handed out in pieces, so that a small
+ * file which swells to terabytes costs time and no memory: the consumer stops it with the first
+ * thing that is no snapshot. Nothing is believed of what the bytes say about sizes.
+ * stock: SnapStream over java.util.zip.GZIPInputStream and org.xerial.snappy.SnappyInputStream.
+ */
+#ifndef ZK_UNPACK_H
+#define ZK_UNPACK_H
+
+
+/* Takes the content piece by piece; false ends the unpacking. */
+struct unpack_sink {
+    bool (*take)(void *ctx, struct slice piece);
+    void *ctx;
+};
+
+enum unpack_status {
+    UNPACK_OK,
+    UNPACK_REFUSED, /* by the sink */
+    UNPACK_SHORT,   /* the bytes end too early */
+    UNPACK_BAD      /* the bytes are not what they claim to be, or a checksum does not match */
+};
+
+/* One gzip member; bytes after it are ignored. */
+ZK_PRIVATE enum unpack_status unpack_gzip(struct slice in, const struct unpack_sink *sink);
+ZK_PRIVATE enum unpack_status unpack_snappy(struct slice in, const struct unpack_sink *sink);
+ZK_PRIVATE const char *unpack_why(enum unpack_status status);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
 /* ==== store/logfile.c ==== */
 
 
@@ -5233,6 +5284,357 @@ ZK_PRIVATE void snapfile_close(struct snapfile *s) {
     buf_free(&s->acl_ids);
     buf_free(&s->parent_path);
     map_free(&s->acl_index);
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== store/unpack.c ==== */
+
+
+
+#define UNPACK_WINDOW 32768u /* how far back a match may reach */
+#define UNPACK_PIECE 65536u  /* content handed out at a time */
+#define UNPACK_BITS 15       /* longest Huffman code */
+#define UNPACK_NO_CODE 0xffffu
+#define SNAPPY_MAGIC_LEN 16u
+#define SNAPPY_RATIO 64u /* a block cannot swell by more than 64 / 3 */
+
+ZK_PRIVATE const char *unpack_why(enum unpack_status status) {
+    return status == UNPACK_SHORT ? "the compressed data ends too early"
+                                  : "the compressed data is damaged";
+}
+
+/* --- deflate: bits and codes --- */
+
+/* A Huffman code as one table: the next 15 bits -> symbol << 4 | length of its code. */
+struct unpack_code {
+    uint16_t at[1u << UNPACK_BITS];
+};
+
+struct inflate {
+    const uint8_t *p, *end; /* borrowed */
+    uint64_t bits;          /* the lowest `n_bits` are the next ones */
+    unsigned n_bits;
+    enum unpack_status status; /* sticky */
+    struct unpack_code literals, distances;
+    uint8_t out[UNPACK_WINDOW + UNPACK_PIECE]; /* the window, then what is not handed out yet */
+    size_t n, given; /* end of the content in `out`; up to here it has been handed out */
+    uint64_t total;  /* bytes handed out */
+    uint32_t crc;
+    const struct unpack_sink *sink;
+};
+
+static void inflate_fail(struct inflate *f, enum unpack_status why) {
+    if (f->status == UNPACK_OK) f->status = why;
+}
+
+static void inflate_fill(struct inflate *f) {
+    while (f->n_bits <= 56 && f->p < f->end) {
+        f->bits |= (uint64_t)*f->p++ << f->n_bits;
+        f->n_bits += 8;
+    }
+}
+
+/* The next n bits, n <= 16; zeros once something is wrong. */
+static unsigned inflate_bits(struct inflate *f, unsigned n) {
+    inflate_fill(f);
+    if (n > f->n_bits) inflate_fail(f, UNPACK_SHORT);
+    if (f->status != UNPACK_OK) return 0;
+    unsigned v = (unsigned)(f->bits & ((1u << n) - 1));
+    f->bits >>= n;
+    f->n_bits -= n;
+    return v;
+}
+
+static unsigned inflate_symbol(struct inflate *f, const struct unpack_code *c) {
+    inflate_fill(f);
+    uint16_t e = c->at[f->bits & ((1u << UNPACK_BITS) - 1)];
+    if (e == UNPACK_NO_CODE) inflate_fail(f, UNPACK_BAD);
+    if (e != UNPACK_NO_CODE && (e & 15u) > f->n_bits) inflate_fail(f, UNPACK_SHORT);
+    if (f->status != UNPACK_OK) return 0;
+    f->bits >>= e & 15u;
+    f->n_bits -= e & 15u;
+    return e >> 4;
+}
+
+static unsigned inflate_reverse(unsigned code, unsigned len) {
+    unsigned r = 0;
+    for (; len--; code >>= 1) r = r << 1 | (code & 1);
+    return r;
+}
+
+/*
+ * Canonical codes from their lengths: shorter ones first, equal ones in the order of the symbols.
+ * More codes than there is room for are an error; fewer are not (RFC 1951 allows one distance
+ * code alone), what is left over decodes as an error.
+ */
+static void inflate_build(struct inflate *f, struct unpack_code *c, const uint8_t *lens,
+                          unsigned n) {
+    unsigned code = 0;
+    memset(c->at, 0xff, sizeof c->at);
+    for (unsigned len = 1; len <= UNPACK_BITS; len++, code <<= 1) {
+        for (unsigned sym = 0; sym < n; sym++) {
+            if (lens[sym] != len) continue;
+            if (code >= 1u << len) {
+                inflate_fail(f, UNPACK_BAD);
+                return;
+            }
+            for (unsigned i = inflate_reverse(code++, len); i < 1u << UNPACK_BITS; i += 1u << len)
+                c->at[i] = (uint16_t)(sym << 4 | len);
+        }
+    }
+}
+
+/* --- deflate: content --- */
+
+/* Hands out everything and moves the window to the front. */
+static void inflate_give(struct inflate *f) {
+    struct slice piece = slice_of(f->out + f->given, f->n - f->given);
+    if (f->status != UNPACK_OK || !piece.n) return;
+    f->crc = sum_crc32(f->crc, piece.p, piece.n);
+    f->total += piece.n;
+    if (!f->sink->take(f->sink->ctx, piece)) inflate_fail(f, UNPACK_REFUSED);
+    size_t keep = f->n < UNPACK_WINDOW ? f->n : UNPACK_WINDOW;
+    memmove(f->out, f->out + f->n - keep, keep);
+    f->n = f->given = keep;
+}
+
+static void inflate_byte(struct inflate *f, uint8_t byte) {
+    if (f->n == sizeof f->out) inflate_give(f);
+    f->out[f->n++] = byte;
+}
+
+static void inflate_stored(struct inflate *f) {
+    (void)inflate_bits(f, f->n_bits & 7); /* to the next whole byte */
+    unsigned len = inflate_bits(f, 16), check = inflate_bits(f, 16);
+    if (f->status == UNPACK_OK && (len ^ check) != 0xffff) inflate_fail(f, UNPACK_BAD);
+    for (; len && f->status == UNPACK_OK; len--) {
+        uint8_t byte = (uint8_t)inflate_bits(f, 8);
+        if (f->status == UNPACK_OK) inflate_byte(f, byte);
+    }
+}
+
+static void inflate_match(struct inflate *f, unsigned symbol) {
+    static const uint16_t len_base[29] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,
+                                          15, 17, 19, 23, 27, 31, 35, 43, 51,  59,
+                                          67, 83, 99, 115, 131, 163, 195, 227, 258};
+    static const uint8_t len_extra[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2,
+                                          2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
+    static const uint16_t dist_base[30] = {
+        1,   2,   3,   4,   5,   7,    9,    13,   17,   25,   33,   49,   65,    97,    129,
+        193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
+    if (symbol > 285) {
+        inflate_fail(f, UNPACK_BAD);
+        return;
+    }
+    unsigned len = len_base[symbol - 257] + inflate_bits(f, len_extra[symbol - 257]);
+    unsigned d = inflate_symbol(f, &f->distances);
+    if (d > 29) {
+        inflate_fail(f, UNPACK_BAD);
+        return;
+    }
+    size_t back = dist_base[d] + (size_t)inflate_bits(f, d < 4 ? 0 : d / 2 - 1);
+    if (f->status == UNPACK_OK && back > f->n) inflate_fail(f, UNPACK_BAD);
+    if (f->n + len > sizeof f->out) inflate_give(f);
+    if (f->status != UNPACK_OK) return;
+    for (; len; len--, f->n++) f->out[f->n] = f->out[f->n - back]; /* may overlap: byte by byte */
+}
+
+static void inflate_coded(struct inflate *f) {
+    while (f->status == UNPACK_OK) {
+        unsigned symbol = inflate_symbol(f, &f->literals);
+        if (symbol == 256) return;
+        if (f->status != UNPACK_OK) return;
+        if (symbol < 256)
+            inflate_byte(f, (uint8_t)symbol);
+        else
+            inflate_match(f, symbol);
+    }
+}
+
+static void inflate_fixed_codes(struct inflate *f) {
+    uint8_t lens[288];
+    for (unsigned i = 0; i < 288; i++) lens[i] = i < 144 ? 8 : i < 256 ? 9 : i < 280 ? 7 : 8;
+    inflate_build(f, &f->literals, lens, 288);
+    memset(lens, 5, 30);
+    inflate_build(f, &f->distances, lens, 30);
+}
+
+/* The lengths of both codes are themselves Huffman coded, with runs. */
+static void inflate_dynamic_codes(struct inflate *f) {
+    static const uint8_t order[19] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14,
+                                      1, 15};
+    uint8_t lens[286 + 30 + 138] = {0}; /* a last run may go too far before it is noticed */
+    unsigned literals = inflate_bits(f, 5) + 257, distances = inflate_bits(f, 5) + 1;
+    unsigned orders = inflate_bits(f, 4) + 4, n = 0;
+    for (unsigned i = 0; i < orders; i++) lens[order[i]] = (uint8_t)inflate_bits(f, 3);
+    if (literals > 286 || distances > 30) inflate_fail(f, UNPACK_BAD);
+    inflate_build(f, &f->literals, lens, 19);
+    while (f->status == UNPACK_OK && n < literals + distances) {
+        unsigned symbol = inflate_symbol(f, &f->literals), run = 1;
+        uint8_t len = (uint8_t)symbol;
+        if (symbol >= 16) len = symbol == 16 && n ? lens[n - 1] : 0;
+        if (symbol == 16 && !n) inflate_fail(f, UNPACK_BAD);
+        if (symbol == 16) run = 3 + inflate_bits(f, 2);
+        if (symbol == 17) run = 3 + inflate_bits(f, 3);
+        if (symbol == 18) run = 11 + inflate_bits(f, 7);
+        memset(lens + n, len, run);
+        n += run;
+    }
+    if (n != literals + distances) inflate_fail(f, UNPACK_BAD);
+    if (f->status != UNPACK_OK) return;
+    inflate_build(f, &f->literals, lens, literals);
+    inflate_build(f, &f->distances, lens + literals, distances);
+}
+
+static void inflate_all(struct inflate *f) {
+    bool last = false;
+    while (!last && f->status == UNPACK_OK) {
+        last = inflate_bits(f, 1) != 0;
+        switch (inflate_bits(f, 2)) {
+        case 0:
+            inflate_stored(f);
+            break;
+        case 1:
+            inflate_fixed_codes(f);
+            inflate_coded(f);
+            break;
+        case 2:
+            inflate_dynamic_codes(f);
+            inflate_coded(f);
+            break;
+        default:
+            inflate_fail(f, UNPACK_BAD);
+        }
+    }
+    inflate_give(f);
+    f->p -= f->n_bits / 8; /* whole bytes that were read ahead */
+}
+
+/* --- gzip --- */
+
+/* Offset of the deflated data; 0 when the header is not whole or not gzip's. */
+static size_t gzip_header(struct slice in) {
+    enum { GZIP_CRC = 2, GZIP_EXTRA = 4, GZIP_NAME = 8, GZIP_COMMENT = 16 };
+    if (in.n < 10 || in.p[0] != 0x1f || in.p[1] != 0x8b || in.p[2] != 8) return 0;
+    unsigned flags = in.p[3], texts = (flags & GZIP_NAME ? 1 : 0) + (flags & GZIP_COMMENT ? 1 : 0);
+    size_t at = 10;
+    if (flags & GZIP_EXTRA) {
+        if (in.n < at + 2) return 0;
+        at += 2 + (size_t)(in.p[at] | (unsigned)in.p[at + 1] << 8);
+    }
+    for (; texts; texts--) {
+        const uint8_t *nul = at < in.n ? memchr(in.p + at, 0, in.n - at) : NULL;
+        if (!nul) return 0;
+        at = (size_t)(nul - in.p) + 1;
+    }
+    if (flags & GZIP_CRC) at += 2;
+    return at <= in.n ? at : 0;
+}
+
+static uint32_t unpack_le32(const uint8_t *p) {
+    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+ZK_PRIVATE enum unpack_status unpack_gzip(struct slice in, const struct unpack_sink *sink) {
+    size_t at = gzip_header(in);
+    if (!at) return UNPACK_BAD;
+    struct inflate *f = mem_zalloc(sizeof *f);
+    f->p = in.p + at;
+    f->end = in.p + in.n;
+    f->sink = sink;
+    f->crc = SUM_CRC32_INIT;
+    inflate_all(f);
+    if (f->end - f->p < 8) {
+        inflate_fail(f, UNPACK_SHORT);
+    } else if (unpack_le32(f->p) != f->crc || unpack_le32(f->p + 4) != (uint32_t)f->total) {
+        inflate_fail(f, UNPACK_BAD);
+    }
+    enum unpack_status status = f->status;
+    mem_free(f);
+    return status;
+}
+
+/* --- snappy --- */
+
+struct snappy {
+    const uint8_t *p, *end; /* borrowed */
+    uint8_t *out;
+    size_t n, max;
+};
+
+/* A number of 1..4 bytes, little-endian. */
+static bool snappy_number(struct snappy *s, size_t bytes, size_t *v) {
+    if ((size_t)(s->end - s->p) < bytes) return false;
+    *v = 0;
+    for (size_t i = 0; i < bytes; i++) *v |= (size_t)*s->p++ << 8 * i;
+    return true;
+}
+
+static bool snappy_literal(struct snappy *s, unsigned tag) {
+    size_t len = tag >> 2;
+    if (len >= 60 && !snappy_number(s, len - 59, &len)) return false;
+    len++;
+    if (len > (size_t)(s->end - s->p) || len > s->max - s->n) return false;
+    memcpy(s->out + s->n, s->p, len);
+    s->p += len;
+    s->n += len;
+    return true;
+}
+
+static bool snappy_copy(struct snappy *s, unsigned tag) {
+    size_t len = (tag >> 2) + 1, back;
+    unsigned kind = tag & 3;
+    if (!snappy_number(s, kind == 3 ? 4 : kind, &back)) return false;
+    if (kind == 1) {
+        len = (tag >> 2 & 7) + 4;
+        back |= (size_t)(tag >> 5) << 8;
+    }
+    if (!back || back > s->n || len > s->max - s->n) return false;
+    for (; len; len--, s->n++) s->out[s->n] = s->out[s->n - back]; /* may overlap */
+    return true;
+}
+
+/* The length that a raw block claims; false when it cannot be true. */
+static bool snappy_length(struct snappy *s, size_t *len) {
+    size_t room = (size_t)(s->end - s->p);
+    *len = 0;
+    for (unsigned shift = 0; shift <= 28 && s->p < s->end; shift += 7) {
+        *len |= (size_t)(*s->p & 0x7f) << shift;
+        if (!(*s->p++ & 0x80)) return *len <= room * SNAPPY_RATIO;
+    }
+    return false;
+}
+
+static enum unpack_status snappy_block(struct slice in, const struct unpack_sink *sink,
+                                       struct buf *out) {
+    struct snappy s = {.p = in.p, .end = in.p + in.n};
+    if (!snappy_length(&s, &s.max)) return UNPACK_BAD;
+    buf_clear(out);
+    s.out = buf_grow(out, s.max);
+    while (s.p < s.end) {
+        unsigned tag = *s.p++;
+        if (!((tag & 3) == 0 ? snappy_literal(&s, tag) : snappy_copy(&s, tag))) return UNPACK_BAD;
+    }
+    if (s.n != s.max) return UNPACK_BAD;
+    return !s.n || sink->take(sink->ctx, slice_of(s.out, s.n)) ? UNPACK_OK : UNPACK_REFUSED;
+}
+
+ZK_PRIVATE enum unpack_status unpack_snappy(struct slice in, const struct unpack_sink *sink) {
+    enum unpack_status status = UNPACK_OK;
+    struct buf out = {0};
+    if (in.n < SNAPPY_MAGIC_LEN || memcmp(in.p, "\202SNAPPY\0", 8) != 0) return UNPACK_BAD;
+    for (size_t at = SNAPPY_MAGIC_LEN; at < in.n && status == UNPACK_OK;) {
+        if (in.n - at < 4 || be32(in.p + at) > in.n - at - 4) {
+            status = UNPACK_SHORT;
+            break;
+        }
+        uint32_t len = be32(in.p + at);
+        status = snappy_block(slice_of(in.p + at + 4, len), sink, &out);
+        at += len + (size_t)4;
+    }
+    buf_free(&out);
+    return status;
 }
 #endif /* ZK_WITH_SERVER */
 
@@ -9815,6 +10217,7 @@ ZK_PRIVATE const char *os_error(int err, char *buf, size_t n); /* text of a nega
 /* --- files; all return 0 or a count, or -errno --- */
 ZK_PRIVATE int os_open_read(const char *path);
 ZK_PRIVATE int os_create(const char *path); /* read and write, truncated */
+ZK_PRIVATE int os_create_direct(const char *path); /* past the cache: in whole pages, aligned */
 ZK_PRIVATE int os_open_write(const char *path);
 ZK_PRIVATE int64_t os_read(int fd, void *p, size_t n); /* as much as there is, up to n */
 ZK_PRIVATE int os_pwrite(int fd, const void *p, size_t n, int64_t off); /* all of it */
@@ -9902,8 +10305,13 @@ struct files {
     int64_t log_pos;          /* end of what has been written */
     int64_t log_size;         /* with the preallocation */
     int snap_fd;              /* of the snapshot being written, -1 */
-    int64_t snap_pos, snap_synced;
-    char error[FILES_ERROR];  /* of the last call that failed */
+    bool snap_direct;         /* it bypasses the page cache */
+    uint8_t *snap_mem;        /* owned; holds the aligned stage */
+    uint8_t *snap_stage;      /* FILES_STAGE bytes on their way to the file */
+    size_t snap_staged;
+    int64_t snap_pos, snap_synced; /* what is in the file, what is durable */
+    char error[FILES_ERROR];  /* of the last call that failed ... */
+    char snap_error[FILES_ERROR]; /* ... of files_snap_*, which another thread may call */
 };
 
 /* What a recovery found. */
@@ -9945,8 +10353,7 @@ ZK_PRIVATE int files_purge(struct files *f, int32_t retain, struct logq *log);
  * host/disk: the threads that wait for the disk, so that the loop does not.
  *
  * The log thread appends and syncs: while one sync runs, the next batch collects (group commit).
- * The background thread writes snapshots, zero-fills the log ahead of use (an overwrite of written
- * blocks needs no journal commit, which halves the cost of a sync), and purges.
+ * The background thread writes snapshots and purges.
  *
  * Owned by the loop thread: struct disk. Under the lock: everything in it. Results come back
  * through disk_collect() after a byte on the wake pipe. A write or sync that failed is final: the
@@ -9976,7 +10383,7 @@ struct disk_job {
 struct disk {
     struct files *files; /* borrowed; the log thread has its log half, background the rest */
     pthread_mutex_t lock;
-    pthread_cond_t log_work, back_work, fill_done;
+    pthread_cond_t log_work, back_work;
     pthread_t log_thread, back_thread;
     bool log_running, back_running, stopping, log_idle, back_idle;
     int wake_fd;   /* write end of the loop's pipe */
@@ -9995,9 +10402,6 @@ struct disk {
     bool snap_open, snap_done, snap_failed, snap_room;
     struct logq log; /* lines of the threads */
 
-    bool filling; /* [fill_at, fill_at + step) is being zeroed */
-    int fill_fd;  /* the log file, -1 */
-    int64_t fill_at, fill_end, log_pos;
     int64_t purge_next; /* monotonic ms */
 };
 
@@ -10163,6 +10567,15 @@ ZK_PRIVATE int os_open_read(const char *path) {
 
 ZK_PRIVATE int os_create(const char *path) {
     return os_open(path, O_RDWR | O_CREAT | O_TRUNC);
+}
+
+ZK_PRIVATE int os_create_direct(const char *path) {
+#ifdef O_DIRECT
+    return os_open(path, O_RDWR | O_CREAT | O_TRUNC | O_DIRECT);
+#else
+    (void)path;
+    return -ENOTSUP;
+#endif
 }
 
 ZK_PRIVATE int os_open_write(const char *path) {
@@ -10675,14 +11088,25 @@ ZK_PRIVATE int64_t os_max_files(void) {
 
 #define FILES_READ (1u << 20)       /* bytes of a snapshot read at a time */
 #define FILES_SNAP_SYNC (16u << 20) /* a snapshot is synced piecewise: the log shares the disk */
+#define FILES_STAGE (1u << 20)      /* bytes of a snapshot written at a time */
+#define FILES_PAGE 4096u
 #define FILES_SNAP_TMP "new-snapshot"
+#define FILES_SAVE_NODES 4096u
+#define FILES_NODE_BYTES 320u /* of a snapshot for each node, when guessing how many there are */
 #define FILES_SNAP_TRY 100 /* snapshots tried before giving up */
 
-static int files_fail(struct files *f, const char *what, const char *path, int err) {
+static int files_say(char error[FILES_ERROR], const char *what, const char *path, int err) {
     char text[128];
-    (void)snprintf(f->error, sizeof f->error, "%s %s: %s", what, path,
-                   os_error(err, text, sizeof text));
+    (void)snprintf(error, FILES_ERROR, "%s %s: %s", what, path, os_error(err, text, sizeof text));
     return -1;
+}
+
+static int files_fail(struct files *f, const char *what, const char *path, int err) {
+    return files_say(f->error, what, path, err);
+}
+
+static int files_snap_fail(struct files *f, const char *what, const char *path, int err) {
+    return files_say(f->snap_error, what, path, err);
 }
 
 /* dir/name, or dir/name.<hex>; owned by the caller. */
@@ -10696,7 +11120,8 @@ static char *files_path(const char *dir, const char *name, int64_t zxid) {
 
 /* --- opening --- */
 
-static int files_check_dir(struct files *f, const char *dir, const char *kind) {
+static int files_check_dir(struct files *f, const char *parent, const char *dir,
+                           const char *kind) {
     if (!os_is_dir(dir)) {
         if (!f->cfg->datadir_autocreate) {
             (void)snprintf(f->error, sizeof f->error,
@@ -10710,6 +11135,8 @@ static int files_check_dir(struct files *f, const char *dir, const char *kind) {
                            dir);
             return -1;
         }
+        int err = os_fsync_dir(parent); /* what is made durable below must be found again */
+        if (err) return files_fail(f, "cannot sync", parent, err);
     }
     if (os_writable(dir)) return 0;
     (void)snprintf(f->error, sizeof f->error, "Cannot write to %s directory %s", kind, dir);
@@ -10736,8 +11163,8 @@ ZK_PRIVATE int files_open(struct files *f, const struct config *cfg) {
     const char *data = cfg->data_dir, *logs = cfg->data_log_dir ? cfg->data_log_dir : data;
     f->snap_dir = files_path(data, "version-2", -1);
     f->log_dir = files_path(logs, "version-2", -1);
-    if (files_check_dir(f, f->log_dir, "data")) return -1;
-    if (files_check_dir(f, f->snap_dir, "snap")) return -1;
+    if (files_check_dir(f, logs, f->log_dir, "data")) return -1;
+    if (files_check_dir(f, data, f->snap_dir, "snap")) return -1;
     if (strcmp(f->log_dir, f->snap_dir) != 0) {
         const char *wrong = files_has_prefix(f->log_dir, "snapshot.")
                                 ? "Log directory has snapshot files."
@@ -10786,11 +11213,14 @@ static int files_entry_cmp(const void *a, const void *b) {
     return strcmp(x->name, y->name);
 }
 
-/* The files whose name starts with prefix and a dot, by the zxid in it (-1: none). */
-static void files_list(const char *dir, const char *prefix, struct files_list *out) {
+/*
+ * The files whose name starts with prefix and a dot, by the zxid in it (-1: none). A directory that
+ * cannot be read is not an empty one: a database would be taken for a new one.
+ */
+static int files_list(const char *dir, const char *prefix, struct files_list *out) {
     struct buf names = {0}, list = {0};
     size_t len = strlen(prefix);
-    (void)os_list(dir, &names);
+    int err = os_list(dir, &names);
     for (size_t at = 0; at < names.n;) {
         const char *name = (const char *)names.p + at;
         size_t n = strlen(name) + 1;
@@ -10804,6 +11234,7 @@ static void files_list(const char *dir, const char *prefix, struct files_list *o
     out->at = (struct files_entry *)(void *)list.p;
     out->n = (uint32_t)(list.n / sizeof(struct files_entry));
     if (out->n > 1) qsort(out->at, out->n, sizeof *out->at, files_entry_cmp);
+    return err;
 }
 
 static void files_list_free(struct files_list *l) {
@@ -10816,13 +11247,14 @@ static const char *files_ext(const char *name) {
     return dot && (strcmp(dot, ".gz") == 0 || strcmp(dot, ".snappy") == 0) ? dot : "";
 }
 
-/* stock: SnapStream.isValidSnapshot looks at the last bytes only. */
-static bool files_snap_plausible(const char *dir, const struct files_entry *e) {
-    if (e->zxid < 0) return false;
+/* 1 or 0, or -errno when it cannot be read. stock: SnapStream.isValidSnapshot, as superficial */
+static int files_snap_plausible(const char *dir, const struct files_entry *e) {
+    if (e->zxid < 0) return 0;
     char *path = files_path(dir, e->name, -1);
     struct slice all;
-    bool ok = os_map(path, &all) == 0;
-    if (ok) {
+    int err = os_map(path, &all);
+    bool ok = false;
+    if (!err) {
         static const uint8_t end[5] = {0, 0, 0, 1, '/'};
         if (strcmp(files_ext(e->name), ".gz") == 0)
             ok = all.n >= 2 && all.p[0] == 0x1f && all.p[1] == 0x8b;
@@ -10833,12 +11265,37 @@ static bool files_snap_plausible(const char *dir, const struct files_entry *e) {
         os_unmap(all);
     }
     mem_free(path);
-    return ok;
+    return err ? err : ok;
 }
 
 /* --- recovery: snapshot --- */
 
-static bool files_feed(struct snapfile *s, int fd, char *error, size_t n) {
+static bool files_take(void *ctx, struct slice piece) {
+    return snapfile_feed(ctx, piece);
+}
+
+static bool files_feed_packed(struct snapfile *s, const char *path, char *error, size_t n) {
+    const struct unpack_sink sink = {files_take, s};
+    struct slice all;
+    int err = os_map(path, &all);
+    if (err) {
+        (void)os_error(err, error, n);
+        return false;
+    }
+    enum unpack_status status = strcmp(files_ext(path), ".gz") == 0 ? unpack_gzip(all, &sink)
+                                                                    : unpack_snappy(all, &sink);
+    os_unmap(all);
+    bool ok = status == UNPACK_OK && snapfile_finish(s);
+    if (!ok) (void)snprintf(error, n, "%s", s->error[0] ? s->error : unpack_why(status));
+    return ok;
+}
+
+static bool files_feed(struct snapfile *s, const char *path, char *error, size_t n) {
+    int fd = os_open_read(path);
+    if (fd < 0) {
+        (void)os_error(fd, error, n);
+        return false;
+    }
     uint8_t *chunk = mem_alloc(FILES_READ);
     bool ok = true;
     for (int64_t k; ok;) {
@@ -10852,6 +11309,7 @@ static bool files_feed(struct snapfile *s, int fd, char *error, size_t n) {
         if (!ok) (void)snprintf(error, n, "%s", s->error);
     }
     mem_free(chunk);
+    (void)os_close(fd);
     if (ok && !snapfile_finish(s)) {
         (void)snprintf(error, n, "%s", s->error);
         ok = false;
@@ -10875,18 +11333,11 @@ static bool files_load_snapshot(struct files *f, const struct files_entry *e, st
     files_reset_db(db);
     uint64_t most = (uint64_t)(uint32_t)f->cfg->jute_max_buffer +
                     (uint32_t)f->cfg->jute_extra_size;
+    int64_t size = os_file_size(path);
+    if (size > 0) tree_expect(&db->tree, (uint64_t)size / FILES_NODE_BYTES);
     snapfile_open(s, db, most > INT32_MAX ? INT32_MAX : (uint32_t)most);
-    int fd = os_open_read(path);
-    bool ok = fd >= 0;
-    if (*files_ext(e->name)) {
-        (void)snprintf(why, sizeof why, "compressed snapshots are not supported");
-        ok = false;
-    } else if (fd < 0) {
-        (void)os_error(fd, why, sizeof why);
-    } else {
-        ok = files_feed(s, fd, why, sizeof why);
-    }
-    if (fd >= 0) (void)os_close(fd);
+    bool ok = *files_ext(e->name) ? files_feed_packed(s, path, why, sizeof why)
+                                  : files_feed(s, path, why, sizeof why);
     snapfile_close(s);
     if (ok)
         db->last_zxid = e->zxid;
@@ -10900,14 +11351,15 @@ static bool files_load_snapshot(struct files *f, const struct files_entry *e, st
 static int files_restore_snapshot(struct files *f, struct db *db, struct snapfile *s,
                                   struct logq *log) {
     struct files_list l;
-    int tried = 0, found = 0;
-    files_list(f->snap_dir, "snapshot", &l);
-    for (uint32_t i = l.n; i-- > 0 && !found && tried < FILES_SNAP_TRY;) {
-        if (!files_snap_plausible(f->snap_dir, &l.at[i])) continue;
+    int tried = 0, found = 0, err = files_list(f->snap_dir, "snapshot", &l);
+    for (uint32_t i = l.n; i-- > 0 && err >= 0 && !found && tried < FILES_SNAP_TRY;) {
+        err = files_snap_plausible(f->snap_dir, &l.at[i]);
+        if (err <= 0) continue;
         tried++;
         found = files_load_snapshot(f, &l.at[i], db, s, log);
     }
     files_list_free(&l);
+    if (err < 0) return files_fail(f, "cannot read the snapshots in", f->snap_dir, err);
     if (found || !tried) return found;
     (void)snprintf(f->error, sizeof f->error, "Not able to find valid snapshots in %s",
                    f->snap_dir);
@@ -11003,6 +11455,17 @@ static int files_replay_bytes(struct files_replay *r, struct slice bytes, const 
     }
 }
 
+/*
+ * What was read may not be on the disk yet, when its writer was killed before it synced. It becomes
+ * the ground that the next acknowledged transactions stand on.
+ */
+static int files_sync_read(struct files *f, const char *path) {
+    if (!f->cfg->force_sync) return 0;
+    int fd = os_open_read(path), err = fd < 0 ? fd : os_fdatasync(fd);
+    if (fd >= 0) (void)os_close(fd);
+    return err ? files_fail(f, "cannot sync", path, err) : 0;
+}
+
 static int files_replay_file(struct files_replay *r, const char *name, bool last) {
     char *path = files_path(r->f->log_dir, name, -1);
     struct slice bytes;
@@ -11015,7 +11478,9 @@ static int files_replay_file(struct files_replay *r, const char *name, bool last
         err = os_unlink(path);
         ret = err ? files_fail(r->f, "cannot delete", path, err) : 0;
     } else {
+        int64_t before = r->report->replayed;
         ret = files_replay_bytes(r, bytes, path, last);
+        if (!ret && r->report->replayed > before) ret = files_sync_read(r->f, path);
     }
     if (!err) os_unmap(bytes);
     mem_free(path);
@@ -11024,8 +11489,9 @@ static int files_replay_file(struct files_replay *r, const char *name, bool last
 
 static int files_replay_logs(struct files_replay *r, const struct files_list *logs) {
     uint32_t first = 0;
-    for (uint32_t i = 0; i < logs->n; i++)
-        if (logs->at[i].zxid < 0 || logs->at[i].zxid <= r->db->last_zxid + 1) first = i;
+    for (uint32_t i = 1; i < logs->n; i++) /* of several with one zxid (a copy) the first */
+        if (logs->at[i].zxid <= r->db->last_zxid + 1 && logs->at[i].zxid != logs->at[i - 1].zxid)
+            first = i;
     for (uint32_t i = first; i < logs->n; i++) {
         if (logs->at[i].zxid < 0) continue;
         if (files_replay_file(r, logs->at[i].name, i + 1 == logs->n)) return -1;
@@ -11037,23 +11503,50 @@ static void files_ensure_builtin(struct db *db) {
     if (!db->tree.count) db_add_builtin(db);
 }
 
+/* Writes the snapshot of a database that nobody changes meanwhile. */
+static int files_save(struct files *f, struct db *db) {
+    struct buf head = {0}, tail = {0}, *image = &db->tree.image.out;
+    uint32_t adler = SUM_ADLER32_INIT;
+    bool done = false;
+    snapfile_put_head(&head, db);
+    tree_image_begin(&db->tree);
+    int err = files_snap_begin(f);
+    if (!err) err = files_snap_write(f, buf_slice(&head));
+    adler = sum_adler32(adler, head.p, head.n);
+    while (!err && !done) {
+        done = tree_image_step(&db->tree, FILES_SAVE_NODES);
+        err = files_snap_write(f, buf_slice(image));
+        adler = sum_adler32(adler, image->p, image->n);
+        buf_clear(image);
+    }
+    if (!done) tree_image_abort(&db->tree);
+    buf_free(image);
+    snapfile_put_tail(&tail, adler, db->last_zxid, db->tree.digest);
+    if (!err) err = files_snap_write(f, buf_slice(&tail));
+    if (!err) err = files_snap_end(f, db->last_zxid);
+    if (err) {
+        files_snap_abort(f);
+        memcpy(f->error, f->snap_error, sizeof f->error);
+    }
+    buf_free(&head);
+    buf_free(&tail);
+    return err;
+}
+
 static int files_fresh(struct files *f, struct db *db) {
-    struct buf all = {0};
     files_reset_db(db);
     db_add_builtin(db);
     /* A log without a snapshot would not be accepted at the next start. */
-    snapfile_put_head(&all, db);
-    tree_image_begin(&db->tree);
-    while (!tree_image_step(&db->tree, UINT32_MAX)) continue;
-    buf_put(&all, db->tree.image.out.p, db->tree.image.out.n);
-    buf_free(&db->tree.image.out);
-    snapfile_put_tail(&all, sum_adler32(SUM_ADLER32_INIT, all.p, all.n), 0, 0);
-    int err = files_snap_begin(f);
-    if (!err) err = files_snap_write(f, buf_slice(&all));
-    if (!err) err = files_snap_end(f, 0);
-    if (err) files_snap_abort(f);
-    buf_free(&all);
-    return err;
+    return files_save(f, db);
+}
+
+/*
+ * Ephemerals whose session does not exist go away without a transaction. Only a snapshot makes that
+ * last: without it a replay would meet the dead node where a client has since made a new one.
+ */
+static int files_drop_orphans(struct files *f, struct db *db, struct files_report *report) {
+    report->orphans = db_drop_orphans(db);
+    return report->orphans ? files_save(f, db) : 0;
 }
 
 static int files_recover_with(struct files *f, struct db *db, struct files_report *report,
@@ -11090,8 +11583,7 @@ static int files_recover_with(struct files *f, struct db *db, struct files_repor
     report->logs_ms = os_now_ms() - start;
     report->had_logs = logs->n > 0;
     txn_out_free(db, &r.out);
-    report->orphans = err ? 0 : db_drop_orphans(db);
-    return err;
+    return err ? err : files_drop_orphans(f, db, report);
 }
 
 ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report *report,
@@ -11100,8 +11592,11 @@ ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report
     memset(report, 0, sizeof *report);
     report->snapshot_zxid = -1;
     f->log_size = -1; /* no file of ours is open: a torn end may be cut */
-    files_list(f->log_dir, "log", &logs);
-    int err = files_recover_with(f, db, report, log, &logs);
+    int err = files_list(f->log_dir, "log", &logs);
+    if (err)
+        (void)files_fail(f, "cannot list", f->log_dir, err);
+    else
+        err = files_recover_with(f, db, report, log, &logs);
     files_list_free(&logs);
     return err;
 }
@@ -11166,36 +11661,71 @@ ZK_PRIVATE int files_log_sync(struct files *f) {
 
 /* --- snapshots --- */
 
+/*
+ * Past the page cache where that is possible: the copy costs more than anything else in a snapshot,
+ * and a cache full of its dirty pages makes the log's sync wait.
+ */
 ZK_PRIVATE int files_snap_begin(struct files *f) {
     char *path = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
-    f->snap_fd = os_create(path);
+    f->snap_fd = os_create_direct(path);
+    f->snap_direct = f->snap_fd >= 0;
+    if (!f->snap_direct) f->snap_fd = os_create(path);
     f->snap_pos = f->snap_synced = 0;
-    int err = f->snap_fd < 0 ? files_fail(f, "cannot create", path, f->snap_fd) : 0;
+    f->snap_staged = 0;
+    int err = f->snap_fd < 0 ? files_snap_fail(f, "cannot create", path, f->snap_fd) : 0;
     mem_free(path);
+    if (err) return err;
+    f->snap_mem = mem_alloc(FILES_STAGE + FILES_PAGE);
+    f->snap_stage = f->snap_mem + (FILES_PAGE - (uintptr_t)f->snap_mem % FILES_PAGE);
+    return 0;
+}
+
+/* Writes what is staged; the last piece is filled up to whole pages, which the end cuts off. */
+static int files_snap_flush(struct files *f) {
+    size_t n = f->snap_staged, whole = (n + FILES_PAGE - 1) / FILES_PAGE * FILES_PAGE;
+    if (!n) return 0;
+    if (f->snap_direct && whole > n) memset(f->snap_stage + n, 0, whole - n);
+    int err = os_pwrite(f->snap_fd, f->snap_stage, f->snap_direct ? whole : n, f->snap_pos);
+    f->snap_pos += (int64_t)n;
+    f->snap_staged = 0;
+    if (!err && !f->snap_direct && f->snap_pos - f->snap_synced >= (int64_t)FILES_SNAP_SYNC) {
+        err = os_fdatasync(f->snap_fd);
+        f->snap_synced = f->snap_pos;
+    }
     return err;
 }
 
 ZK_PRIVATE int files_snap_write(struct files *f, struct slice bytes) {
-    int err = os_pwrite(f->snap_fd, bytes.p, bytes.n, f->snap_pos);
-    f->snap_pos += (int64_t)bytes.n;
-    if (!err && f->snap_pos - f->snap_synced >= (int64_t)FILES_SNAP_SYNC) {
-        err = os_fdatasync(f->snap_fd);
-        f->snap_synced = f->snap_pos;
+    int err = 0;
+    while (bytes.n && !err) {
+        size_t room = FILES_STAGE - f->snap_staged, n = bytes.n < room ? bytes.n : room;
+        memcpy(f->snap_stage + f->snap_staged, bytes.p, n);
+        f->snap_staged += n;
+        bytes = slice_of(bytes.p + n, bytes.n - n);
+        if (f->snap_staged == FILES_STAGE) err = files_snap_flush(f);
     }
-    return err ? files_fail(f, "cannot write a snapshot in", f->snap_dir, err) : 0;
+    return err ? files_snap_fail(f, "cannot write a snapshot in", f->snap_dir, err) : 0;
+}
+
+static void files_snap_release(struct files *f) {
+    (void)os_close(f->snap_fd);
+    f->snap_fd = -1;
+    mem_free(f->snap_mem);
+    f->snap_mem = f->snap_stage = NULL;
 }
 
 ZK_PRIVATE int files_snap_end(struct files *f, int64_t zxid) {
     char *from = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
     char *to = files_path(f->snap_dir, "snapshot", zxid);
-    int err = os_fdatasync(f->snap_fd);
+    int err = files_snap_flush(f);
+    if (!err && f->snap_direct) err = os_truncate(f->snap_fd, f->snap_pos);
+    if (!err) err = os_fdatasync(f->snap_fd);
     if (!err) err = os_rename(from, to);
     if (!err) err = os_fsync_dir(f->snap_dir);
     if (err) {
-        (void)files_fail(f, "cannot finish", to, err);
+        (void)files_snap_fail(f, "cannot finish", to, err);
     } else {
-        (void)os_close(f->snap_fd);
-        f->snap_fd = -1;
+        files_snap_release(f);
     }
     mem_free(from);
     mem_free(to);
@@ -11205,8 +11735,7 @@ ZK_PRIVATE int files_snap_end(struct files *f, int64_t zxid) {
 ZK_PRIVATE void files_snap_abort(struct files *f) {
     if (f->snap_fd < 0) return;
     char *path = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
-    (void)os_close(f->snap_fd);
-    f->snap_fd = -1;
+    files_snap_release(f);
     (void)os_unlink(path);
     mem_free(path);
 }
@@ -11223,12 +11752,12 @@ static void files_remove(const char *dir, const char *name, struct logq *log) {
 
 ZK_PRIVATE int files_purge(struct files *f, int32_t retain, struct logq *log) {
     struct files_list snaps, logs;
-    files_list(f->snap_dir, "snapshot", &snaps);
-    files_list(f->log_dir, "log", &logs);
+    (void)files_list(f->snap_dir, "snapshot", &snaps);
+    (void)files_list(f->log_dir, "log", &logs);
     int64_t oldest = -1, keep_log = -1;
     int32_t kept = 0;
     for (uint32_t i = snaps.n; i-- > 0 && kept < retain;) {
-        if (!files_snap_plausible(f->snap_dir, &snaps.at[i])) continue;
+        if (files_snap_plausible(f->snap_dir, &snaps.at[i]) <= 0) continue;
         oldest = snaps.at[i].zxid;
         kept++;
     }
@@ -11252,8 +11781,7 @@ ZK_PRIVATE int files_purge(struct files *f, int32_t retain, struct logq *log) {
 
 #include <stdio.h>
 
-#define DISK_FILL_STEP (1 << 20)   /* bytes zeroed at a time */
-#define DISK_FILL_AHEAD (8 << 20)  /* bytes kept zeroed ahead of the log's end */
+#define DISK_VECS 64 /* pieces written in one call */
 
 static void disk_wake(struct disk *d) {
     if (d->woken) return;
@@ -11270,53 +11798,16 @@ static void disk_fail(struct disk *d) {
 
 /* --- the log thread --- */
 
-/* Waits until the write may happen and takes its range away from the filling. */
-static void disk_claim(struct disk *d, int64_t end) {
-    (void)pthread_mutex_lock(&d->lock);
-    d->log_pos = end;
-    while (d->filling && end > d->fill_at) (void)pthread_cond_wait(&d->fill_done, &d->lock);
-    if (end > d->fill_at) d->fill_at = end;
-    if (d->back_idle && d->fill_at - end < DISK_FILL_AHEAD / 2)
-        (void)pthread_cond_signal(&d->back_work);
-    (void)pthread_mutex_unlock(&d->lock);
-}
-
-static void disk_set_fill(struct disk *d, int fd) {
-    (void)pthread_mutex_lock(&d->lock);
-    while (d->filling) (void)pthread_cond_wait(&d->fill_done, &d->lock);
-    d->fill_fd = fd;
-    d->fill_at = d->log_pos = d->files->log_pos;
-    d->fill_end = d->files->log_size;
-    (void)pthread_mutex_unlock(&d->lock);
-}
-
-static int disk_write_run(struct disk *d, const struct os_vec *v, uint32_t n, int64_t bytes) {
-    if (!n) return 0;
-    disk_claim(d, d->files->log_pos + bytes);
-    int err = files_log_write(d->files, v, n);
-    (void)pthread_mutex_lock(&d->lock);
-    d->fill_end = d->files->log_size;
-    (void)pthread_mutex_unlock(&d->lock);
-    return err;
-}
-
 /* Writes a batch: runs of pieces, broken where a new file begins. */
 static int disk_write_batch(struct disk *d, const struct disk_piece *p, uint32_t n) {
-    enum { DISK_VECS = 64 };
     struct os_vec v[DISK_VECS];
     uint32_t k = 0;
-    int64_t bytes = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (p[i].roll || k == DISK_VECS) {
-            if (disk_write_run(d, v, k, bytes)) return -1;
+            if (k && files_log_write(d->files, v, k)) return -1;
             k = 0;
-            bytes = 0;
         }
-        if (p[i].roll) {
-            disk_set_fill(d, -1);
-            if (files_log_roll(d->files, p[i].zxid)) return -1;
-            disk_set_fill(d, d->files->log_fd);
-        }
+        if (p[i].roll && files_log_roll(d->files, p[i].zxid)) return -1;
         /* Pieces of one blob lie one behind the other. */
         if (k && (const uint8_t *)v[k - 1].p + v[k - 1].n == p[i].bytes.p) {
             v[k - 1].n += p[i].bytes.n;
@@ -11324,9 +11815,8 @@ static int disk_write_batch(struct disk *d, const struct disk_piece *p, uint32_t
             v[k].p = p[i].bytes.p;
             v[k++].n = p[i].bytes.n;
         }
-        bytes += (int64_t)p[i].bytes.n;
     }
-    if (disk_write_run(d, v, k, bytes)) return -1;
+    if (k && files_log_write(d->files, v, k)) return -1;
     return files_log_sync(d->files);
 }
 
@@ -11380,7 +11870,7 @@ static void *disk_log_main(void *arg) {
 static void disk_snap_failed(struct disk *d) {
     files_snap_abort(d->files);
     (void)pthread_mutex_lock(&d->lock);
-    log_line(&d->log, LOG_ERROR_LEVEL, "Snapshot failed: %s", d->files->error);
+    log_line(&d->log, LOG_ERROR_LEVEL, "Snapshot failed: %s", d->files->snap_error);
     d->snap_failed = true;
     d->snap_open = false;
     disk_wake(d);
@@ -11411,27 +11901,6 @@ static void disk_do_job(struct disk *d, struct disk_job *j) {
     }
     (void)pthread_mutex_unlock(&d->lock);
     buf_free(&j->bytes);
-}
-
-/* Zeroes one step ahead of the log; called with the lock held, lets go of it meanwhile. */
-static bool disk_fill(struct disk *d) {
-    static const uint8_t zeros[DISK_FILL_STEP];
-    int64_t n = d->fill_end - d->fill_at;
-    if (d->fill_fd < 0 || n <= 0 || d->fill_at - d->log_pos >= DISK_FILL_AHEAD) return false;
-    if (n > DISK_FILL_STEP) n = DISK_FILL_STEP;
-    int fd = d->fill_fd;
-    int64_t at = d->fill_at;
-    d->filling = true;
-    (void)pthread_mutex_unlock(&d->lock);
-    int err = os_pwrite(fd, zeros, (size_t)n, at); /* the log's own writes will meet the error */
-    (void)pthread_mutex_lock(&d->lock);
-    d->filling = false;
-    if (err)
-        d->fill_end = at;
-    else
-        d->fill_at = at + n;
-    (void)pthread_cond_broadcast(&d->fill_done);
-    return !err;
 }
 
 static void disk_purge(struct disk *d) {
@@ -11472,7 +11941,7 @@ static void *disk_back_main(void *arg) {
             (void)pthread_mutex_unlock(&d->lock);
             disk_purge(d);
             (void)pthread_mutex_lock(&d->lock);
-        } else if (!disk_fill(d)) {
+        } else {
             disk_back_wait(d);
         }
     }
@@ -11487,14 +11956,12 @@ ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd, int6
     d->files = files;
     d->wake_fd = wake_fd;
     d->synced = synced;
-    d->fill_fd = -1;
     d->snap_room = true;
     d->log.max_level = LOG_INFO_LEVEL;
     d->purge_next = os_now_ms();
     (void)pthread_mutex_init(&d->lock, NULL);
     (void)pthread_cond_init(&d->log_work, NULL);
     (void)pthread_cond_init(&d->back_work, NULL);
-    (void)pthread_cond_init(&d->fill_done, NULL);
     int err = pthread_create(&d->log_thread, NULL, disk_log_main, d);
     if (err) return -err;
     d->log_running = true;
@@ -11528,7 +11995,6 @@ ZK_PRIVATE void disk_free(struct disk *d) {
     (void)pthread_mutex_destroy(&d->lock);
     (void)pthread_cond_destroy(&d->log_work);
     (void)pthread_cond_destroy(&d->back_work);
-    (void)pthread_cond_destroy(&d->fill_done);
 }
 
 ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces) {

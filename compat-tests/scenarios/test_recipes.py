@@ -70,11 +70,12 @@ def test_leader_latch(zk, curators, root):
     for remaining in range(CONTENDERS, 0, -1):
         wait_for(lambda: len(leaders()) == 1, 15, "leader")
         leader = leaders()[0]
-        assert len(zk.children(path)) == remaining
+        # Curator withdraws a candidate in the background
+        wait_for(lambda: len(zk.children(path)) == remaining, 15, f"{remaining} candidates")
         assert all(client.call("latch_leader", path=path) == leader.name for client in curators)
         curators.remove(leader)
         leader.call("latch_close", path=path)
-    assert zk.children(path) == []
+    wait_for(lambda: zk.children(path) == [], 15, "end of the last candidate")
 
 
 def test_curator_cache(zk, curators, root):

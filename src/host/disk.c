@@ -2,8 +2,7 @@
 
 #include <stdio.h>
 
-#define DISK_FILL_STEP (1 << 20)   /* bytes zeroed at a time */
-#define DISK_FILL_AHEAD (8 << 20)  /* bytes kept zeroed ahead of the log's end */
+#define DISK_VECS 64 /* pieces written in one call */
 
 static void disk_wake(struct disk *d) {
     if (d->woken) return;
@@ -20,53 +19,16 @@ static void disk_fail(struct disk *d) {
 
 /* --- the log thread --- */
 
-/* Waits until the write may happen and takes its range away from the filling. */
-static void disk_claim(struct disk *d, int64_t end) {
-    (void)pthread_mutex_lock(&d->lock);
-    d->log_pos = end;
-    while (d->filling && end > d->fill_at) (void)pthread_cond_wait(&d->fill_done, &d->lock);
-    if (end > d->fill_at) d->fill_at = end;
-    if (d->back_idle && d->fill_at - end < DISK_FILL_AHEAD / 2)
-        (void)pthread_cond_signal(&d->back_work);
-    (void)pthread_mutex_unlock(&d->lock);
-}
-
-static void disk_set_fill(struct disk *d, int fd) {
-    (void)pthread_mutex_lock(&d->lock);
-    while (d->filling) (void)pthread_cond_wait(&d->fill_done, &d->lock);
-    d->fill_fd = fd;
-    d->fill_at = d->log_pos = d->files->log_pos;
-    d->fill_end = d->files->log_size;
-    (void)pthread_mutex_unlock(&d->lock);
-}
-
-static int disk_write_run(struct disk *d, const struct os_vec *v, uint32_t n, int64_t bytes) {
-    if (!n) return 0;
-    disk_claim(d, d->files->log_pos + bytes);
-    int err = files_log_write(d->files, v, n);
-    (void)pthread_mutex_lock(&d->lock);
-    d->fill_end = d->files->log_size;
-    (void)pthread_mutex_unlock(&d->lock);
-    return err;
-}
-
 /* Writes a batch: runs of pieces, broken where a new file begins. */
 static int disk_write_batch(struct disk *d, const struct disk_piece *p, uint32_t n) {
-    enum { DISK_VECS = 64 };
     struct os_vec v[DISK_VECS];
     uint32_t k = 0;
-    int64_t bytes = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (p[i].roll || k == DISK_VECS) {
-            if (disk_write_run(d, v, k, bytes)) return -1;
+            if (k && files_log_write(d->files, v, k)) return -1;
             k = 0;
-            bytes = 0;
         }
-        if (p[i].roll) {
-            disk_set_fill(d, -1);
-            if (files_log_roll(d->files, p[i].zxid)) return -1;
-            disk_set_fill(d, d->files->log_fd);
-        }
+        if (p[i].roll && files_log_roll(d->files, p[i].zxid)) return -1;
         /* Pieces of one blob lie one behind the other. */
         if (k && (const uint8_t *)v[k - 1].p + v[k - 1].n == p[i].bytes.p) {
             v[k - 1].n += p[i].bytes.n;
@@ -74,9 +36,8 @@ static int disk_write_batch(struct disk *d, const struct disk_piece *p, uint32_t
             v[k].p = p[i].bytes.p;
             v[k++].n = p[i].bytes.n;
         }
-        bytes += (int64_t)p[i].bytes.n;
     }
-    if (disk_write_run(d, v, k, bytes)) return -1;
+    if (k && files_log_write(d->files, v, k)) return -1;
     return files_log_sync(d->files);
 }
 
@@ -130,7 +91,7 @@ static void *disk_log_main(void *arg) {
 static void disk_snap_failed(struct disk *d) {
     files_snap_abort(d->files);
     (void)pthread_mutex_lock(&d->lock);
-    log_line(&d->log, LOG_ERROR_LEVEL, "Snapshot failed: %s", d->files->error);
+    log_line(&d->log, LOG_ERROR_LEVEL, "Snapshot failed: %s", d->files->snap_error);
     d->snap_failed = true;
     d->snap_open = false;
     disk_wake(d);
@@ -161,27 +122,6 @@ static void disk_do_job(struct disk *d, struct disk_job *j) {
     }
     (void)pthread_mutex_unlock(&d->lock);
     buf_free(&j->bytes);
-}
-
-/* Zeroes one step ahead of the log; called with the lock held, lets go of it meanwhile. */
-static bool disk_fill(struct disk *d) {
-    static const uint8_t zeros[DISK_FILL_STEP];
-    int64_t n = d->fill_end - d->fill_at;
-    if (d->fill_fd < 0 || n <= 0 || d->fill_at - d->log_pos >= DISK_FILL_AHEAD) return false;
-    if (n > DISK_FILL_STEP) n = DISK_FILL_STEP;
-    int fd = d->fill_fd;
-    int64_t at = d->fill_at;
-    d->filling = true;
-    (void)pthread_mutex_unlock(&d->lock);
-    int err = os_pwrite(fd, zeros, (size_t)n, at); /* the log's own writes will meet the error */
-    (void)pthread_mutex_lock(&d->lock);
-    d->filling = false;
-    if (err)
-        d->fill_end = at;
-    else
-        d->fill_at = at + n;
-    (void)pthread_cond_broadcast(&d->fill_done);
-    return !err;
 }
 
 static void disk_purge(struct disk *d) {
@@ -222,7 +162,7 @@ static void *disk_back_main(void *arg) {
             (void)pthread_mutex_unlock(&d->lock);
             disk_purge(d);
             (void)pthread_mutex_lock(&d->lock);
-        } else if (!disk_fill(d)) {
+        } else {
             disk_back_wait(d);
         }
     }
@@ -237,14 +177,12 @@ ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd, int6
     d->files = files;
     d->wake_fd = wake_fd;
     d->synced = synced;
-    d->fill_fd = -1;
     d->snap_room = true;
     d->log.max_level = LOG_INFO_LEVEL;
     d->purge_next = os_now_ms();
     (void)pthread_mutex_init(&d->lock, NULL);
     (void)pthread_cond_init(&d->log_work, NULL);
     (void)pthread_cond_init(&d->back_work, NULL);
-    (void)pthread_cond_init(&d->fill_done, NULL);
     int err = pthread_create(&d->log_thread, NULL, disk_log_main, d);
     if (err) return -err;
     d->log_running = true;
@@ -278,7 +216,6 @@ ZK_PRIVATE void disk_free(struct disk *d) {
     (void)pthread_mutex_destroy(&d->lock);
     (void)pthread_cond_destroy(&d->log_work);
     (void)pthread_cond_destroy(&d->back_work);
-    (void)pthread_cond_destroy(&d->fill_done);
 }
 
 ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces) {

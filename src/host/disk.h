@@ -2,8 +2,7 @@
  * host/disk: the threads that wait for the disk, so that the loop does not.
  *
  * The log thread appends and syncs: while one sync runs, the next batch collects (group commit).
- * The background thread writes snapshots, zero-fills the log ahead of use (an overwrite of written
- * blocks needs no journal commit, which halves the cost of a sync), and purges.
+ * The background thread writes snapshots and purges.
  *
  * Owned by the loop thread: struct disk. Under the lock: everything in it. Results come back
  * through disk_collect() after a byte on the wake pipe. A write or sync that failed is final: the
@@ -34,7 +33,7 @@ struct disk_job {
 struct disk {
     struct files *files; /* borrowed; the log thread has its log half, background the rest */
     pthread_mutex_t lock;
-    pthread_cond_t log_work, back_work, fill_done;
+    pthread_cond_t log_work, back_work;
     pthread_t log_thread, back_thread;
     bool log_running, back_running, stopping, log_idle, back_idle;
     int wake_fd;   /* write end of the loop's pipe */
@@ -53,9 +52,6 @@ struct disk {
     bool snap_open, snap_done, snap_failed, snap_room;
     struct logq log; /* lines of the threads */
 
-    bool filling; /* [fill_at, fill_at + step) is being zeroed */
-    int fill_fd;  /* the log file, -1 */
-    int64_t fill_at, fill_end, log_pos;
     int64_t purge_next; /* monotonic ms */
 };
 

@@ -6,17 +6,29 @@
 #include "base/sum.h"
 #include "store/logfile.h"
 #include "store/snapfile.h"
+#include "store/unpack.h"
 
 #define FILES_READ (1u << 20)       /* bytes of a snapshot read at a time */
 #define FILES_SNAP_SYNC (16u << 20) /* a snapshot is synced piecewise: the log shares the disk */
+#define FILES_STAGE (1u << 20)      /* bytes of a snapshot written at a time */
+#define FILES_PAGE 4096u
 #define FILES_SNAP_TMP "new-snapshot"
+#define FILES_SAVE_NODES 4096u
+#define FILES_NODE_BYTES 320u /* of a snapshot for each node, when guessing how many there are */
 #define FILES_SNAP_TRY 100 /* snapshots tried before giving up */
 
-static int files_fail(struct files *f, const char *what, const char *path, int err) {
+static int files_say(char error[FILES_ERROR], const char *what, const char *path, int err) {
     char text[128];
-    (void)snprintf(f->error, sizeof f->error, "%s %s: %s", what, path,
-                   os_error(err, text, sizeof text));
+    (void)snprintf(error, FILES_ERROR, "%s %s: %s", what, path, os_error(err, text, sizeof text));
     return -1;
+}
+
+static int files_fail(struct files *f, const char *what, const char *path, int err) {
+    return files_say(f->error, what, path, err);
+}
+
+static int files_snap_fail(struct files *f, const char *what, const char *path, int err) {
+    return files_say(f->snap_error, what, path, err);
 }
 
 /* dir/name, or dir/name.<hex>; owned by the caller. */
@@ -30,7 +42,8 @@ static char *files_path(const char *dir, const char *name, int64_t zxid) {
 
 /* --- opening --- */
 
-static int files_check_dir(struct files *f, const char *dir, const char *kind) {
+static int files_check_dir(struct files *f, const char *parent, const char *dir,
+                           const char *kind) {
     if (!os_is_dir(dir)) {
         if (!f->cfg->datadir_autocreate) {
             (void)snprintf(f->error, sizeof f->error,
@@ -44,6 +57,8 @@ static int files_check_dir(struct files *f, const char *dir, const char *kind) {
                            dir);
             return -1;
         }
+        int err = os_fsync_dir(parent); /* what is made durable below must be found again */
+        if (err) return files_fail(f, "cannot sync", parent, err);
     }
     if (os_writable(dir)) return 0;
     (void)snprintf(f->error, sizeof f->error, "Cannot write to %s directory %s", kind, dir);
@@ -70,8 +85,8 @@ ZK_PRIVATE int files_open(struct files *f, const struct config *cfg) {
     const char *data = cfg->data_dir, *logs = cfg->data_log_dir ? cfg->data_log_dir : data;
     f->snap_dir = files_path(data, "version-2", -1);
     f->log_dir = files_path(logs, "version-2", -1);
-    if (files_check_dir(f, f->log_dir, "data")) return -1;
-    if (files_check_dir(f, f->snap_dir, "snap")) return -1;
+    if (files_check_dir(f, logs, f->log_dir, "data")) return -1;
+    if (files_check_dir(f, data, f->snap_dir, "snap")) return -1;
     if (strcmp(f->log_dir, f->snap_dir) != 0) {
         const char *wrong = files_has_prefix(f->log_dir, "snapshot.")
                                 ? "Log directory has snapshot files."
@@ -120,11 +135,14 @@ static int files_entry_cmp(const void *a, const void *b) {
     return strcmp(x->name, y->name);
 }
 
-/* The files whose name starts with prefix and a dot, by the zxid in it (-1: none). */
-static void files_list(const char *dir, const char *prefix, struct files_list *out) {
+/*
+ * The files whose name starts with prefix and a dot, by the zxid in it (-1: none). A directory that
+ * cannot be read is not an empty one: a database would be taken for a new one.
+ */
+static int files_list(const char *dir, const char *prefix, struct files_list *out) {
     struct buf names = {0}, list = {0};
     size_t len = strlen(prefix);
-    (void)os_list(dir, &names);
+    int err = os_list(dir, &names);
     for (size_t at = 0; at < names.n;) {
         const char *name = (const char *)names.p + at;
         size_t n = strlen(name) + 1;
@@ -138,6 +156,7 @@ static void files_list(const char *dir, const char *prefix, struct files_list *o
     out->at = (struct files_entry *)(void *)list.p;
     out->n = (uint32_t)(list.n / sizeof(struct files_entry));
     if (out->n > 1) qsort(out->at, out->n, sizeof *out->at, files_entry_cmp);
+    return err;
 }
 
 static void files_list_free(struct files_list *l) {
@@ -150,13 +169,14 @@ static const char *files_ext(const char *name) {
     return dot && (strcmp(dot, ".gz") == 0 || strcmp(dot, ".snappy") == 0) ? dot : "";
 }
 
-/* stock: SnapStream.isValidSnapshot looks at the last bytes only. */
-static bool files_snap_plausible(const char *dir, const struct files_entry *e) {
-    if (e->zxid < 0) return false;
+/* 1 or 0, or -errno when it cannot be read. stock: SnapStream.isValidSnapshot, as superficial */
+static int files_snap_plausible(const char *dir, const struct files_entry *e) {
+    if (e->zxid < 0) return 0;
     char *path = files_path(dir, e->name, -1);
     struct slice all;
-    bool ok = os_map(path, &all) == 0;
-    if (ok) {
+    int err = os_map(path, &all);
+    bool ok = false;
+    if (!err) {
         static const uint8_t end[5] = {0, 0, 0, 1, '/'};
         if (strcmp(files_ext(e->name), ".gz") == 0)
             ok = all.n >= 2 && all.p[0] == 0x1f && all.p[1] == 0x8b;
@@ -167,12 +187,37 @@ static bool files_snap_plausible(const char *dir, const struct files_entry *e) {
         os_unmap(all);
     }
     mem_free(path);
-    return ok;
+    return err ? err : ok;
 }
 
 /* --- recovery: snapshot --- */
 
-static bool files_feed(struct snapfile *s, int fd, char *error, size_t n) {
+static bool files_take(void *ctx, struct slice piece) {
+    return snapfile_feed(ctx, piece);
+}
+
+static bool files_feed_packed(struct snapfile *s, const char *path, char *error, size_t n) {
+    const struct unpack_sink sink = {files_take, s};
+    struct slice all;
+    int err = os_map(path, &all);
+    if (err) {
+        (void)os_error(err, error, n);
+        return false;
+    }
+    enum unpack_status status = strcmp(files_ext(path), ".gz") == 0 ? unpack_gzip(all, &sink)
+                                                                    : unpack_snappy(all, &sink);
+    os_unmap(all);
+    bool ok = status == UNPACK_OK && snapfile_finish(s);
+    if (!ok) (void)snprintf(error, n, "%s", s->error[0] ? s->error : unpack_why(status));
+    return ok;
+}
+
+static bool files_feed(struct snapfile *s, const char *path, char *error, size_t n) {
+    int fd = os_open_read(path);
+    if (fd < 0) {
+        (void)os_error(fd, error, n);
+        return false;
+    }
     uint8_t *chunk = mem_alloc(FILES_READ);
     bool ok = true;
     for (int64_t k; ok;) {
@@ -186,6 +231,7 @@ static bool files_feed(struct snapfile *s, int fd, char *error, size_t n) {
         if (!ok) (void)snprintf(error, n, "%s", s->error);
     }
     mem_free(chunk);
+    (void)os_close(fd);
     if (ok && !snapfile_finish(s)) {
         (void)snprintf(error, n, "%s", s->error);
         ok = false;
@@ -209,18 +255,11 @@ static bool files_load_snapshot(struct files *f, const struct files_entry *e, st
     files_reset_db(db);
     uint64_t most = (uint64_t)(uint32_t)f->cfg->jute_max_buffer +
                     (uint32_t)f->cfg->jute_extra_size;
+    int64_t size = os_file_size(path);
+    if (size > 0) tree_expect(&db->tree, (uint64_t)size / FILES_NODE_BYTES);
     snapfile_open(s, db, most > INT32_MAX ? INT32_MAX : (uint32_t)most);
-    int fd = os_open_read(path);
-    bool ok = fd >= 0;
-    if (*files_ext(e->name)) {
-        (void)snprintf(why, sizeof why, "compressed snapshots are not supported");
-        ok = false;
-    } else if (fd < 0) {
-        (void)os_error(fd, why, sizeof why);
-    } else {
-        ok = files_feed(s, fd, why, sizeof why);
-    }
-    if (fd >= 0) (void)os_close(fd);
+    bool ok = *files_ext(e->name) ? files_feed_packed(s, path, why, sizeof why)
+                                  : files_feed(s, path, why, sizeof why);
     snapfile_close(s);
     if (ok)
         db->last_zxid = e->zxid;
@@ -234,14 +273,15 @@ static bool files_load_snapshot(struct files *f, const struct files_entry *e, st
 static int files_restore_snapshot(struct files *f, struct db *db, struct snapfile *s,
                                   struct logq *log) {
     struct files_list l;
-    int tried = 0, found = 0;
-    files_list(f->snap_dir, "snapshot", &l);
-    for (uint32_t i = l.n; i-- > 0 && !found && tried < FILES_SNAP_TRY;) {
-        if (!files_snap_plausible(f->snap_dir, &l.at[i])) continue;
+    int tried = 0, found = 0, err = files_list(f->snap_dir, "snapshot", &l);
+    for (uint32_t i = l.n; i-- > 0 && err >= 0 && !found && tried < FILES_SNAP_TRY;) {
+        err = files_snap_plausible(f->snap_dir, &l.at[i]);
+        if (err <= 0) continue;
         tried++;
         found = files_load_snapshot(f, &l.at[i], db, s, log);
     }
     files_list_free(&l);
+    if (err < 0) return files_fail(f, "cannot read the snapshots in", f->snap_dir, err);
     if (found || !tried) return found;
     (void)snprintf(f->error, sizeof f->error, "Not able to find valid snapshots in %s",
                    f->snap_dir);
@@ -337,6 +377,17 @@ static int files_replay_bytes(struct files_replay *r, struct slice bytes, const 
     }
 }
 
+/*
+ * What was read may not be on the disk yet, when its writer was killed before it synced. It becomes
+ * the ground that the next acknowledged transactions stand on.
+ */
+static int files_sync_read(struct files *f, const char *path) {
+    if (!f->cfg->force_sync) return 0;
+    int fd = os_open_read(path), err = fd < 0 ? fd : os_fdatasync(fd);
+    if (fd >= 0) (void)os_close(fd);
+    return err ? files_fail(f, "cannot sync", path, err) : 0;
+}
+
 static int files_replay_file(struct files_replay *r, const char *name, bool last) {
     char *path = files_path(r->f->log_dir, name, -1);
     struct slice bytes;
@@ -349,7 +400,9 @@ static int files_replay_file(struct files_replay *r, const char *name, bool last
         err = os_unlink(path);
         ret = err ? files_fail(r->f, "cannot delete", path, err) : 0;
     } else {
+        int64_t before = r->report->replayed;
         ret = files_replay_bytes(r, bytes, path, last);
+        if (!ret && r->report->replayed > before) ret = files_sync_read(r->f, path);
     }
     if (!err) os_unmap(bytes);
     mem_free(path);
@@ -358,8 +411,9 @@ static int files_replay_file(struct files_replay *r, const char *name, bool last
 
 static int files_replay_logs(struct files_replay *r, const struct files_list *logs) {
     uint32_t first = 0;
-    for (uint32_t i = 0; i < logs->n; i++)
-        if (logs->at[i].zxid < 0 || logs->at[i].zxid <= r->db->last_zxid + 1) first = i;
+    for (uint32_t i = 1; i < logs->n; i++) /* of several with one zxid (a copy) the first */
+        if (logs->at[i].zxid <= r->db->last_zxid + 1 && logs->at[i].zxid != logs->at[i - 1].zxid)
+            first = i;
     for (uint32_t i = first; i < logs->n; i++) {
         if (logs->at[i].zxid < 0) continue;
         if (files_replay_file(r, logs->at[i].name, i + 1 == logs->n)) return -1;
@@ -371,23 +425,50 @@ static void files_ensure_builtin(struct db *db) {
     if (!db->tree.count) db_add_builtin(db);
 }
 
+/* Writes the snapshot of a database that nobody changes meanwhile. */
+static int files_save(struct files *f, struct db *db) {
+    struct buf head = {0}, tail = {0}, *image = &db->tree.image.out;
+    uint32_t adler = SUM_ADLER32_INIT;
+    bool done = false;
+    snapfile_put_head(&head, db);
+    tree_image_begin(&db->tree);
+    int err = files_snap_begin(f);
+    if (!err) err = files_snap_write(f, buf_slice(&head));
+    adler = sum_adler32(adler, head.p, head.n);
+    while (!err && !done) {
+        done = tree_image_step(&db->tree, FILES_SAVE_NODES);
+        err = files_snap_write(f, buf_slice(image));
+        adler = sum_adler32(adler, image->p, image->n);
+        buf_clear(image);
+    }
+    if (!done) tree_image_abort(&db->tree);
+    buf_free(image);
+    snapfile_put_tail(&tail, adler, db->last_zxid, db->tree.digest);
+    if (!err) err = files_snap_write(f, buf_slice(&tail));
+    if (!err) err = files_snap_end(f, db->last_zxid);
+    if (err) {
+        files_snap_abort(f);
+        memcpy(f->error, f->snap_error, sizeof f->error);
+    }
+    buf_free(&head);
+    buf_free(&tail);
+    return err;
+}
+
 static int files_fresh(struct files *f, struct db *db) {
-    struct buf all = {0};
     files_reset_db(db);
     db_add_builtin(db);
     /* A log without a snapshot would not be accepted at the next start. */
-    snapfile_put_head(&all, db);
-    tree_image_begin(&db->tree);
-    while (!tree_image_step(&db->tree, UINT32_MAX)) continue;
-    buf_put(&all, db->tree.image.out.p, db->tree.image.out.n);
-    buf_free(&db->tree.image.out);
-    snapfile_put_tail(&all, sum_adler32(SUM_ADLER32_INIT, all.p, all.n), 0, 0);
-    int err = files_snap_begin(f);
-    if (!err) err = files_snap_write(f, buf_slice(&all));
-    if (!err) err = files_snap_end(f, 0);
-    if (err) files_snap_abort(f);
-    buf_free(&all);
-    return err;
+    return files_save(f, db);
+}
+
+/*
+ * Ephemerals whose session does not exist go away without a transaction. Only a snapshot makes that
+ * last: without it a replay would meet the dead node where a client has since made a new one.
+ */
+static int files_drop_orphans(struct files *f, struct db *db, struct files_report *report) {
+    report->orphans = db_drop_orphans(db);
+    return report->orphans ? files_save(f, db) : 0;
 }
 
 static int files_recover_with(struct files *f, struct db *db, struct files_report *report,
@@ -424,8 +505,7 @@ static int files_recover_with(struct files *f, struct db *db, struct files_repor
     report->logs_ms = os_now_ms() - start;
     report->had_logs = logs->n > 0;
     txn_out_free(db, &r.out);
-    report->orphans = err ? 0 : db_drop_orphans(db);
-    return err;
+    return err ? err : files_drop_orphans(f, db, report);
 }
 
 ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report *report,
@@ -434,8 +514,11 @@ ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report
     memset(report, 0, sizeof *report);
     report->snapshot_zxid = -1;
     f->log_size = -1; /* no file of ours is open: a torn end may be cut */
-    files_list(f->log_dir, "log", &logs);
-    int err = files_recover_with(f, db, report, log, &logs);
+    int err = files_list(f->log_dir, "log", &logs);
+    if (err)
+        (void)files_fail(f, "cannot list", f->log_dir, err);
+    else
+        err = files_recover_with(f, db, report, log, &logs);
     files_list_free(&logs);
     return err;
 }
@@ -500,36 +583,71 @@ ZK_PRIVATE int files_log_sync(struct files *f) {
 
 /* --- snapshots --- */
 
+/*
+ * Past the page cache where that is possible: the copy costs more than anything else in a snapshot,
+ * and a cache full of its dirty pages makes the log's sync wait.
+ */
 ZK_PRIVATE int files_snap_begin(struct files *f) {
     char *path = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
-    f->snap_fd = os_create(path);
+    f->snap_fd = os_create_direct(path);
+    f->snap_direct = f->snap_fd >= 0;
+    if (!f->snap_direct) f->snap_fd = os_create(path);
     f->snap_pos = f->snap_synced = 0;
-    int err = f->snap_fd < 0 ? files_fail(f, "cannot create", path, f->snap_fd) : 0;
+    f->snap_staged = 0;
+    int err = f->snap_fd < 0 ? files_snap_fail(f, "cannot create", path, f->snap_fd) : 0;
     mem_free(path);
+    if (err) return err;
+    f->snap_mem = mem_alloc(FILES_STAGE + FILES_PAGE);
+    f->snap_stage = f->snap_mem + (FILES_PAGE - (uintptr_t)f->snap_mem % FILES_PAGE);
+    return 0;
+}
+
+/* Writes what is staged; the last piece is filled up to whole pages, which the end cuts off. */
+static int files_snap_flush(struct files *f) {
+    size_t n = f->snap_staged, whole = (n + FILES_PAGE - 1) / FILES_PAGE * FILES_PAGE;
+    if (!n) return 0;
+    if (f->snap_direct && whole > n) memset(f->snap_stage + n, 0, whole - n);
+    int err = os_pwrite(f->snap_fd, f->snap_stage, f->snap_direct ? whole : n, f->snap_pos);
+    f->snap_pos += (int64_t)n;
+    f->snap_staged = 0;
+    if (!err && !f->snap_direct && f->snap_pos - f->snap_synced >= (int64_t)FILES_SNAP_SYNC) {
+        err = os_fdatasync(f->snap_fd);
+        f->snap_synced = f->snap_pos;
+    }
     return err;
 }
 
 ZK_PRIVATE int files_snap_write(struct files *f, struct slice bytes) {
-    int err = os_pwrite(f->snap_fd, bytes.p, bytes.n, f->snap_pos);
-    f->snap_pos += (int64_t)bytes.n;
-    if (!err && f->snap_pos - f->snap_synced >= (int64_t)FILES_SNAP_SYNC) {
-        err = os_fdatasync(f->snap_fd);
-        f->snap_synced = f->snap_pos;
+    int err = 0;
+    while (bytes.n && !err) {
+        size_t room = FILES_STAGE - f->snap_staged, n = bytes.n < room ? bytes.n : room;
+        memcpy(f->snap_stage + f->snap_staged, bytes.p, n);
+        f->snap_staged += n;
+        bytes = slice_of(bytes.p + n, bytes.n - n);
+        if (f->snap_staged == FILES_STAGE) err = files_snap_flush(f);
     }
-    return err ? files_fail(f, "cannot write a snapshot in", f->snap_dir, err) : 0;
+    return err ? files_snap_fail(f, "cannot write a snapshot in", f->snap_dir, err) : 0;
+}
+
+static void files_snap_release(struct files *f) {
+    (void)os_close(f->snap_fd);
+    f->snap_fd = -1;
+    mem_free(f->snap_mem);
+    f->snap_mem = f->snap_stage = NULL;
 }
 
 ZK_PRIVATE int files_snap_end(struct files *f, int64_t zxid) {
     char *from = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
     char *to = files_path(f->snap_dir, "snapshot", zxid);
-    int err = os_fdatasync(f->snap_fd);
+    int err = files_snap_flush(f);
+    if (!err && f->snap_direct) err = os_truncate(f->snap_fd, f->snap_pos);
+    if (!err) err = os_fdatasync(f->snap_fd);
     if (!err) err = os_rename(from, to);
     if (!err) err = os_fsync_dir(f->snap_dir);
     if (err) {
-        (void)files_fail(f, "cannot finish", to, err);
+        (void)files_snap_fail(f, "cannot finish", to, err);
     } else {
-        (void)os_close(f->snap_fd);
-        f->snap_fd = -1;
+        files_snap_release(f);
     }
     mem_free(from);
     mem_free(to);
@@ -539,8 +657,7 @@ ZK_PRIVATE int files_snap_end(struct files *f, int64_t zxid) {
 ZK_PRIVATE void files_snap_abort(struct files *f) {
     if (f->snap_fd < 0) return;
     char *path = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
-    (void)os_close(f->snap_fd);
-    f->snap_fd = -1;
+    files_snap_release(f);
     (void)os_unlink(path);
     mem_free(path);
 }
@@ -557,12 +674,12 @@ static void files_remove(const char *dir, const char *name, struct logq *log) {
 
 ZK_PRIVATE int files_purge(struct files *f, int32_t retain, struct logq *log) {
     struct files_list snaps, logs;
-    files_list(f->snap_dir, "snapshot", &snaps);
-    files_list(f->log_dir, "log", &logs);
+    (void)files_list(f->snap_dir, "snapshot", &snaps);
+    (void)files_list(f->log_dir, "log", &logs);
     int64_t oldest = -1, keep_log = -1;
     int32_t kept = 0;
     for (uint32_t i = snaps.n; i-- > 0 && kept < retain;) {
-        if (!files_snap_plausible(f->snap_dir, &snaps.at[i])) continue;
+        if (files_snap_plausible(f->snap_dir, &snaps.at[i]) <= 0) continue;
         oldest = snaps.at[i].zxid;
         kept++;
     }

@@ -24,8 +24,13 @@ struct files {
     int64_t log_pos;          /* end of what has been written */
     int64_t log_size;         /* with the preallocation */
     int snap_fd;              /* of the snapshot being written, -1 */
-    int64_t snap_pos, snap_synced;
-    char error[FILES_ERROR];  /* of the last call that failed */
+    bool snap_direct;         /* it bypasses the page cache */
+    uint8_t *snap_mem;        /* owned; holds the aligned stage */
+    uint8_t *snap_stage;      /* FILES_STAGE bytes on their way to the file */
+    size_t snap_staged;
+    int64_t snap_pos, snap_synced; /* what is in the file, what is durable */
+    char error[FILES_ERROR];  /* of the last call that failed ... */
+    char snap_error[FILES_ERROR]; /* ... of files_snap_*, which another thread may call */
 };
 
 /* What a recovery found. */

@@ -76,6 +76,15 @@ ZK_PRIVATE int os_create(const char *path) {
     return os_open(path, O_RDWR | O_CREAT | O_TRUNC);
 }
 
+ZK_PRIVATE int os_create_direct(const char *path) {
+#ifdef O_DIRECT
+    return os_open(path, O_RDWR | O_CREAT | O_TRUNC | O_DIRECT);
+#else
+    (void)path;
+    return -ENOTSUP;
+#endif
+}
+
 ZK_PRIVATE int os_open_write(const char *path) {
     return os_open(path, O_RDWR);
 }

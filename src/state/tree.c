@@ -356,6 +356,15 @@ ZK_PRIVATE void tree_init(struct tree *t, uint64_t seed) {
     for (uint32_t i = 0; i < t->n_buckets; i++) t->heads[i] = TREE_NONE;
 }
 
+ZK_PRIVATE void tree_expect(struct tree *t, uint64_t nodes) {
+    ZK_ASSERT(t->count == 0);
+    while (t->n_buckets < nodes && t->n_buckets < 1u << 26) t->n_buckets *= 2;
+    t->mask_low = t->n_buckets - 1;
+    t->heads_cap = t->n_buckets;
+    t->heads = mem_realloc(t->heads, sizeof *t->heads * t->heads_cap);
+    for (uint32_t i = 0; i < t->n_buckets; i++) t->heads[i] = TREE_NONE;
+}
+
 ZK_PRIVATE void tree_free(struct tree *t) {
     for (uint32_t id = 0; id < t->n_ids; id++) {
         struct tree_node *n = tree_node(t, id);

@@ -86,6 +86,8 @@ ZK_PRIVATE int64_t tree_ttl_ms(int64_t owner);
 
 ZK_PRIVATE void tree_init(struct tree *t, uint64_t seed); /* empty: not even a root */
 ZK_PRIVATE void tree_free(struct tree *t);
+/* Before a load: buckets for about that many nodes, so that they need not be split one by one. */
+ZK_PRIVATE void tree_expect(struct tree *t, uint64_t nodes);
 ZK_PRIVATE struct tree_node *tree_node(const struct tree *t, uint32_t id);
 ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path);
 ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name);
