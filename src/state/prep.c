@@ -156,6 +156,7 @@ static void prep_rollback(struct prep *p, uint32_t mark, uint64_t digest) {
 }
 
 ZK_PRIVATE void prep_free(struct prep *p) {
+    if (!p->db) return; /* never initialised: the server did not get that far */
     prep_rollback(p, PREP_NONE, 0);
     mem_free(p->changes);
     map_free(&p->index);
