@@ -49,20 +49,17 @@ static void print_server(const struct config *c) {
     INT(local_sessions_upgrading), TEXT(data_dir), TEXT(data_log_dir), INT(datadir_autocreate);
     INT(db_autocreate), INT(trust_empty_snapshot), INT(snap_count), INT(snap_size_limit_kb);
     INT(txn_log_size_limit_kb), INT(pre_alloc_size_kb), INT(commit_log_count);
-    FRACTION(snapshot_size_factor), INT(force_sync), INT(fsync_warning_ms), INT(flush_delay_ms);
-    INT(max_write_queue_poll_ms), INT(max_batch_size), INT(serialize_last_zxid);
-    INT(digest_enabled), INT(close_session_txn), INT(autopurge_retain), INT(autopurge_interval_h);
+    FRACTION(snapshot_size_factor), INT(force_sync), INT(fsync_warning_ms);
+    INT(digest_enabled), INT(autopurge_retain), INT(autopurge_interval_h);
     TEXT(super_digest), INT(digest_auth), INT(enforce_auth), TEXT(enforce_auth_schemes);
     TEXT(four_letter_whitelist), INT(metrics);
 }
 
 static void print_requests(const struct config *c) {
     INT(extended_types), INT(emulate353), INT(jute_max_buffer), INT(jute_extra_size);
-    INT(global_outstanding_limit), INT(skip_acl), INT(enforce_quota), INT(eager_acl_check);
-    INT(large_request_max_bytes), INT(large_request_threshold), INT(request_throttle_max);
-    INT(request_throttle_stall_ms), INT(request_throttle_drop_stale);
-    INT(request_stale_latency_check), INT(request_stale_connection_check);
-    INT(throttled_op_wait_ms), INT(connection_throttle_tokens), INT(connection_throttle_fill_ms);
+    INT(global_outstanding_limit), INT(skip_acl), INT(enforce_quota);
+    INT(large_request_max_bytes), INT(large_request_threshold);
+    INT(connection_throttle_tokens), INT(connection_throttle_fill_ms);
     INT(connection_throttle_fill_count), INT(connection_throttle_freeze_ms);
     FRACTION(connection_throttle_drop_increase), FRACTION(connection_throttle_drop_decrease);
     FRACTION(connection_throttle_decrease_ratio), INT(connection_throttle_weighted);

@@ -346,6 +346,9 @@ struct config_key {
 #define CONFIG_NO_ADMIN "the admin HTTP server is not built in"
 #define CONFIG_JVM "there is no JVM"
 #define CONFIG_THREADS "one thread serves all connections"
+#define CONFIG_GROUP_COMMIT "a sync takes whatever has come while the one before it ran"
+#define CONFIG_ALWAYS "it is always written"
+#define CONFIG_NO_QUEUE "requests wait in their connection; globalOutstandingLimit bounds them"
 #define CONFIG_ENSEMBLE "only the servers of an ensemble read it"
 
 static const struct config_key config_typed_keys[] = {
@@ -416,15 +419,15 @@ static const struct config_key config_passed_keys[] = {
     CONFIG_KEY("snapshotSizeFactor", CONFIG_GET_DOUBLE, snapshot_size_factor, "0.33"),
     CONFIG_KEY("forceSync", CONFIG_IS_NOT_NO, force_sync, "yes"),
     CONFIG_KEY("fsync.warningthresholdms", CONFIG_GET_LONG, fsync_warning_ms, "1000"),
-    CONFIG_KEY("flushDelay", CONFIG_GET_LONG, flush_delay_ms, "0"),
-    CONFIG_KEY("maxWriteQueuePollTime", CONFIG_GET_LONG, max_write_queue_poll_ms, "-1"),
-    CONFIG_KEY("maxBatchSize", CONFIG_GET_INT, max_batch_size, "1000"),
+    {"flushDelay", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_GROUP_COMMIT},
+    {"maxWriteQueuePollTime", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_GROUP_COMMIT},
+    {"maxBatchSize", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_GROUP_COMMIT},
     CONFIG_KEY("snapshot.trust.empty", CONFIG_IS_TRUE, trust_empty_snapshot, "false"),
     CONFIG_KEY("datadir.autocreate", CONFIG_IS_TRUE, datadir_autocreate, "true"),
     CONFIG_KEY("db.autocreate", CONFIG_IS_TRUE, db_autocreate, "true"),
-    CONFIG_KEY("serializeLastProcessedZxid.enabled", CONFIG_IS_TRUE, serialize_last_zxid, "true"),
+    {"serializeLastProcessedZxid.enabled", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ALWAYS},
     CONFIG_KEY("digest.enabled", CONFIG_IS_TRUE, digest_enabled, "true"),
-    CONFIG_KEY("closeSessionTxn.enabled", CONFIG_IS_TRUE, close_session_txn, "true"),
+    {"closeSessionTxn.enabled", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ALWAYS},
     CONFIG_KEY("extendedTypesEnabled", CONFIG_IS_TRUE, extended_types, "false"),
     CONFIG_KEY("emulate353TTLNodes", CONFIG_IS_TRUE, emulate353, "false"),
     {"snapshot.compression.method", CONFIG_ANY, CONFIG_UNBUILT, 0,
@@ -435,18 +438,17 @@ static const struct config_key config_passed_keys[] = {
     CONFIG_KEY("globalOutstandingLimit", CONFIG_GET_INT, global_outstanding_limit, "1000"),
     CONFIG_KEY("maxCnxns", CONFIG_GET_INT, max_cnxns, "0"),
     CONFIG_KEY("clientTcpKeepAlive", CONFIG_IS_TRUE, tcp_keepalive, "false"),
-    CONFIG_KEY("enableEagerACLCheck", CONFIG_IS_TRUE, eager_acl_check, "false"),
+    {"enableEagerACLCheck", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
     CONFIG_KEY("skipACL", CONFIG_IS_YES, skip_acl, "no"),
     CONFIG_KEY("enforceQuota", CONFIG_IS_TRUE, enforce_quota, "false"),
     CONFIG_KEY("largeRequestMaxBytes", CONFIG_GET_INT, large_request_max_bytes, "104857600"),
     CONFIG_KEY("largeRequestThreshold", CONFIG_GET_INT, large_request_threshold, "-1"),
-    CONFIG_KEY("request_throttle_max_requests", CONFIG_GET_INT, request_throttle_max, "0"),
-    CONFIG_KEY("request_throttle_stall_time", CONFIG_GET_INT, request_throttle_stall_ms, "100"),
-    CONFIG_KEY("request_throttle_drop_stale", CONFIG_IS_TRUE, request_throttle_drop_stale, "true"),
-    CONFIG_KEY("request_stale_latency_check", CONFIG_IS_TRUE, request_stale_latency_check, "false"),
-    CONFIG_KEY("request_stale_connection_check", CONFIG_IS_TRUE, request_stale_connection_check,
-               "true"),
-    CONFIG_KEY("throttled_op_wait_time", CONFIG_GET_INT, throttled_op_wait_ms, "0"),
+    {"request_throttle_max_requests", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
+    {"request_throttle_stall_time", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
+    {"request_throttle_drop_stale", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
+    {"request_stale_latency_check", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
+    {"request_stale_connection_check", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
+    {"throttled_op_wait_time", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
     CONFIG_KEY("connection_throttle_tokens", CONFIG_GET_INT, connection_throttle_tokens, "0"),
     CONFIG_KEY("connection_throttle_fill_time", CONFIG_GET_INT, connection_throttle_fill_ms, "1"),
     CONFIG_KEY("connection_throttle_fill_count", CONFIG_GET_INT, connection_throttle_fill_count,

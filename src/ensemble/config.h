@@ -64,21 +64,15 @@ struct config {
     double snapshot_size_factor;   /* share of a snapshot that is read from logs instead */
     bool force_sync;
     int64_t fsync_warning_ms;
-    int64_t flush_delay_ms;          /* group commit; 0: none */
-    int64_t max_write_queue_poll_ms; /* -1: a third of flush_delay_ms */
-    int32_t max_batch_size;
-    bool serialize_last_zxid, digest_enabled, close_session_txn;
+    bool digest_enabled;
     int32_t autopurge_retain, autopurge_interval_h; /* interval <= 0: off */
 
     /* requests */
     bool extended_types, emulate353;
     int32_t jute_max_buffer, jute_extra_size; /* bytes; extra is >= 1024 */
     int32_t global_outstanding_limit;
-    bool skip_acl, enforce_quota, eager_acl_check;
+    bool skip_acl, enforce_quota;
     int32_t large_request_max_bytes, large_request_threshold; /* threshold -1: off */
-    int32_t request_throttle_max, request_throttle_stall_ms;  /* max 0: off */
-    bool request_throttle_drop_stale, request_stale_latency_check, request_stale_connection_check;
-    int32_t throttled_op_wait_ms; /* 0: off */
     int32_t connection_throttle_tokens, connection_throttle_fill_ms, connection_throttle_fill_count;
     int32_t connection_throttle_freeze_ms;
     double connection_throttle_drop_increase, connection_throttle_drop_decrease;
