@@ -10218,11 +10218,6 @@ ZK_PRIVATE int os_create_direct(const char *path); /* past the cache: in whole p
 ZK_PRIVATE int os_open_write(const char *path);
 ZK_PRIVATE int64_t os_read(int fd, void *p, size_t n); /* as much as there is, up to n */
 ZK_PRIVATE int os_pwrite(int fd, const void *p, size_t n, int64_t off); /* all of it */
-struct os_vec {
-    const void *p;
-    size_t n;
-};
-ZK_PRIVATE int os_pwritev(int fd, const struct os_vec *v, uint32_t count, int64_t off); /* all */
 ZK_PRIVATE int os_fdatasync(int fd);
 ZK_PRIVATE int os_fsync_dir(const char *dir);
 ZK_PRIVATE int os_truncate(int fd, int64_t size);
@@ -10277,6 +10272,49 @@ ZK_PRIVATE int64_t os_max_files(void);
 #endif /* ZK_WITH_SERVER */
 
 #if ZK_WITH_SERVER
+/* ==== host/writer.h ==== */
+
+/*
+ * host/writer: a file that is written front to back, past the page cache where that is possible.
+ *
+ * Copying into the cache costs more than anything else about a log or a snapshot, and dirty pages
+ * of one file make the sync of another wait. Bytes are staged in an aligned buffer and written in
+ * whole pages; the last, incomplete page is written with zeros behind it and kept, to be written
+ * again with what follows. Where the file system has no direct writes the same calls go through the
+ * cache, byte-exact.
+ *
+ *   pos      offset in the file of the first staged byte; a multiple of the page when direct
+ *   staged   bytes in the stage; those below `kept` have been written already
+ */
+#ifndef ZK_HOST_WRITER_H
+#define ZK_HOST_WRITER_H
+
+
+#define WRITER_PAGE 4096u
+#define WRITER_STAGE (1u << 20)
+
+struct writer {
+    int fd; /* -1: closed */
+    bool direct;
+    uint8_t *mem;   /* owned; holds the aligned stage */
+    uint8_t *stage; /* WRITER_STAGE bytes */
+    size_t staged, kept;
+    int64_t pos;
+};
+
+/* All return 0 or -errno. Creates or truncates; direct only when it is wanted and possible. */
+ZK_PRIVATE int writer_open(struct writer *w, const char *path, bool direct);
+ZK_PRIVATE int writer_put(struct writer *w, struct slice bytes); /* may write */
+ZK_PRIVATE int writer_flush(struct writer *w);                   /* everything put is in the file */
+ZK_PRIVATE int64_t writer_end(const struct writer *w);           /* bytes put so far */
+/* Where the file ends after a flush: whole pages when direct. */
+ZK_PRIVATE int64_t writer_padded(const struct writer *w, size_t more);
+ZK_PRIVATE void writer_close(struct writer *w); /* no flush; fine when closed */
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
 /* ==== host/files.h ==== */
 
 /*
@@ -10298,15 +10336,10 @@ struct files {
     const struct config *cfg; /* borrowed */
     char *snap_dir, *log_dir; /* owned; the version-2 directories */
     int lock_fd;              /* -1 none */
-    int log_fd;               /* -1: no file yet */
-    int64_t log_pos;          /* end of what has been written */
-    int64_t log_size;         /* with the preallocation */
-    int snap_fd;              /* of the snapshot being written, -1 */
-    bool snap_direct;         /* it bypasses the page cache */
-    uint8_t *snap_mem;        /* owned; holds the aligned stage */
-    uint8_t *snap_stage;      /* FILES_STAGE bytes on their way to the file */
-    size_t snap_staged;
-    int64_t snap_pos, snap_synced; /* what is in the file, what is durable */
+    struct writer log;        /* closed: no file yet */
+    int64_t log_size;         /* of the file, with the preallocation; -1: none was ever opened */
+    struct writer snap;       /* the snapshot being written */
+    int64_t snap_synced;      /* how much of it is durable */
     char error[FILES_ERROR];  /* of the last call that failed ... */
     char snap_error[FILES_ERROR]; /* ... of files_snap_*, which another thread may call */
 };
@@ -10329,8 +10362,8 @@ ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report
                              struct logq *log);
 
 ZK_PRIVATE int files_log_roll(struct files *f, int64_t zxid);
-ZK_PRIVATE int files_log_write(struct files *f, const struct os_vec *v, uint32_t count);
-ZK_PRIVATE int files_log_sync(struct files *f);
+ZK_PRIVATE int files_log_append(struct files *f, struct slice entries);
+ZK_PRIVATE int files_log_sync(struct files *f); /* what was appended is durable */
 
 ZK_PRIVATE int files_snap_begin(struct files *f);
 ZK_PRIVATE int files_snap_write(struct files *f, struct slice bytes);
@@ -10505,7 +10538,6 @@ ZK_PRIVATE void loop_close(struct loop *l);
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -10592,41 +10624,15 @@ ZK_PRIVATE int64_t os_read(int fd, void *p, size_t n) {
 }
 
 ZK_PRIVATE int os_pwrite(int fd, const void *p, size_t n, int64_t off) {
-    struct os_vec v = {p, n};
-    return os_pwritev(fd, &v, 1, off);
-}
-
-ZK_PRIVATE int os_pwritev(int fd, const struct os_vec *v, uint32_t count, int64_t off) {
-    enum { OS_IOV = 64 };
-    uint32_t i = 0;
-    size_t skip = 0; /* bytes of v[i] already written */
-    while (i < count) {
-        struct iovec iov[OS_IOV];
-        int k = 0;
-        for (uint32_t j = i; j < count && k < OS_IOV; j++, k++) {
-            union {
-                const void *in;
-                void *out;
-            } base = {(const uint8_t *)v[j].p + (k ? 0 : skip)};
-            iov[k].iov_base = base.out;
-            iov[k].iov_len = v[j].n - (k ? 0 : skip);
-        }
-        ssize_t w = pwritev(fd, iov, k, off);
+    const uint8_t *at = p;
+    while (n) {
+        ssize_t w = pwrite(fd, at, n, (off_t)off);
         if (w < 0 && errno == EINTR) continue;
         if (w < 0) return -errno;
         if (w == 0) return -EIO;
+        at += w;
         off += w;
-        for (size_t left = (size_t)w; left;) {
-            size_t rest = v[i].n - skip;
-            if (left < rest) {
-                skip += left;
-                break;
-            }
-            left -= rest;
-            skip = 0;
-            i++;
-        }
-        while (i < count && v[i].n == skip) i++, skip = 0;
+        n -= (size_t)w;
     }
     return 0;
 }
@@ -11076,6 +11082,67 @@ ZK_PRIVATE int64_t os_max_files(void) {
 #endif /* ZK_WITH_SERVER */
 
 #if ZK_WITH_SERVER
+/* ==== host/writer.c ==== */
+
+
+ZK_PRIVATE int writer_open(struct writer *w, const char *path, bool direct) {
+    memset(w, 0, sizeof *w);
+    w->fd = direct ? os_create_direct(path) : -1;
+    w->direct = w->fd >= 0;
+    if (!w->direct) w->fd = os_create(path);
+    if (w->fd < 0) return w->fd;
+    w->mem = mem_alloc(WRITER_STAGE + WRITER_PAGE);
+    w->stage = w->mem + (WRITER_PAGE - (uintptr_t)w->mem % WRITER_PAGE);
+    return 0;
+}
+
+static size_t writer_pages(size_t n) {
+    return (n + WRITER_PAGE - 1) / WRITER_PAGE * WRITER_PAGE;
+}
+
+ZK_PRIVATE int64_t writer_end(const struct writer *w) {
+    return w->pos + (int64_t)w->staged;
+}
+
+ZK_PRIVATE int64_t writer_padded(const struct writer *w, size_t more) {
+    size_t n = w->staged + more;
+    return w->pos + (int64_t)(w->direct ? writer_pages(n) : n);
+}
+
+ZK_PRIVATE int writer_flush(struct writer *w) {
+    size_t n = w->staged, whole = w->direct ? writer_pages(n) : n;
+    if (n == w->kept) return 0;
+    memset(w->stage + n, 0, whole - n);
+    int err = os_pwrite(w->fd, w->stage, whole, w->pos);
+    if (err) return err;
+    w->kept = w->direct ? n % WRITER_PAGE : 0;
+    memmove(w->stage, w->stage + n - w->kept, w->kept);
+    w->pos += (int64_t)(n - w->kept);
+    w->staged = w->kept;
+    return 0;
+}
+
+ZK_PRIVATE int writer_put(struct writer *w, struct slice bytes) {
+    while (bytes.n) {
+        size_t room = WRITER_STAGE - w->staged, n = bytes.n < room ? bytes.n : room;
+        memcpy(w->stage + w->staged, bytes.p, n);
+        w->staged += n;
+        bytes = slice_of(bytes.p + n, bytes.n - n);
+        int err = w->staged == WRITER_STAGE ? writer_flush(w) : 0;
+        if (err) return err;
+    }
+    return 0;
+}
+
+ZK_PRIVATE void writer_close(struct writer *w) {
+    if (w->fd >= 0) (void)os_close(w->fd);
+    mem_free(w->mem);
+    memset(w, 0, sizeof *w);
+    w->fd = -1;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
 /* ==== host/files.c ==== */
 
 
@@ -11085,8 +11152,6 @@ ZK_PRIVATE int64_t os_max_files(void) {
 
 #define FILES_READ (1u << 20)       /* bytes of a snapshot read at a time */
 #define FILES_SNAP_SYNC (16u << 20) /* a snapshot is synced piecewise: the log shares the disk */
-#define FILES_STAGE (1u << 20)      /* bytes of a snapshot written at a time */
-#define FILES_PAGE 4096u
 #define FILES_SNAP_TMP "new-snapshot"
 #define FILES_SAVE_NODES 4096u
 #define FILES_NODE_BYTES 320u /* of a snapshot for each node, when guessing how many there are */
@@ -11156,7 +11221,7 @@ static bool files_has_prefix(const char *dir, const char *prefix) {
 ZK_PRIVATE int files_open(struct files *f, const struct config *cfg) {
     memset(f, 0, sizeof *f);
     f->cfg = cfg;
-    f->lock_fd = f->log_fd = f->snap_fd = -1;
+    f->lock_fd = f->log.fd = f->snap.fd = -1;
     const char *data = cfg->data_dir, *logs = cfg->data_log_dir ? cfg->data_log_dir : data;
     f->snap_dir = files_path(data, "version-2", -1);
     f->log_dir = files_path(logs, "version-2", -1);
@@ -11185,12 +11250,12 @@ ZK_PRIVATE int files_open(struct files *f, const struct config *cfg) {
 
 ZK_PRIVATE void files_close(struct files *f) {
     files_snap_abort(f);
-    if (f->log_fd >= 0) (void)os_close(f->log_fd);
+    writer_close(&f->log);
     if (f->lock_fd >= 0) (void)os_close(f->lock_fd);
     mem_free(f->snap_dir);
     mem_free(f->log_dir);
     f->snap_dir = f->log_dir = NULL;
-    f->log_fd = f->lock_fd = -1;
+    f->lock_fd = -1;
 }
 
 /* --- what is in a directory --- */
@@ -11603,126 +11668,82 @@ ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report
 ZK_PRIVATE int files_log_roll(struct files *f, int64_t zxid) {
     uint8_t header[LOGFILE_HEADER_LEN];
     char *path = files_path(f->log_dir, "log", zxid);
-    int err = 0, fd = -1;
-    if (f->log_fd >= 0) {
-        if (f->cfg->force_sync) err = os_fdatasync(f->log_fd);
-        (void)os_close(f->log_fd);
-        f->log_fd = -1;
-    }
-    if (!err) {
-        fd = os_create(path);
-        if (fd < 0) err = fd;
-    }
+    int err = f->log.fd >= 0 ? files_log_sync(f) : 0;
+    writer_close(&f->log);
     logfile_put_header(header);
-    if (!err) err = os_pwrite(fd, header, sizeof header, 0);
-    f->log_pos = f->log_size = LOGFILE_HEADER_LEN;
-    if (!err && f->cfg->force_sync) err = os_fsync_dir(f->log_dir);
-    if (err) {
-        if (fd >= 0) {
-            (void)os_close(fd);
-            (void)os_unlink(path);
+    f->log_size = LOGFILE_HEADER_LEN;
+    if (!err) {
+        err = writer_open(&f->log, path, f->cfg->pre_alloc_size_kb > 0);
+        if (!err) err = writer_put(&f->log, slice_of(header, sizeof header));
+        if (!err) err = writer_flush(&f->log);
+        if (!err && f->cfg->force_sync) err = os_fsync_dir(f->log_dir);
+        if (err) {
+            (void)files_fail(f, "cannot create", path, err);
+            if (f->log.fd >= 0) (void)os_unlink(path);
+            writer_close(&f->log);
         }
-        (void)files_fail(f, "cannot create", path, err);
-    } else {
-        f->log_fd = fd;
     }
     mem_free(path);
     return err ? -1 : 0;
 }
 
 /* stock: FilePadding, but with the true position: only zeros follow the last entry. */
-static int files_log_grow(struct files *f, int64_t end) {
+static int files_log_grow(struct files *f, size_t more) {
     int64_t kb = f->cfg->pre_alloc_size_kb, pre = kb > 0 && kb < INT64_MAX / 1024 ? kb * 1024 : 0;
-    if (!pre || f->log_pos + 4096 < f->log_size) return 0;
+    int64_t end = writer_padded(&f->log, more);
+    if (!pre || (writer_end(&f->log) + 4096 < f->log_size && end <= f->log_size)) return 0;
     int64_t size = f->log_size + pre;
     if (end > size) size = (end + pre) / pre * pre;
-    int err = os_truncate(f->log_fd, size);
+    int err = os_truncate(f->log.fd, size);
     if (!err) f->log_size = size;
     return err;
 }
 
-ZK_PRIVATE int files_log_write(struct files *f, const struct os_vec *v, uint32_t count) {
-    int64_t n = 0;
-    for (uint32_t i = 0; i < count; i++) n += (int64_t)v[i].n;
-    int err = files_log_grow(f, f->log_pos + n);
-    if (!err) err = os_pwritev(f->log_fd, v, count, f->log_pos);
-    if (err) return files_fail(f, "cannot write the log in", f->log_dir, err);
-    f->log_pos += n;
-    return 0;
+ZK_PRIVATE int files_log_append(struct files *f, struct slice entries) {
+    int err = files_log_grow(f, entries.n);
+    if (!err) err = writer_put(&f->log, entries);
+    return err ? files_fail(f, "cannot write the log in", f->log_dir, err) : 0;
 }
 
 ZK_PRIVATE int files_log_sync(struct files *f) {
-    int err = f->cfg->force_sync ? os_fdatasync(f->log_fd) : 0;
+    int err = writer_flush(&f->log);
+    if (err) return files_fail(f, "cannot write the log in", f->log_dir, err);
+    if (f->cfg->force_sync) err = os_fdatasync(f->log.fd);
     return err ? files_fail(f, "cannot sync the log in", f->log_dir, err) : 0;
 }
 
 /* --- snapshots --- */
 
-/*
- * Past the page cache where that is possible: the copy costs more than anything else in a snapshot,
- * and a cache full of its dirty pages makes the log's sync wait.
- */
 ZK_PRIVATE int files_snap_begin(struct files *f) {
     char *path = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
-    f->snap_fd = os_create_direct(path);
-    f->snap_direct = f->snap_fd >= 0;
-    if (!f->snap_direct) f->snap_fd = os_create(path);
-    f->snap_pos = f->snap_synced = 0;
-    f->snap_staged = 0;
-    int err = f->snap_fd < 0 ? files_snap_fail(f, "cannot create", path, f->snap_fd) : 0;
+    int err = writer_open(&f->snap, path, true);
+    if (err) (void)files_snap_fail(f, "cannot create", path, err);
+    f->snap_synced = 0;
     mem_free(path);
-    if (err) return err;
-    f->snap_mem = mem_alloc(FILES_STAGE + FILES_PAGE);
-    f->snap_stage = f->snap_mem + (FILES_PAGE - (uintptr_t)f->snap_mem % FILES_PAGE);
-    return 0;
-}
-
-/* Writes what is staged; the last piece is filled up to whole pages, which the end cuts off. */
-static int files_snap_flush(struct files *f) {
-    size_t n = f->snap_staged, whole = (n + FILES_PAGE - 1) / FILES_PAGE * FILES_PAGE;
-    if (!n) return 0;
-    if (f->snap_direct && whole > n) memset(f->snap_stage + n, 0, whole - n);
-    int err = os_pwrite(f->snap_fd, f->snap_stage, f->snap_direct ? whole : n, f->snap_pos);
-    f->snap_pos += (int64_t)n;
-    f->snap_staged = 0;
-    if (!err && !f->snap_direct && f->snap_pos - f->snap_synced >= (int64_t)FILES_SNAP_SYNC) {
-        err = os_fdatasync(f->snap_fd);
-        f->snap_synced = f->snap_pos;
-    }
-    return err;
+    return err ? -1 : 0;
 }
 
 ZK_PRIVATE int files_snap_write(struct files *f, struct slice bytes) {
-    int err = 0;
-    while (bytes.n && !err) {
-        size_t room = FILES_STAGE - f->snap_staged, n = bytes.n < room ? bytes.n : room;
-        memcpy(f->snap_stage + f->snap_staged, bytes.p, n);
-        f->snap_staged += n;
-        bytes = slice_of(bytes.p + n, bytes.n - n);
-        if (f->snap_staged == FILES_STAGE) err = files_snap_flush(f);
+    int err = writer_put(&f->snap, bytes);
+    if (!err && !f->snap.direct && f->snap.pos - f->snap_synced >= (int64_t)FILES_SNAP_SYNC) {
+        err = os_fdatasync(f->snap.fd);
+        f->snap_synced = f->snap.pos;
     }
     return err ? files_snap_fail(f, "cannot write a snapshot in", f->snap_dir, err) : 0;
-}
-
-static void files_snap_release(struct files *f) {
-    (void)os_close(f->snap_fd);
-    f->snap_fd = -1;
-    mem_free(f->snap_mem);
-    f->snap_mem = f->snap_stage = NULL;
 }
 
 ZK_PRIVATE int files_snap_end(struct files *f, int64_t zxid) {
     char *from = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
     char *to = files_path(f->snap_dir, "snapshot", zxid);
-    int err = files_snap_flush(f);
-    if (!err && f->snap_direct) err = os_truncate(f->snap_fd, f->snap_pos);
-    if (!err) err = os_fdatasync(f->snap_fd);
+    int err = writer_flush(&f->snap);
+    if (!err) err = os_truncate(f->snap.fd, writer_end(&f->snap)); /* it was written in pages */
+    if (!err) err = os_fdatasync(f->snap.fd);
     if (!err) err = os_rename(from, to);
     if (!err) err = os_fsync_dir(f->snap_dir);
     if (err) {
         (void)files_snap_fail(f, "cannot finish", to, err);
     } else {
-        files_snap_release(f);
+        writer_close(&f->snap);
     }
     mem_free(from);
     mem_free(to);
@@ -11730,9 +11751,9 @@ ZK_PRIVATE int files_snap_end(struct files *f, int64_t zxid) {
 }
 
 ZK_PRIVATE void files_snap_abort(struct files *f) {
-    if (f->snap_fd < 0) return;
+    if (f->snap.fd < 0) return;
     char *path = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
-    files_snap_release(f);
+    writer_close(&f->snap);
     (void)os_unlink(path);
     mem_free(path);
 }
@@ -11778,7 +11799,6 @@ ZK_PRIVATE int files_purge(struct files *f, int32_t retain, struct logq *log) {
 
 #include <stdio.h>
 
-#define DISK_VECS 64 /* pieces written in one call */
 
 static void disk_wake(struct disk *d) {
     if (d->woken) return;
@@ -11795,25 +11815,11 @@ static void disk_fail(struct disk *d) {
 
 /* --- the log thread --- */
 
-/* Writes a batch: runs of pieces, broken where a new file begins. */
 static int disk_write_batch(struct disk *d, const struct disk_piece *p, uint32_t n) {
-    struct os_vec v[DISK_VECS];
-    uint32_t k = 0;
     for (uint32_t i = 0; i < n; i++) {
-        if (p[i].roll || k == DISK_VECS) {
-            if (k && files_log_write(d->files, v, k)) return -1;
-            k = 0;
-        }
         if (p[i].roll && files_log_roll(d->files, p[i].zxid)) return -1;
-        /* Pieces of one blob lie one behind the other. */
-        if (k && (const uint8_t *)v[k - 1].p + v[k - 1].n == p[i].bytes.p) {
-            v[k - 1].n += p[i].bytes.n;
-        } else {
-            v[k].p = p[i].bytes.p;
-            v[k++].n = p[i].bytes.n;
-        }
+        if (files_log_append(d->files, p[i].bytes)) return -1;
     }
-    if (k && files_log_write(d->files, v, k)) return -1;
     return files_log_sync(d->files);
 }
 

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 
-#define DISK_VECS 64 /* pieces written in one call */
 
 static void disk_wake(struct disk *d) {
     if (d->woken) return;
@@ -19,25 +18,11 @@ static void disk_fail(struct disk *d) {
 
 /* --- the log thread --- */
 
-/* Writes a batch: runs of pieces, broken where a new file begins. */
 static int disk_write_batch(struct disk *d, const struct disk_piece *p, uint32_t n) {
-    struct os_vec v[DISK_VECS];
-    uint32_t k = 0;
     for (uint32_t i = 0; i < n; i++) {
-        if (p[i].roll || k == DISK_VECS) {
-            if (k && files_log_write(d->files, v, k)) return -1;
-            k = 0;
-        }
         if (p[i].roll && files_log_roll(d->files, p[i].zxid)) return -1;
-        /* Pieces of one blob lie one behind the other. */
-        if (k && (const uint8_t *)v[k - 1].p + v[k - 1].n == p[i].bytes.p) {
-            v[k - 1].n += p[i].bytes.n;
-        } else {
-            v[k].p = p[i].bytes.p;
-            v[k++].n = p[i].bytes.n;
-        }
+        if (files_log_append(d->files, p[i].bytes)) return -1;
     }
-    if (k && files_log_write(d->files, v, k)) return -1;
     return files_log_sync(d->files);
 }
 

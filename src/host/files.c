@@ -10,8 +10,6 @@
 
 #define FILES_READ (1u << 20)       /* bytes of a snapshot read at a time */
 #define FILES_SNAP_SYNC (16u << 20) /* a snapshot is synced piecewise: the log shares the disk */
-#define FILES_STAGE (1u << 20)      /* bytes of a snapshot written at a time */
-#define FILES_PAGE 4096u
 #define FILES_SNAP_TMP "new-snapshot"
 #define FILES_SAVE_NODES 4096u
 #define FILES_NODE_BYTES 320u /* of a snapshot for each node, when guessing how many there are */
@@ -81,7 +79,7 @@ static bool files_has_prefix(const char *dir, const char *prefix) {
 ZK_PRIVATE int files_open(struct files *f, const struct config *cfg) {
     memset(f, 0, sizeof *f);
     f->cfg = cfg;
-    f->lock_fd = f->log_fd = f->snap_fd = -1;
+    f->lock_fd = f->log.fd = f->snap.fd = -1;
     const char *data = cfg->data_dir, *logs = cfg->data_log_dir ? cfg->data_log_dir : data;
     f->snap_dir = files_path(data, "version-2", -1);
     f->log_dir = files_path(logs, "version-2", -1);
@@ -110,12 +108,12 @@ ZK_PRIVATE int files_open(struct files *f, const struct config *cfg) {
 
 ZK_PRIVATE void files_close(struct files *f) {
     files_snap_abort(f);
-    if (f->log_fd >= 0) (void)os_close(f->log_fd);
+    writer_close(&f->log);
     if (f->lock_fd >= 0) (void)os_close(f->lock_fd);
     mem_free(f->snap_dir);
     mem_free(f->log_dir);
     f->snap_dir = f->log_dir = NULL;
-    f->log_fd = f->lock_fd = -1;
+    f->lock_fd = -1;
 }
 
 /* --- what is in a directory --- */
@@ -528,126 +526,82 @@ ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report
 ZK_PRIVATE int files_log_roll(struct files *f, int64_t zxid) {
     uint8_t header[LOGFILE_HEADER_LEN];
     char *path = files_path(f->log_dir, "log", zxid);
-    int err = 0, fd = -1;
-    if (f->log_fd >= 0) {
-        if (f->cfg->force_sync) err = os_fdatasync(f->log_fd);
-        (void)os_close(f->log_fd);
-        f->log_fd = -1;
-    }
-    if (!err) {
-        fd = os_create(path);
-        if (fd < 0) err = fd;
-    }
+    int err = f->log.fd >= 0 ? files_log_sync(f) : 0;
+    writer_close(&f->log);
     logfile_put_header(header);
-    if (!err) err = os_pwrite(fd, header, sizeof header, 0);
-    f->log_pos = f->log_size = LOGFILE_HEADER_LEN;
-    if (!err && f->cfg->force_sync) err = os_fsync_dir(f->log_dir);
-    if (err) {
-        if (fd >= 0) {
-            (void)os_close(fd);
-            (void)os_unlink(path);
+    f->log_size = LOGFILE_HEADER_LEN;
+    if (!err) {
+        err = writer_open(&f->log, path, f->cfg->pre_alloc_size_kb > 0);
+        if (!err) err = writer_put(&f->log, slice_of(header, sizeof header));
+        if (!err) err = writer_flush(&f->log);
+        if (!err && f->cfg->force_sync) err = os_fsync_dir(f->log_dir);
+        if (err) {
+            (void)files_fail(f, "cannot create", path, err);
+            if (f->log.fd >= 0) (void)os_unlink(path);
+            writer_close(&f->log);
         }
-        (void)files_fail(f, "cannot create", path, err);
-    } else {
-        f->log_fd = fd;
     }
     mem_free(path);
     return err ? -1 : 0;
 }
 
 /* stock: FilePadding, but with the true position: only zeros follow the last entry. */
-static int files_log_grow(struct files *f, int64_t end) {
+static int files_log_grow(struct files *f, size_t more) {
     int64_t kb = f->cfg->pre_alloc_size_kb, pre = kb > 0 && kb < INT64_MAX / 1024 ? kb * 1024 : 0;
-    if (!pre || f->log_pos + 4096 < f->log_size) return 0;
+    int64_t end = writer_padded(&f->log, more);
+    if (!pre || (writer_end(&f->log) + 4096 < f->log_size && end <= f->log_size)) return 0;
     int64_t size = f->log_size + pre;
     if (end > size) size = (end + pre) / pre * pre;
-    int err = os_truncate(f->log_fd, size);
+    int err = os_truncate(f->log.fd, size);
     if (!err) f->log_size = size;
     return err;
 }
 
-ZK_PRIVATE int files_log_write(struct files *f, const struct os_vec *v, uint32_t count) {
-    int64_t n = 0;
-    for (uint32_t i = 0; i < count; i++) n += (int64_t)v[i].n;
-    int err = files_log_grow(f, f->log_pos + n);
-    if (!err) err = os_pwritev(f->log_fd, v, count, f->log_pos);
-    if (err) return files_fail(f, "cannot write the log in", f->log_dir, err);
-    f->log_pos += n;
-    return 0;
+ZK_PRIVATE int files_log_append(struct files *f, struct slice entries) {
+    int err = files_log_grow(f, entries.n);
+    if (!err) err = writer_put(&f->log, entries);
+    return err ? files_fail(f, "cannot write the log in", f->log_dir, err) : 0;
 }
 
 ZK_PRIVATE int files_log_sync(struct files *f) {
-    int err = f->cfg->force_sync ? os_fdatasync(f->log_fd) : 0;
+    int err = writer_flush(&f->log);
+    if (err) return files_fail(f, "cannot write the log in", f->log_dir, err);
+    if (f->cfg->force_sync) err = os_fdatasync(f->log.fd);
     return err ? files_fail(f, "cannot sync the log in", f->log_dir, err) : 0;
 }
 
 /* --- snapshots --- */
 
-/*
- * Past the page cache where that is possible: the copy costs more than anything else in a snapshot,
- * and a cache full of its dirty pages makes the log's sync wait.
- */
 ZK_PRIVATE int files_snap_begin(struct files *f) {
     char *path = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
-    f->snap_fd = os_create_direct(path);
-    f->snap_direct = f->snap_fd >= 0;
-    if (!f->snap_direct) f->snap_fd = os_create(path);
-    f->snap_pos = f->snap_synced = 0;
-    f->snap_staged = 0;
-    int err = f->snap_fd < 0 ? files_snap_fail(f, "cannot create", path, f->snap_fd) : 0;
+    int err = writer_open(&f->snap, path, true);
+    if (err) (void)files_snap_fail(f, "cannot create", path, err);
+    f->snap_synced = 0;
     mem_free(path);
-    if (err) return err;
-    f->snap_mem = mem_alloc(FILES_STAGE + FILES_PAGE);
-    f->snap_stage = f->snap_mem + (FILES_PAGE - (uintptr_t)f->snap_mem % FILES_PAGE);
-    return 0;
-}
-
-/* Writes what is staged; the last piece is filled up to whole pages, which the end cuts off. */
-static int files_snap_flush(struct files *f) {
-    size_t n = f->snap_staged, whole = (n + FILES_PAGE - 1) / FILES_PAGE * FILES_PAGE;
-    if (!n) return 0;
-    if (f->snap_direct && whole > n) memset(f->snap_stage + n, 0, whole - n);
-    int err = os_pwrite(f->snap_fd, f->snap_stage, f->snap_direct ? whole : n, f->snap_pos);
-    f->snap_pos += (int64_t)n;
-    f->snap_staged = 0;
-    if (!err && !f->snap_direct && f->snap_pos - f->snap_synced >= (int64_t)FILES_SNAP_SYNC) {
-        err = os_fdatasync(f->snap_fd);
-        f->snap_synced = f->snap_pos;
-    }
-    return err;
+    return err ? -1 : 0;
 }
 
 ZK_PRIVATE int files_snap_write(struct files *f, struct slice bytes) {
-    int err = 0;
-    while (bytes.n && !err) {
-        size_t room = FILES_STAGE - f->snap_staged, n = bytes.n < room ? bytes.n : room;
-        memcpy(f->snap_stage + f->snap_staged, bytes.p, n);
-        f->snap_staged += n;
-        bytes = slice_of(bytes.p + n, bytes.n - n);
-        if (f->snap_staged == FILES_STAGE) err = files_snap_flush(f);
+    int err = writer_put(&f->snap, bytes);
+    if (!err && !f->snap.direct && f->snap.pos - f->snap_synced >= (int64_t)FILES_SNAP_SYNC) {
+        err = os_fdatasync(f->snap.fd);
+        f->snap_synced = f->snap.pos;
     }
     return err ? files_snap_fail(f, "cannot write a snapshot in", f->snap_dir, err) : 0;
-}
-
-static void files_snap_release(struct files *f) {
-    (void)os_close(f->snap_fd);
-    f->snap_fd = -1;
-    mem_free(f->snap_mem);
-    f->snap_mem = f->snap_stage = NULL;
 }
 
 ZK_PRIVATE int files_snap_end(struct files *f, int64_t zxid) {
     char *from = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
     char *to = files_path(f->snap_dir, "snapshot", zxid);
-    int err = files_snap_flush(f);
-    if (!err && f->snap_direct) err = os_truncate(f->snap_fd, f->snap_pos);
-    if (!err) err = os_fdatasync(f->snap_fd);
+    int err = writer_flush(&f->snap);
+    if (!err) err = os_truncate(f->snap.fd, writer_end(&f->snap)); /* it was written in pages */
+    if (!err) err = os_fdatasync(f->snap.fd);
     if (!err) err = os_rename(from, to);
     if (!err) err = os_fsync_dir(f->snap_dir);
     if (err) {
         (void)files_snap_fail(f, "cannot finish", to, err);
     } else {
-        files_snap_release(f);
+        writer_close(&f->snap);
     }
     mem_free(from);
     mem_free(to);
@@ -655,9 +609,9 @@ ZK_PRIVATE int files_snap_end(struct files *f, int64_t zxid) {
 }
 
 ZK_PRIVATE void files_snap_abort(struct files *f) {
-    if (f->snap_fd < 0) return;
+    if (f->snap.fd < 0) return;
     char *path = files_path(f->snap_dir, FILES_SNAP_TMP, -1);
-    files_snap_release(f);
+    writer_close(&f->snap);
     (void)os_unlink(path);
     mem_free(path);
 }

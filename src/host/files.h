@@ -11,7 +11,7 @@
 #define ZK_HOST_FILES_H
 
 #include "ensemble/config.h"
-#include "host/os.h"
+#include "host/writer.h"
 #include "state/txn.h"
 
 #define FILES_ERROR 256
@@ -20,15 +20,10 @@ struct files {
     const struct config *cfg; /* borrowed */
     char *snap_dir, *log_dir; /* owned; the version-2 directories */
     int lock_fd;              /* -1 none */
-    int log_fd;               /* -1: no file yet */
-    int64_t log_pos;          /* end of what has been written */
-    int64_t log_size;         /* with the preallocation */
-    int snap_fd;              /* of the snapshot being written, -1 */
-    bool snap_direct;         /* it bypasses the page cache */
-    uint8_t *snap_mem;        /* owned; holds the aligned stage */
-    uint8_t *snap_stage;      /* FILES_STAGE bytes on their way to the file */
-    size_t snap_staged;
-    int64_t snap_pos, snap_synced; /* what is in the file, what is durable */
+    struct writer log;        /* closed: no file yet */
+    int64_t log_size;         /* of the file, with the preallocation; -1: none was ever opened */
+    struct writer snap;       /* the snapshot being written */
+    int64_t snap_synced;      /* how much of it is durable */
     char error[FILES_ERROR];  /* of the last call that failed ... */
     char snap_error[FILES_ERROR]; /* ... of files_snap_*, which another thread may call */
 };
@@ -51,8 +46,8 @@ ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report
                              struct logq *log);
 
 ZK_PRIVATE int files_log_roll(struct files *f, int64_t zxid);
-ZK_PRIVATE int files_log_write(struct files *f, const struct os_vec *v, uint32_t count);
-ZK_PRIVATE int files_log_sync(struct files *f);
+ZK_PRIVATE int files_log_append(struct files *f, struct slice entries);
+ZK_PRIVATE int files_log_sync(struct files *f); /* what was appended is durable */
 
 ZK_PRIVATE int files_snap_begin(struct files *f);
 ZK_PRIVATE int files_snap_write(struct files *f, struct slice bytes);

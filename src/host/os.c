@@ -15,7 +15,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -102,41 +101,15 @@ ZK_PRIVATE int64_t os_read(int fd, void *p, size_t n) {
 }
 
 ZK_PRIVATE int os_pwrite(int fd, const void *p, size_t n, int64_t off) {
-    struct os_vec v = {p, n};
-    return os_pwritev(fd, &v, 1, off);
-}
-
-ZK_PRIVATE int os_pwritev(int fd, const struct os_vec *v, uint32_t count, int64_t off) {
-    enum { OS_IOV = 64 };
-    uint32_t i = 0;
-    size_t skip = 0; /* bytes of v[i] already written */
-    while (i < count) {
-        struct iovec iov[OS_IOV];
-        int k = 0;
-        for (uint32_t j = i; j < count && k < OS_IOV; j++, k++) {
-            union {
-                const void *in;
-                void *out;
-            } base = {(const uint8_t *)v[j].p + (k ? 0 : skip)};
-            iov[k].iov_base = base.out;
-            iov[k].iov_len = v[j].n - (k ? 0 : skip);
-        }
-        ssize_t w = pwritev(fd, iov, k, off);
+    const uint8_t *at = p;
+    while (n) {
+        ssize_t w = pwrite(fd, at, n, (off_t)off);
         if (w < 0 && errno == EINTR) continue;
         if (w < 0) return -errno;
         if (w == 0) return -EIO;
+        at += w;
         off += w;
-        for (size_t left = (size_t)w; left;) {
-            size_t rest = v[i].n - skip;
-            if (left < rest) {
-                skip += left;
-                break;
-            }
-            left -= rest;
-            skip = 0;
-            i++;
-        }
-        while (i < count && v[i].n == skip) i++, skip = 0;
+        n -= (size_t)w;
     }
     return 0;
 }

@@ -23,11 +23,6 @@ ZK_PRIVATE int os_create_direct(const char *path); /* past the cache: in whole p
 ZK_PRIVATE int os_open_write(const char *path);
 ZK_PRIVATE int64_t os_read(int fd, void *p, size_t n); /* as much as there is, up to n */
 ZK_PRIVATE int os_pwrite(int fd, const void *p, size_t n, int64_t off); /* all of it */
-struct os_vec {
-    const void *p;
-    size_t n;
-};
-ZK_PRIVATE int os_pwritev(int fd, const struct os_vec *v, uint32_t count, int64_t off); /* all */
 ZK_PRIVATE int os_fdatasync(int fd);
 ZK_PRIVATE int os_fsync_dir(const char *dir);
 ZK_PRIVATE int os_truncate(int fd, int64_t size);
