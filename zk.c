@@ -131,6 +131,11 @@ ZK_PRIVATE void buf_putc(struct buf *b, char c);
 ZK_PRIVATE void buf_printf(struct buf *b, const char *fmt, ...) ZK_PRINTF(2, 3);
 ZK_PRIVATE void buf_vprintf(struct buf *b, const char *fmt, va_list ap);
 ZK_PRIVATE void buf_consume(struct buf *b, size_t n); /* drops n bytes from the front */
+/*
+ * Takes back the room of what was consumed, when that is cheap. A FIFO calls it before it appends:
+ * appending itself never moves bytes within the buffer, so offsets taken meanwhile stay right.
+ */
+ZK_PRIVATE void buf_compact(struct buf *b);
 ZK_PRIVATE struct slice buf_slice(const struct buf *b);
 ZK_PRIVATE size_t buf_len(const struct buf *b);
 
@@ -647,18 +652,19 @@ ZK_PRIVATE void buf_clear(struct buf *b) {
 
 ZK_PRIVATE uint8_t *buf_reserve(struct buf *b, size_t extra) {
     if (b->cap - b->n >= extra && b->p) return b->p + b->n;
-    size_t live = b->n - b->head;
-    if (b->head && b->head >= live && b->cap - live >= extra) {
-        memmove(b->p, b->p + b->head, live);
-        b->head = 0;
-        b->n = live;
-        return b->p + b->n;
-    }
     size_t cap = b->cap ? b->cap : 64;
     while (cap - b->n < extra) cap *= 2;
     b->p = mem_realloc(b->p, cap);
     b->cap = cap;
     return b->p + b->n;
+}
+
+ZK_PRIVATE void buf_compact(struct buf *b) {
+    size_t live = b->n - b->head;
+    if (!b->head || b->head < live) return; /* moving less than was consumed keeps it linear */
+    memmove(b->p, b->p + b->head, live);
+    b->head = 0;
+    b->n = live;
 }
 
 ZK_PRIVATE uint8_t *buf_grow(struct buf *b, size_t extra) {
@@ -1470,6 +1476,7 @@ ZK_PRIVATE void log_line(struct logq *q, int level, const char *fmt, ...) {
         q->dropped++;
         return;
     }
+    buf_compact(&q->lines);
     buf_putc(&q->lines, (char)level);
     va_list ap;
     va_start(ap, fmt);
@@ -1718,7 +1725,8 @@ ZK_PRIVATE const struct idset *tree_owned(const struct tree *t, int64_t session)
 
 /* Point-in-time image. Records: ustring path, buffer data, long acl id, StatPersisted. */
 ZK_PRIVATE void tree_image_begin(struct tree *t);
-ZK_PRIVATE bool tree_image_step(struct tree *t, uint32_t nodes); /* true: all emitted, ended */
+/* One slice: so many nodes, or until the output has so many bytes. True: all emitted, ended. */
+ZK_PRIVATE bool tree_image_step(struct tree *t, uint32_t nodes, size_t bytes);
 ZK_PRIVATE void tree_image_abort(struct tree *t);
 
 #endif
@@ -2174,7 +2182,8 @@ ZK_PRIVATE bool path_is_under(struct slice path, const char *prefix) {
 
 
 #define ACL_LIST_MAX (1u << 20)    /* bytes of a list after expansion */
-#define ACL_IDENTITIES_MAX 1000u   /* of one connection */
+#define ACL_IDENTITIES_MAX 256u    /* of one connection */
+#define ACL_IDENTITY_BYTES 65536u  /* ... all together */
 #define ACL_VECTOR_MAX UINT32_MAX /* lists were bounded when their request was read */
 
 static const uint8_t acl_open_bytes[] = "\0\0\0\1\0\0\0\37\0\0\0\5world\0\0\0\6anyone";
@@ -2445,6 +2454,7 @@ static int acl_fixup_entry(const struct wire_acl *a, const struct auth_set *who,
             struct wire_acl mine = {a->perms, scheme, id};
             jw_acl_entry(out, &mine);
             ++*count;
+            if (out->n > ACL_LIST_MAX) return ZERR_INVALIDACL;
         }
         return *count > before ? 0 : ZERR_INVALIDACL;
     }
@@ -2568,6 +2578,7 @@ ZK_PRIVATE int auth_request(struct auth_set *a, const struct auth_config *cfg, s
     }
     if (!slice_is(scheme, "digest") || !cfg->digest_enabled || !data.p) return ZERR_AUTHFAILED;
     if (a->count >= ACL_IDENTITIES_MAX) return ZERR_AUTHFAILED;
+    if (data.n + buf_len(&a->ids) > ACL_IDENTITY_BYTES) return ZERR_AUTHFAILED;
     struct buf id = {0};
     acl_digest_id(data, &id);
     if (cfg->super_digest.n && slice_eq(buf_slice(&id), cfg->super_digest))
@@ -2903,9 +2914,10 @@ ZK_PRIVATE void tree_image_begin(struct tree *t) {
     buf_clear(&t->image.out);
 }
 
-ZK_PRIVATE bool tree_image_step(struct tree *t, uint32_t nodes) {
+ZK_PRIVATE bool tree_image_step(struct tree *t, uint32_t nodes, size_t bytes) {
     ZK_ASSERT(t->image.active);
     for (; nodes && t->image.cursor < t->image.limit; nodes--, t->image.cursor++) {
+        if (buf_len(&t->image.out) >= bytes) return false;
         struct tree_node *n = tree_node(t, t->image.cursor);
         if ((n->flags & TREE_LIVE) && !tree_emitted(t, n)) tree_emit(t, t->image.cursor);
     }
@@ -3864,10 +3876,12 @@ static int txn_create(struct db *db, const struct txn_header *h, int32_t type, s
     uint32_t parent = path_has_parent(c.path) ? tree_lookup(t, path_parent(c.path)) : TREE_NONE;
     if (parent == TREE_NONE) return ZERR_NONODE;
     const struct tree_node *p = tree_node(t, parent);
-    int32_t cversion = c.parent_cversion == -1 ? p->stat.cversion + 1 : c.parent_cversion;
-    uint32_t acl = acl_intern(&db->acls, c.acl);
+    int32_t cversion = c.parent_cversion;
+    if (cversion == -1) cversion = (int32_t)((uint32_t)p->stat.cversion + 1);
     struct slice name = path_name(c.path);
-    uint32_t old = name.n ? tree_child(t, parent, name) : TREE_ROOT;
+    if (!name.n) return ZERR_BADARGUMENTS;
+    uint32_t acl = acl_intern(&db->acls, c.acl);
+    uint32_t old = tree_child(t, parent, name);
     if (old != TREE_NONE) {
         acl_unref(&db->acls, tree_node(t, old)->acl);
         tree_set_acl(t, old, acl, tree_node(t, old)->stat.aversion);
@@ -3951,7 +3965,7 @@ static int txn_set_acl(struct db *db, const struct txn_header *h, int32_t type, 
 
 static int txn_create_session(struct db *db, const struct txn_header *h, struct jr *r) {
     int32_t timeout = jr_i32(r);
-    if (r->bad) return ZERR_MARSHALLINGERROR;
+    if (r->bad || timeout < 0) return ZERR_MARSHALLINGERROR;
     struct session_table *t = &db->sessions;
     uint32_t i = session_add(t, h->client_id, timeout); /* may move the slots */
     struct session *s = &t->slots[i];
@@ -4059,6 +4073,8 @@ static int txn_multi(struct db *db, const struct txn_header *h, struct jr *r, st
             err = type == ZOP_ERROR ? jr_i32(&sub) : 0;
             struct txn_result *res = txn_result(o, type, err, slice_of(NULL, 0));
             res->type = ZOP_ERROR;
+        } else if (type == ZOP_CREATE_SESSION || type == ZOP_CLOSE_SESSION) {
+            err = ZERR_UNIMPLEMENTED; /* nobody writes that */
         } else {
             err = txn_apply_one(db, h, type, &sub, o);
             if (err) (void)txn_result(o, type, err, slice_of(NULL, 0));
@@ -4213,7 +4229,7 @@ static void prep_push(struct prep *p, int64_t zxid, struct slice path, const str
     else
         p->head = i;
     p->tail = i;
-    if (prep_session_owned(p, v)) p->ephemeral_changes++;
+    if (v->exists && prep_session_owned(p, v)) p->ephemeral_changes++;
 }
 
 /* Unlinks a record that is first or last in the order; the path index must be settled. */
@@ -4227,7 +4243,7 @@ static void prep_discard(struct prep *p, uint32_t i) {
         p->changes[c->fifo_next].fifo_prev = c->fifo_prev;
     else
         p->tail = c->fifo_prev;
-    if (prep_session_owned(p, &c->view)) p->ephemeral_changes--;
+    if (c->view.exists && prep_session_owned(p, &c->view)) p->ephemeral_changes--;
     acl_unref(&p->db->acls, c->view.acl);
     slab_free(&p->slab, c->path, c->path_len);
     c->fifo_next = p->free_list;
@@ -4671,6 +4687,7 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
     if (err) return err;
     uint32_t mark = p->tail;
     uint64_t digest = p->digest;
+    size_t start = out->n;
     jw_i32(out, count);
     for (int32_t i = 0; i < count; i++) {
         int32_t type = jr_multi_header(r).type, op = prep_multi_op(type, *r);
@@ -4691,6 +4708,10 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
             jw_i32(out, 4);
             jw_i32(out, e);
             failed = failed ? failed : e;
+        }
+        if (out->n - start > p->cfg.max_record) {
+            prep_rollback(p, mark, digest);
+            return ZERR_BADARGUMENTS; /* an entry that large would keep servers from starting */
         }
         put_be32(out->p + at + 4, (uint32_t)(out->n - at - 8));
         *r = next;
@@ -5102,6 +5123,7 @@ static bool snapfile_session(struct snapfile *s, struct jr *r) {
     int64_t id = jr_i64(r);
     int32_t timeout = jr_i32(r);
     if (r->bad) return false;
+    if (timeout < 0) return snapfile_fail(s, "negative session timeout");
     struct session_table *t = &s->db->sessions;
     uint32_t i = session_add(t, id, timeout); /* may move the slots */
     struct session *e = &t->slots[i];
@@ -5233,6 +5255,7 @@ static bool snapfile_one(struct snapfile *s, struct jr *r) {
 }
 
 ZK_PRIVATE bool snapfile_feed(struct snapfile *s, struct slice bytes) {
+    buf_compact(&s->in);
     buf_put(&s->in, bytes.p, bytes.n);
     struct slice in = buf_slice(&s->in);
     struct jr r = jr_open(in, s->max);
@@ -7181,12 +7204,12 @@ ZK_PRIVATE void metrics_put_average(struct buf *out, int64_t total, int64_t coun
 
 
 #define CONN_NONE UINT32_MAX
+#define NODE_OUT_PAUSE (4u << 20) /* unsent output beyond it: the connection is not served */
 
 enum node_input_kind {
     NODE_TICK,          /* time has passed */
     NODE_CONN_BYTES,    /* conn, bytes */
     NODE_CONN_CLOSED,   /* conn: its socket is gone, whoever closed it; the number is free */
-    NODE_CONN_DRAINED,  /* conn: all of its output has been sent */
     NODE_LOG_SYNCED,    /* zxid: every appended record up to it is durable */
     NODE_SNAPSHOT_ROOM, /* the host can take more snapshot bytes */
     NODE_SNAPSHOT_DONE, /* the snapshot is durable under its name */
@@ -7211,6 +7234,7 @@ struct node_input {
 enum node_output_kind {
     NODE_SEND,           /* conn has bytes: node_conn_out() */
     NODE_CLOSE,          /* conn: flush what it has, close, answer with NODE_CONN_CLOSED */
+    NODE_ABORT,          /* conn: close at once, whatever it still has to be told */
     NODE_APPEND,         /* bytes for the log; roll: they start a new file named after zxid */
     NODE_SYNC,           /* make everything appended durable; one NODE_LOG_SYNCED answers */
     NODE_SNAPSHOT_BEGIN, /* zxid: of the image */
@@ -7242,7 +7266,7 @@ struct conn {
     uint32_t gen;       /* counts uses of the slot */
     uint32_t next_free;
     uint32_t submitted, completed; /* writes, counted; the difference is under way */
-    bool stalled;       /* input waits: for them, or for the peer to read */
+    bool ready;         /* in the list of those whose turn comes round */
     bool paused;        /* the host does not read */
     bool dirty;         /* has a NODE_SEND output under way */
     bool old_handshake; /* its ConnectRequest had no readOnly byte */
@@ -7255,7 +7279,8 @@ struct conn {
                             frame; repeated */
     struct buf out;      /* replies and events not yet sent */
     struct node_addr addr;
-    int64_t last_io; /* monotonic ms, of the peer's last bytes */
+    int64_t last_io;     /* monotonic ms, of the peer's last bytes */
+    int64_t phase_since; /* monotonic ms: accepted, or closing since */
     /* what `cons` shows */
     int64_t established; /* wall ms */
     int64_t received, sent;
@@ -7336,6 +7361,10 @@ struct node {
     struct buf pool[64]; /* spare output buffers */
     uint32_t pool_n;
 
+    struct buf ready;  /* u32: connections to serve again in the next turn */
+    int64_t budget;    /* of the connection being served, see serve */
+    uint64_t work;     /* what the request being served costs beyond its bytes */
+
     struct blob *log_blob; /* being filled with records */
     struct pending *pending; /* ring */
     uint32_t pend_head, pend_n, pend_cap;
@@ -7391,6 +7420,7 @@ ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c); /* writes under way
 ZK_PRIVATE void node_buf_take(struct node *n, struct buf *b);
 ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b);
 ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id); /* to append; marks it dirty */
+ZK_PRIVATE void node_conn_ready(struct node *n, uint32_t id); /* its turn comes round */
 ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes); /* host: consumed */
 ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct node_addr *addr);
 /* "/1.2.3.4:5", "/0:0:0:0:0:0:0:1:5". stock: InetSocketAddress.toString */
@@ -7470,6 +7500,7 @@ struct pipeline_request {
 };
 
 ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q);
+ZK_PRIVATE void pipeline_barrier(struct node *n, uint32_t conn);
 ZK_PRIVATE void pipeline_close_session(struct node *n, int64_t session); /* expiry */
 ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid);
 ZK_PRIVATE void pipeline_flush(struct node *n); /* end of a step: asks for the sync it needs */
@@ -7535,8 +7566,8 @@ ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t 
 /* CONN_NONE when the limits refuse it: the host closes the socket. */
 ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr);
 ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes);
-ZK_PRIVATE void serve_deferred(struct node *n, uint32_t conn); /* one of its writes was answered */
-ZK_PRIVATE void serve_resume(struct node *n, uint32_t conn); /* its writes have been answered */
+ZK_PRIVATE void serve_run(struct node *n, uint32_t conn); /* what waits, as far as it may */
+ZK_PRIVATE bool serve_turn(struct node *n); /* those whose budget ran out; true: some again */
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn);   /* the peer is gone */
 ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it has to be told */
 ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn);
@@ -7805,6 +7836,7 @@ ZK_PRIVATE void node_state_free(struct node *n) {
     map_free(&n->per_ip);
     mem_free(n->outputs);
     mem_free(n->pending);
+    buf_free(&n->ready);
     buf_free(&n->scratch);
     buf_free(&n->hits);
     buf_free(&n->log.lines);
@@ -7911,12 +7943,14 @@ ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct node_addr *addr) 
         id = n->n_conns++;
     }
     struct conn *c = &n->conns[id];
+    bool ready = gen && c->ready; /* its last use may still be in the list */
     memset(c, 0, sizeof *c);
+    c->ready = ready;
     c->phase = CONN_NEW;
     c->gen = gen + 1;
     c->addr = *addr;
     c->session_slot = SESSION_NONE;
-    c->last_io = n->now;
+    c->last_io = c->phase_since = n->now;
     c->established = n->wall;
     c->last_cxid = -1;
     node_ip_add(n, addr);
@@ -7957,6 +7991,7 @@ ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id) {
 ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id) {
     struct conn *c = node_conn(n, id);
     node_buf_take(n, &c->out);
+    buf_compact(&c->out);
     if (!c->dirty) {
         c->dirty = true;
         node_output(n, NODE_SEND)->conn = id;
@@ -7964,11 +7999,20 @@ ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id) {
     return &c->out;
 }
 
+ZK_PRIVATE void node_conn_ready(struct node *n, uint32_t id) {
+    struct conn *c = node_conn(n, id);
+    if (c->ready) return;
+    c->ready = true;
+    buf_put(&n->ready, &id, sizeof id);
+}
+
 ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes) {
     struct conn *c = node_conn(n, id);
     n->stats.bytes_sent += (int64_t)bytes;
     buf_consume(&c->out, bytes);
     c->dirty = false;
+    bool waits = buf_len(&c->in) || buf_len(&c->deferred);
+    if (waits && buf_len(&c->out) < NODE_OUT_PAUSE) node_conn_ready(n, id);
     if (!buf_len(&c->out)) node_buf_give(n, &c->out);
 }
 
@@ -8969,6 +9013,17 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
     if (!made && n->pend_n == 1 && n->synced >= p->zxid) pipeline_synced(n, n->synced);
 }
 
+/* A place in the order of writes without a write: reads of the connection wait for those before. */
+ZK_PRIVATE void pipeline_barrier(struct node *n, uint32_t conn) {
+    if (!n->pend_n) return;
+    struct pending *p = pipeline_push(n);
+    p->zxid = n->prep.zxid;
+    p->conn = conn;
+    p->conn_gen = node_conn(n, conn)->gen;
+    p->op = ZOP_NOTIFICATION;
+    node_conn(n, conn)->submitted++;
+}
+
 ZK_PRIVATE void pipeline_close_session(struct node *n, int64_t session) {
     struct pipeline_request q = {.conn = CONN_NONE, .op = ZOP_CLOSE_SESSION, .session = session,
                                  .internal = true};
@@ -9127,7 +9182,8 @@ static void pipeline_count_writes(struct node *n, const struct txn_header *h, st
         const struct txn_result *r = &n->applied.results[i];
         if (r->type == ZOP_SET_ACL || r->type == ZOP_CHECK || r->type == ZOP_ERROR) continue;
         bool deleted = r->type == ZOP_DELETE || r->type == ZOP_DELETE_CONTAINER;
-        metrics_wrote(&n->metrics, r->path, deleted ? 0 : be32(r->stat + PIPELINE_STAT_DATA_LEN));
+        uint32_t len = r->has_stat && !deleted ? be32(r->stat + PIPELINE_STAT_DATA_LEN) : 0;
+        metrics_wrote(&n->metrics, r->path, len);
     }
     if (h->type != ZOP_CLOSE_SESSION) return;
     for (int32_t left = jr_count(&body); left > 0 && !body.bad; left--) {
@@ -9160,8 +9216,7 @@ static void pipeline_commit(struct node *n, const struct pending *p) {
         struct conn *c = &n->conns[p->conn];
         if (c->phase != CONN_FREE && c->gen == p->conn_gen) {
             c->completed++;
-            if (c->phase != CONN_CLOSING) pipeline_reply(n, p);
-            serve_deferred(n, p->conn);
+            if (c->phase != CONN_CLOSING && p->op != ZOP_NOTIFICATION) pipeline_reply(n, p);
         }
     }
     /* An expired session's connection is closed without a word. stock: closeSession */
@@ -9180,9 +9235,8 @@ ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid) {
         blob_unref(p.blob);
         if (p.conn == CONN_NONE) continue;
         struct conn *c = &n->conns[p.conn];
-        if (c->phase != CONN_FREE && c->gen == p.conn_gen && c->stalled &&
-            !node_conn_pending(c))
-            serve_resume(n, p.conn);
+        if (c->phase == CONN_FREE || c->gen != p.conn_gen) continue;
+        if (buf_len(&c->deferred) || buf_len(&c->in)) serve_run(n, p.conn);
     }
 }
 
@@ -9218,7 +9272,7 @@ ZK_PRIVATE void pipeline_snapshot_begin(struct node *n) {
 ZK_PRIVATE bool pipeline_snapshot_step(struct node *n) {
     if (!n->snap.active || n->snap.blocked || n->snap.finishing) return false;
     struct buf *out = &n->db.tree.image.out;
-    bool done = tree_image_step(&n->db.tree, PIPELINE_SNAP_NODES);
+    bool done = tree_image_step(&n->db.tree, PIPELINE_SNAP_NODES, PIPELINE_SNAP_CHUNK);
     if (done) {
         pipeline_snapshot_emit(n, out);
         struct buf tail = {0};
@@ -9242,6 +9296,8 @@ ZK_PRIVATE bool pipeline_snapshot_step(struct node *n) {
 
 
 
+#define READS_REPLY_MAX (64u << 20) /* bytes of one reply, about */
+
 /* One read under way: the reply grows in the connection's output buffer. */
 struct reads {
     struct node *n;
@@ -9260,6 +9316,7 @@ static struct slice reads_text(const struct reads *q, struct slice path) {
 static int reads_may(const struct reads *q, const struct tree_node *node, int32_t perms) {
     if (q->n->cfg->skip_acl) return 0;
     const struct auth_set *who = &node_conn(q->n, q->conn)->auth;
+    q->n->work += acl_bytes(&q->n->db.acls, node->acl).n * who->count / 16;
     return acl_allows(&q->n->db.acls, node->acl, perms, who) ? 0 : ZERR_NOAUTH;
 }
 
@@ -9313,6 +9370,7 @@ static int reads_children_of(struct reads *q, const struct req_path *r, bool sta
     const struct tree_node *node;
     int err = reads_node(q, r->path, &node);
     if (err) return err;
+    if (node->children > READS_REPLY_MAX / 8) return ZERR_MARSHALLINGERROR;
     if (r->arg) reads_watch(q, r->path, WATCH_CHILD);
     int64_t names = WIRE_STAT_LEN;
     jw_i32(q->out, (int32_t)node->children);
@@ -9363,6 +9421,7 @@ static int reads_all_children_number(struct reads *q) {
     uint32_t id = tree_lookup(&q->n->db.tree, path);
     /* stock: keeps the root as "" and as "/", and the second is a descendant of the first */
     uint64_t alias = path.n == 0;
+    if (id != TREE_ROOT) q->n->work += q->n->db.tree.count; /* at most */
     jw_i32(q->out, (int32_t)(tree_count_below(&q->n->db.tree, id) + alias));
     return 0;
 }
@@ -9422,6 +9481,7 @@ static bool reads_multi_check(struct jr r, bool *writes) {
 static int reads_multi(struct reads *q) {
     bool writes;
     int broken = 0;
+    size_t start = q->out->n;
     if (!reads_multi_check(q->body, &writes)) return ZERR_MARSHALLINGERROR;
     for (;;) {
         struct multi_header h = jr_multi_header(&q->body);
@@ -9433,6 +9493,7 @@ static int reads_multi(struct reads *q) {
             break;
         }
         size_t at = q->out->n;
+        if (at - start > READS_REPLY_MAX) return ZERR_MARSHALLINGERROR;
         r.arg = 0; /* watches cannot be left by a multiRead */
         jw_multi_header(q->out, h.type, false, 0);
         int err = h.type == ZOP_GET_DATA ? reads_data_of(q, &r) : reads_children_of(q, &r, false);
@@ -9607,7 +9668,10 @@ ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t 
 
 #define SERVE_CONNECT_MAX 4096u    /* bytes of a ConnectRequest: strangers get no large buffer */
 #define SERVE_IN_PAUSE 262144u     /* waiting input beyond it stops the reading */
-#define SERVE_OUT_PAUSE (4u << 20) /* unsent output beyond it stops the serving */
+/* What one connection may have done before the others get their turn: requests, roughly. */
+#define SERVE_BUDGET 2048
+#define SERVE_BYTES_A_UNIT 8192u
+#define SERVE_WORK_A_UNIT 512u
 
 ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr) {
     int64_t per_ip = n->cfg->max_client_cnxns, all = n->cfg->max_cnxns;
@@ -9622,7 +9686,9 @@ ZK_PRIVATE void serve_close(struct node *n, uint32_t conn) {
     struct conn *c = node_conn(n, conn);
     if (c->phase == CONN_CLOSING) return;
     c->phase = CONN_CLOSING;
+    c->phase_since = n->now;
     buf_free(&c->in);
+    node_buf_give(n, &c->deferred);
     watch_drop_conn(&n->watches, conn);
     if (c->session_slot != SESSION_NONE && n->db.sessions.slots[c->session_slot].conn == conn)
         n->db.sessions.slots[c->session_slot].conn = SESSION_NONE;
@@ -9658,6 +9724,7 @@ static bool serve_read_connect(struct conn *c, struct slice frame, struct serve_
 static void serve_new_session(struct node *n, uint32_t conn) {
     struct conn *c = node_conn(n, conn);
     uint8_t body[4];
+    while (session_find(&n->db.sessions, n->next_session) != SESSION_NONE) n->next_session++;
     c->session = n->next_session++;
     c->session_slot = session_add(&n->db.sessions, c->session, c->timeout);
     n->db.sessions.slots[c->session_slot].conn = conn;
@@ -9691,12 +9758,12 @@ static void serve_renew(struct node *n, uint32_t conn, const struct serve_connec
     n->db.sessions.slots[s].conn = conn;
     session_touch(&n->db.sessions, s, n->now, c->timeout);
     reply_connect(n, conn, true);
+    pipeline_barrier(n, conn); /* the session's own writes may still be under way */
 }
 
 ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn) {
     node_conn(n, conn)->phase = CONN_OPEN;
     reply_connect(n, conn, true);
-    node_conn(n, conn)->stalled = true; /* what came behind the handshake is looked at next */
 }
 
 /* A bucket of tokens, and a refusal at random that grows while it is empty. stock: BlueThrottle */
@@ -9822,16 +9889,19 @@ static void serve_refuse(struct node *n, uint32_t conn, int32_t xid, int64_t zxi
 /* Keeps a read until the writes before it have been answered. */
 static void serve_defer(struct node *n, struct conn *c, struct slice frame) {
     node_buf_take(n, &c->deferred);
+    buf_compact(&c->deferred);
     uint8_t *p = buf_grow(&c->deferred, frame.n + 8);
     put_be32(p, c->submitted);
     put_be32(p + 4, (uint32_t)frame.n);
     memcpy(p + 8, frame.p, frame.n);
 }
 
-/* A request whose turn has come. */
+/* A request whose turn has come. Takes what it cost from the budget. */
 static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, struct slice body) {
     const struct conn *c = node_conn(n, conn);
     int flags = wire_op_flags(op);
+    size_t before = buf_len(&c->out);
+    n->work = 0;
     if (!serve_authenticated(n, c)) {
         serve_refuse(n, conn, xid, 0, ZERR_SESSIONCLOSEDREQUIRESASLAUTH);
     } else if (!(flags & OP_CLIENT)) {
@@ -9843,6 +9913,23 @@ static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, st
     } else {
         reads_serve(n, conn, xid, op, body);
     }
+    size_t after = buf_len(&node_conn(n, conn)->out);
+    size_t bytes = (after > before ? after - before : 0) + body.n;
+    n->budget -= 1 + (int64_t)(bytes / SERVE_BYTES_A_UNIT + n->work / SERVE_WORK_A_UNIT);
+}
+
+/*
+ * The gate: whether a connection may be served now. When it may not, one of three things will call
+ * serve_run() again: its writes are answered (pipeline), its output has been sent (node_conn_sent),
+ * or its turn comes round (serve_turn, after the budget ran out).
+ */
+static bool serve_may(struct node *n, uint32_t conn) {
+    const struct conn *c = node_conn(n, conn);
+    if (c->phase != CONN_NEW && c->phase != CONN_OPEN) return false;
+    if (buf_len(&c->out) >= NODE_OUT_PAUSE) return false;
+    if (n->budget > 0) return true;
+    node_conn_ready(n, conn);
+    return false;
 }
 
 /* False: the frame has to wait as it is. */
@@ -9856,18 +9943,21 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     }
     struct slice body = slice_of(r.p, (size_t)(r.end - r.p));
     int flags = wire_op_flags(op);
-    bool behind = node_conn_pending(c) != 0, known = (flags & OP_CLIENT) != 0;
+    bool behind = node_conn_pending(c) || buf_len(&c->deferred);
     bool crowded = xid > 0 && n->pend_n > (uint32_t)n->cfg->global_outstanding_limit;
     bool full = buf_len(&c->deferred) + frame.n > SERVE_IN_PAUSE;
-    if (behind && (crowded || full || !known || !serve_authenticated(n, c))) return false;
+    /* What may change what the connection is allowed to do keeps its place among its requests. */
+    bool barrier = !(flags & OP_CLIENT) || op == ZOP_AUTH || op == ZOP_SASL ||
+                   !serve_authenticated(n, c);
+    if (behind && (crowded || full || barrier)) return false;
     c->received++;
     n->stats.received++;
-    if (op == ZOP_AUTH || op == ZOP_SASL) {
-        /* stock: handled where they arrive, ahead of what waits */
-        if (op == ZOP_AUTH)
-            serve_auth(n, conn, xid, body);
-        else
-            serve_sasl(n, conn, xid, body);
+    if (op == ZOP_AUTH) {
+        serve_auth(n, conn, xid, body);
+        return true;
+    }
+    if (op == ZOP_SASL) {
+        serve_sasl(n, conn, xid, body);
         return true;
     }
     session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
@@ -9878,23 +9968,19 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     return true;
 }
 
-ZK_PRIVATE void serve_deferred(struct node *n, uint32_t conn) {
-    for (;;) {
-        struct conn *c = node_conn(n, conn);
-        if (!buf_len(&c->deferred)) break;
+/* Reads that waited for writes which are answered now. */
+static void serve_deferred(struct node *n, uint32_t conn) {
+    while (buf_len(&node_conn(n, conn)->deferred) && serve_may(n, conn)) {
+        const struct conn *c = node_conn(n, conn);
         const uint8_t *p = c->deferred.p + c->deferred.head;
         size_t len = be32(p + 4);
-        if (c->phase == CONN_CLOSING) {
-            buf_clear(&c->deferred);
-        } else if ((int32_t)(c->completed - be32(p)) < 0) {
-            return;
-        } else {
-            struct slice body = slice_of(p + 16, len - 8);
-            serve_now(n, conn, (int32_t)be32(p + 8), (int32_t)be32(p + 12), body);
-            buf_consume(&node_conn(n, conn)->deferred, len + 8);
-        }
+        if ((int32_t)(c->completed - be32(p)) < 0) return;
+        struct slice body = slice_of(p + 16, len - 8);
+        serve_now(n, conn, (int32_t)be32(p + 8), (int32_t)be32(p + 12), body);
+        if (node_conn(n, conn)->phase == CONN_CLOSING) return; /* nothing is kept any more */
+        buf_consume(&node_conn(n, conn)->deferred, len + 8);
     }
-    node_buf_give(n, &node_conn(n, conn)->deferred);
+    if (!buf_len(&node_conn(n, conn)->deferred)) node_buf_give(n, &node_conn(n, conn)->deferred);
 }
 
 /* --- frames --- */
@@ -9905,10 +9991,6 @@ static void serve_word(struct node *n, uint32_t conn, struct slice in) {
     n->stats.received++;
     ops_answer(n, conn, in);
     serve_close(n, conn);
-}
-
-static bool serve_ready(const struct conn *c) {
-    return (c->phase == CONN_NEW || c->phase == CONN_OPEN) && buf_len(&c->out) < SERVE_OUT_PAUSE;
 }
 
 /* Whether a frame of this length may be taken in; large ones share a budget. */
@@ -9927,12 +10009,8 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
     size_t at = 0;
     for (;;) {
         struct conn *c = node_conn(n, conn);
-        if (!serve_ready(c)) {
-            c->stalled = c->phase != CONN_CLOSING;
-            break;
-        }
         size_t left = in.n - at;
-        if (left < 4) break;
+        if (left < 4 || !serve_may(n, conn)) break;
         const uint8_t *p = in.p + at;
         if (c->phase == CONN_NEW && ops_is_word(slice_of(p, left))) {
             serve_word(n, conn, slice_of(p, left));
@@ -9954,7 +10032,7 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
             n->stats.received++;
             serve_connect(n, conn, frame);
         } else if (!serve_request(n, conn, frame)) {
-            c->stalled = true;
+            n->stats.bytes_received -= (int64_t)len + 4; /* it will be looked at again */
             break;
         }
         at += len + (size_t)4;
@@ -9965,64 +10043,79 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
 /* After serving: what is left waits in the connection, and reading stops while too much does. */
 static void serve_settle(struct node *n, uint32_t conn) {
     struct conn *c = node_conn(n, conn);
-    if (c->phase == CONN_CLOSING) {
-        buf_free(&c->in);
-        return;
-    }
-    if (!buf_len(&c->in) && c->in.cap) buf_free(&c->in);
-    bool pause = c->stalled && buf_len(&c->in) > SERVE_IN_PAUSE;
+    if (c->phase == CONN_CLOSING) return;
+    size_t left = buf_len(&c->in);
+    if (!left && c->in.cap) buf_free(&c->in);
+    bool whole = left >= 4 && left - 4 >= be32(c->in.p + c->in.head); /* not just half a frame */
+    bool pause = whole && left > SERVE_IN_PAUSE;
     if (pause == c->paused) return;
     c->paused = pause;
     node_output(n, pause ? NODE_READ_PAUSE : NODE_READ_RESUME)->conn = conn;
+}
+
+ZK_PRIVATE void serve_run(struct node *n, uint32_t conn) {
+    struct conn *c = node_conn(n, conn);
+    n->budget = SERVE_BUDGET;
+    serve_deferred(n, conn);
+    if (buf_len(&c->in)) {
+        struct buf in = c->in; /* serving may close the connection, which frees its buffer */
+        memset(&c->in, 0, sizeof c->in);
+        buf_consume(&in, serve_frames(n, conn, buf_slice(&in)));
+        c = node_conn(n, conn);
+        if (c->phase == CONN_CLOSING)
+            buf_free(&in);
+        else
+            c->in = in;
+    }
+    serve_settle(n, conn);
 }
 
 ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes) {
     struct conn *c = node_conn(n, conn);
     c->last_io = n->now;
     if (c->phase == CONN_CLOSING) return;
-    if (c->stalled || buf_len(&c->in)) {
-        buf_put(&c->in, bytes.p, bytes.n);
-        if (c->stalled) {
-            /* Its requests wait for the disk, not for the client: the session is alive. */
-            if (c->session_slot != SESSION_NONE && node_conn_pending(c))
-                session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
-        } else {
-            struct buf in = c->in; /* serving may move the connections, not this buffer */
-            memset(&c->in, 0, sizeof c->in);
-            size_t used = serve_frames(n, conn, buf_slice(&in));
-            buf_consume(&in, used);
-            node_conn(n, conn)->in = in;
-        }
-    } else {
-        size_t used = serve_frames(n, conn, bytes);
-        c = node_conn(n, conn);
-        if (used < bytes.n && c->phase != CONN_CLOSING)
-            buf_put(&c->in, bytes.p + used, bytes.n - used);
-    }
-    serve_settle(n, conn);
-}
-
-ZK_PRIVATE void serve_resume(struct node *n, uint32_t conn) {
-    struct conn *c = node_conn(n, conn);
-    c->stalled = false;
-    if (c->phase == CONN_CLOSING) return;
+    /* What waits for the disk waits for us, not for the client: the session is alive. */
+    if (c->session_slot != SESSION_NONE && node_conn_pending(c))
+        session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
     if (buf_len(&c->in)) {
-        struct buf in = c->in;
-        memset(&c->in, 0, sizeof c->in);
-        size_t used = serve_frames(n, conn, buf_slice(&in));
-        buf_consume(&in, used);
-        node_conn(n, conn)->in = in;
+        buf_compact(&c->in);
+        buf_put(&c->in, bytes.p, bytes.n);
+        serve_run(n, conn);
+        return;
     }
+    n->budget = SERVE_BUDGET;
+    size_t used = serve_frames(n, conn, bytes);
+    c = node_conn(n, conn);
+    if (used < bytes.n && c->phase != CONN_CLOSING)
+        buf_put(&c->in, bytes.p + used, bytes.n - used);
     serve_settle(n, conn);
 }
 
+ZK_PRIVATE bool serve_turn(struct node *n) {
+    struct buf now = n->ready;
+    memset(&n->ready, 0, sizeof n->ready);
+    for (size_t at = 0; at < now.n; at += sizeof(uint32_t)) {
+        uint32_t conn;
+        memcpy(&conn, now.p + at, sizeof conn);
+        n->conns[conn].ready = false;
+        if (n->conns[conn].phase != CONN_FREE) serve_run(n, conn);
+    }
+    buf_free(&now);
+    return n->ready.n != 0;
+}
+
+/* Peers that never ask for a session, and closed ones that do not read what they are told. */
 ZK_PRIVATE void serve_idle(struct node *n) {
     for (uint32_t i = 0; i < n->n_conns; i++) {
         struct conn *c = &n->conns[i];
-        if (c->phase != CONN_NEW) continue;
-        if (n->now - c->last_io < n->cfg->sessionless_timeout_ms) continue;
-        n->stats.sessionless_expired++;
-        serve_close(n, i);
+        if (c->phase != CONN_NEW && c->phase != CONN_CLOSING) continue;
+        if (n->now - c->phase_since < n->cfg->sessionless_timeout_ms) continue;
+        if (c->phase == CONN_CLOSING) {
+            node_output(n, NODE_ABORT)->conn = i;
+        } else {
+            n->stats.sessionless_expired++;
+            serve_close(n, i);
+        }
     }
 }
 #endif /* ZK_WITH_SERVER */
@@ -10064,7 +10157,7 @@ static void node_expire(struct node *n) {
     for (uint32_t s; (s = session_expired(t, n->now)) != SESSION_NONE;) {
         struct session *e = &t->slots[s];
         const struct conn *c = e->conn == CONN_NONE ? NULL : &n->conns[e->conn];
-        if (c && c->stalled && node_conn_pending(c)) {
+        if (c && buf_len(&c->in) && node_conn_pending(c)) {
             session_touch(t, s, n->now, c->timeout); /* it waits for us, not we for it */
             continue;
         }
@@ -10087,8 +10180,9 @@ static void node_reap_set(struct node *n, const struct idset *set, bool ttl) {
     struct buf paths = {0};
     uint32_t pos = 0, id;
     int64_t most = n->cfg->container_max_per_minute > 0 ? n->cfg->container_max_per_minute : 1;
-    while (idset_next(set, &pos, &id) && most-- > 0) {
+    while (most > 0 && idset_next(set, &pos, &id)) {
         if (!node_reapable(n, tree_node(&n->db.tree, id), ttl)) continue;
+        most--;
         size_t at = paths.n;
         jw_i32(&paths, 0);
         tree_put_path(&n->db.tree, id, &paths);
@@ -10167,10 +10261,6 @@ ZK_PRIVATE void node_step(struct node *n, const struct node_input *in) {
     case NODE_CONN_CLOSED:
         serve_lost(n, in->conn);
         break;
-    case NODE_CONN_DRAINED:
-        if (node_conn(n, in->conn)->stalled && !node_conn_pending(node_conn(n, in->conn)))
-            serve_resume(n, in->conn);
-        break;
     case NODE_LOG_SYNCED:
         pipeline_synced(n, in->zxid);
         break;
@@ -10188,7 +10278,9 @@ ZK_PRIVATE void node_step(struct node *n, const struct node_input *in) {
 }
 
 ZK_PRIVATE bool node_idle_work(struct node *n) {
-    return pipeline_snapshot_step(n);
+    bool turn = serve_turn(n);
+    pipeline_flush(n);
+    return pipeline_snapshot_step(n) || turn;
 }
 #endif /* ZK_WITH_SERVER */
 
@@ -10486,6 +10578,7 @@ struct loop {
     int pipe[2]; /* [0] is watched; a byte means: look at the disk, or at `stop` */
     int listeners[OS_LISTENERS_MAX];
     int n_listeners;
+    int fd_limit;         /* connections get no descriptor from here on */
     int64_t accept_after; /* monotonic ms; out of descriptors until then. 0: accepting */
     uint16_t port;
     struct loop_conn *conns; /* owned; indexed by the node's connection numbers */
@@ -11576,7 +11669,7 @@ static int files_save(struct files *f, struct db *db) {
     if (!err) err = files_snap_write(f, buf_slice(&head));
     adler = sum_adler32(adler, head.p, head.n);
     while (!err && !done) {
-        done = tree_image_step(&db->tree, FILES_SAVE_NODES);
+        done = tree_image_step(&db->tree, FILES_SAVE_NODES, FILES_READ);
         err = files_snap_write(f, buf_slice(image));
         adler = sum_adler32(adler, image->p, image->n);
         buf_clear(image);
@@ -11676,6 +11769,8 @@ ZK_PRIVATE int files_log_roll(struct files *f, int64_t zxid) {
         err = writer_open(&f->log, path, f->cfg->pre_alloc_size_kb > 0);
         if (!err) err = writer_put(&f->log, slice_of(header, sizeof header));
         if (!err) err = writer_flush(&f->log);
+        /* The header first: a name that points to zeros would not be accepted as a log. */
+        if (!err && f->cfg->force_sync) err = os_fdatasync(f->log.fd);
         if (!err && f->cfg->force_sync) err = os_fsync_dir(f->log_dir);
         if (err) {
             (void)files_fail(f, "cannot create", path, err);
@@ -12019,6 +12114,7 @@ ZK_PRIVATE void disk_snapshot(struct disk *d, struct node_output *o) {
     } else {
         d->snap_room = false;
     }
+    buf_compact(&d->jobs);
     buf_put(&d->jobs, &j, sizeof j);
     if (d->back_idle) (void)pthread_cond_signal(&d->back_work);
     (void)pthread_mutex_unlock(&d->lock);
@@ -12055,6 +12151,9 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
 #define LOOP_EVENTS 256
 #define LOOP_ACCEPTS 64          /* per listener and turn */
 #define LOOP_ACCEPT_PAUSE_MS 100 /* when descriptors have run out */
+#define LOOP_WAIT_MS 1000        /* longest wait for something to happen */
+#define LOOP_LATE_TURNS 64
+#define LOOP_FD_RESERVE 16 /* descriptors that connections may not take */
 #define LOOP_LISTENER (1ull << 32)
 #define LOOP_PIPE (2ull << 32)
 
@@ -12175,6 +12274,9 @@ ZK_PRIVATE enum loop_start_error loop_open(struct loop *l, struct config *cfg, l
     loop_know(l);
     (void)snprintf(l->error, sizeof l->error, "cannot set up descriptors or threads");
     l->scratch = mem_alloc(LOOP_READ);
+    int64_t files = os_max_files();
+    l->fd_limit = files > 2 * LOOP_FD_RESERVE && files < INT32_MAX ? (int)files - LOOP_FD_RESERVE
+                                                                   : INT32_MAX;
     l->poller = os_poller_new();
     if (!l->poller || os_pipe(l->pipe) < 0) return LOOP_FAILED;
     if (os_poller_add(l->poller, l->pipe[0], LOOP_PIPE) < 0) return LOOP_FAILED;
@@ -12248,15 +12350,31 @@ static void loop_accept(struct loop *l, int listener) {
             log_line(&l->node.log, LOG_WARN_LEVEL, "Cannot accept: out of descriptors");
             loop_pause_accept(l, true);
         }
+        if (fd >= l->fd_limit) {
+            /* The next log file needs a descriptor too; without one the server would stop. */
+            os_hang_up(fd, true);
+            loop_pause_accept(l, true);
+            return;
+        }
         if (fd < 0) return;
         loop_add_conn(l, fd, &addr);
     }
+}
+
+static void loop_interest(struct loop *l, uint32_t id) {
+    const struct loop_conn *c = &l->conns[id];
+    os_poller_set(l->poller, c->fd, id, !c->paused, c->want_write);
 }
 
 static void loop_read(struct loop *l, uint32_t id) {
     struct loop_conn *c = &l->conns[id];
     int64_t n = os_recv(c->fd, l->scratch, LOOP_READ);
     if (n == -EAGAIN || n == -EWOULDBLOCK) return;
+    if (n == 0 && c->closing && c->want_write) {
+        c->paused = true; /* it has said all it wants to, and still reads what it is told */
+        loop_interest(l, id);
+        return;
+    }
     if (n <= 0) {
         loop_drop(l, id, false);
         return;
@@ -12266,11 +12384,6 @@ static void loop_read(struct loop *l, uint32_t id) {
     in.conn = id;
     in.bytes = slice_of(l->scratch, (size_t)n);
     node_step(&l->node, &in);
-}
-
-static void loop_interest(struct loop *l, uint32_t id) {
-    const struct loop_conn *c = &l->conns[id];
-    os_poller_set(l->poller, c->fd, id, !c->paused, c->want_write);
 }
 
 /* Sends what the connection has; hangs up when that was the last of it. */
@@ -12289,11 +12402,6 @@ static void loop_send(struct loop *l, uint32_t id) {
     if (more != c->want_write) {
         c->want_write = more;
         loop_interest(l, id);
-        if (!more && !c->closing) {
-            struct node_input in = loop_input(l, NODE_CONN_DRAINED);
-            in.conn = id;
-            node_step(&l->node, &in);
-        }
     }
     if (!more && c->closing) loop_drop(l, id, false);
 }
@@ -12308,6 +12416,9 @@ static void loop_output(struct loop *l, struct node_output *o) {
     case NODE_CLOSE:
         l->conns[o->conn].closing = true;
         loop_queue(l, o->conn);
+        break;
+    case NODE_ABORT:
+        if (l->conns[o->conn].fd >= 0) loop_drop(l, o->conn, true);
         break;
     case NODE_APPEND: {
         struct disk_piece p = {o->bytes, o->zxid, o->roll};
@@ -12330,10 +12441,14 @@ static void loop_output(struct loop *l, struct node_output *o) {
     }
 }
 
-static void loop_outputs(struct loop *l) {
+static void loop_take(struct loop *l) {
     struct node_output o;
+    while (node_take_output(&l->node, &o)) loop_output(l, &o);
+}
+
+static void loop_outputs(struct loop *l) {
     for (;;) {
-        while (node_take_output(&l->node, &o)) loop_output(l, &o);
+        loop_take(l);
         if (l->pieces.n) disk_submit(&l->disk, &l->pieces);
         if (!l->send.n) break;
         struct buf now = l->send; /* sending may queue again */
@@ -12387,7 +12502,7 @@ static int loop_timeout(const struct loop *l, bool busy) {
     int64_t next = l->next_tick;
     if (l->accept_after && l->accept_after < next) next = l->accept_after;
     int64_t ms = next - os_now_ms();
-    return ms < 0 ? 0 : ms > 1000 ? 1000 : (int)ms + 1;
+    return ms < 0 ? 0 : ms > LOOP_WAIT_MS ? LOOP_WAIT_MS : (int)ms + 1;
 }
 
 static void loop_events(struct loop *l, const struct os_event *ev, int n) {
@@ -12399,9 +12514,14 @@ static void loop_events(struct loop *l, const struct os_event *ev, int n) {
         } else {
             uint32_t id = (uint32_t)ev[i].tag;
             if (l->conns[id].fd < 0) continue;
+            if (ev[i].failed && l->conns[id].closing) {
+                loop_drop(l, id, true);
+                continue;
+            }
             if (ev[i].writable) loop_queue(l, id);
             if (ev[i].readable || (ev[i].failed && !ev[i].writable)) loop_read(l, id);
         }
+        loop_take(l); /* before a connection's number can be given to another one */
     }
 }
 
@@ -12417,14 +12537,23 @@ ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
     struct os_event ev[LOOP_EVENTS];
     bool busy = false;
     loop_outputs(l);
+    int late = 0; /* turns for which time stands still, see below */
     while (!*stop && !l->failed) {
-        int n = os_poller_wait(l->poller, ev, LOOP_EVENTS, loop_timeout(l, busy));
+        int64_t before = l->node.now;
+        int n = os_poller_wait(l->poller, ev, LOOP_EVENTS, late ? 0 : loop_timeout(l, busy));
         l->node.now = os_now_ms();
         l->node.wall = os_wall_ms();
         loop_events(l, ev, n);
-        loop_tick(l);
+        /* After a pause of the whole process the clients' pings are in the sockets: they are
+         * read before anybody is found to have been silent. */
+        if (l->node.now - before > l->node.tick + LOOP_WAIT_MS)
+            late = LOOP_LATE_TURNS;
+        else if (late)
+            late = n < LOOP_EVENTS ? 0 : late - 1;
+        if (!late) loop_tick(l);
         busy = node_idle_work(&l->node);
         loop_outputs(l);
+        busy = busy || l->node.ready.n;
     }
 }
 

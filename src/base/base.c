@@ -119,18 +119,19 @@ ZK_PRIVATE void buf_clear(struct buf *b) {
 
 ZK_PRIVATE uint8_t *buf_reserve(struct buf *b, size_t extra) {
     if (b->cap - b->n >= extra && b->p) return b->p + b->n;
-    size_t live = b->n - b->head;
-    if (b->head && b->head >= live && b->cap - live >= extra) {
-        memmove(b->p, b->p + b->head, live);
-        b->head = 0;
-        b->n = live;
-        return b->p + b->n;
-    }
     size_t cap = b->cap ? b->cap : 64;
     while (cap - b->n < extra) cap *= 2;
     b->p = mem_realloc(b->p, cap);
     b->cap = cap;
     return b->p + b->n;
+}
+
+ZK_PRIVATE void buf_compact(struct buf *b) {
+    size_t live = b->n - b->head;
+    if (!b->head || b->head < live) return; /* moving less than was consumed keeps it linear */
+    memmove(b->p, b->p + b->head, live);
+    b->head = 0;
+    b->n = live;
 }
 
 ZK_PRIVATE uint8_t *buf_grow(struct buf *b, size_t extra) {

@@ -92,6 +92,11 @@ ZK_PRIVATE void buf_putc(struct buf *b, char c);
 ZK_PRIVATE void buf_printf(struct buf *b, const char *fmt, ...) ZK_PRINTF(2, 3);
 ZK_PRIVATE void buf_vprintf(struct buf *b, const char *fmt, va_list ap);
 ZK_PRIVATE void buf_consume(struct buf *b, size_t n); /* drops n bytes from the front */
+/*
+ * Takes back the room of what was consumed, when that is cheap. A FIFO calls it before it appends:
+ * appending itself never moves bytes within the buffer, so offsets taken meanwhile stay right.
+ */
+ZK_PRIVATE void buf_compact(struct buf *b);
 ZK_PRIVATE struct slice buf_slice(const struct buf *b);
 ZK_PRIVATE size_t buf_len(const struct buf *b);
 

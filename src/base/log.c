@@ -6,6 +6,7 @@ ZK_PRIVATE void log_line(struct logq *q, int level, const char *fmt, ...) {
         q->dropped++;
         return;
     }
+    buf_compact(&q->lines);
     buf_putc(&q->lines, (char)level);
     va_list ap;
     va_start(ap, fmt);

@@ -222,6 +222,7 @@ ZK_PRIVATE void disk_snapshot(struct disk *d, struct node_output *o) {
     } else {
         d->snap_room = false;
     }
+    buf_compact(&d->jobs);
     buf_put(&d->jobs, &j, sizeof j);
     if (d->back_idle) (void)pthread_cond_signal(&d->back_work);
     (void)pthread_mutex_unlock(&d->lock);

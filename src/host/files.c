@@ -434,7 +434,7 @@ static int files_save(struct files *f, struct db *db) {
     if (!err) err = files_snap_write(f, buf_slice(&head));
     adler = sum_adler32(adler, head.p, head.n);
     while (!err && !done) {
-        done = tree_image_step(&db->tree, FILES_SAVE_NODES);
+        done = tree_image_step(&db->tree, FILES_SAVE_NODES, FILES_READ);
         err = files_snap_write(f, buf_slice(image));
         adler = sum_adler32(adler, image->p, image->n);
         buf_clear(image);
@@ -534,6 +534,8 @@ ZK_PRIVATE int files_log_roll(struct files *f, int64_t zxid) {
         err = writer_open(&f->log, path, f->cfg->pre_alloc_size_kb > 0);
         if (!err) err = writer_put(&f->log, slice_of(header, sizeof header));
         if (!err) err = writer_flush(&f->log);
+        /* The header first: a name that points to zeros would not be accepted as a log. */
+        if (!err && f->cfg->force_sync) err = os_fdatasync(f->log.fd);
         if (!err && f->cfg->force_sync) err = os_fsync_dir(f->log_dir);
         if (err) {
             (void)files_fail(f, "cannot create", path, err);

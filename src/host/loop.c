@@ -7,6 +7,9 @@
 #define LOOP_EVENTS 256
 #define LOOP_ACCEPTS 64          /* per listener and turn */
 #define LOOP_ACCEPT_PAUSE_MS 100 /* when descriptors have run out */
+#define LOOP_WAIT_MS 1000        /* longest wait for something to happen */
+#define LOOP_LATE_TURNS 64
+#define LOOP_FD_RESERVE 16 /* descriptors that connections may not take */
 #define LOOP_LISTENER (1ull << 32)
 #define LOOP_PIPE (2ull << 32)
 
@@ -127,6 +130,9 @@ ZK_PRIVATE enum loop_start_error loop_open(struct loop *l, struct config *cfg, l
     loop_know(l);
     (void)snprintf(l->error, sizeof l->error, "cannot set up descriptors or threads");
     l->scratch = mem_alloc(LOOP_READ);
+    int64_t files = os_max_files();
+    l->fd_limit = files > 2 * LOOP_FD_RESERVE && files < INT32_MAX ? (int)files - LOOP_FD_RESERVE
+                                                                   : INT32_MAX;
     l->poller = os_poller_new();
     if (!l->poller || os_pipe(l->pipe) < 0) return LOOP_FAILED;
     if (os_poller_add(l->poller, l->pipe[0], LOOP_PIPE) < 0) return LOOP_FAILED;
@@ -200,15 +206,31 @@ static void loop_accept(struct loop *l, int listener) {
             log_line(&l->node.log, LOG_WARN_LEVEL, "Cannot accept: out of descriptors");
             loop_pause_accept(l, true);
         }
+        if (fd >= l->fd_limit) {
+            /* The next log file needs a descriptor too; without one the server would stop. */
+            os_hang_up(fd, true);
+            loop_pause_accept(l, true);
+            return;
+        }
         if (fd < 0) return;
         loop_add_conn(l, fd, &addr);
     }
+}
+
+static void loop_interest(struct loop *l, uint32_t id) {
+    const struct loop_conn *c = &l->conns[id];
+    os_poller_set(l->poller, c->fd, id, !c->paused, c->want_write);
 }
 
 static void loop_read(struct loop *l, uint32_t id) {
     struct loop_conn *c = &l->conns[id];
     int64_t n = os_recv(c->fd, l->scratch, LOOP_READ);
     if (n == -EAGAIN || n == -EWOULDBLOCK) return;
+    if (n == 0 && c->closing && c->want_write) {
+        c->paused = true; /* it has said all it wants to, and still reads what it is told */
+        loop_interest(l, id);
+        return;
+    }
     if (n <= 0) {
         loop_drop(l, id, false);
         return;
@@ -218,11 +240,6 @@ static void loop_read(struct loop *l, uint32_t id) {
     in.conn = id;
     in.bytes = slice_of(l->scratch, (size_t)n);
     node_step(&l->node, &in);
-}
-
-static void loop_interest(struct loop *l, uint32_t id) {
-    const struct loop_conn *c = &l->conns[id];
-    os_poller_set(l->poller, c->fd, id, !c->paused, c->want_write);
 }
 
 /* Sends what the connection has; hangs up when that was the last of it. */
@@ -241,11 +258,6 @@ static void loop_send(struct loop *l, uint32_t id) {
     if (more != c->want_write) {
         c->want_write = more;
         loop_interest(l, id);
-        if (!more && !c->closing) {
-            struct node_input in = loop_input(l, NODE_CONN_DRAINED);
-            in.conn = id;
-            node_step(&l->node, &in);
-        }
     }
     if (!more && c->closing) loop_drop(l, id, false);
 }
@@ -260,6 +272,9 @@ static void loop_output(struct loop *l, struct node_output *o) {
     case NODE_CLOSE:
         l->conns[o->conn].closing = true;
         loop_queue(l, o->conn);
+        break;
+    case NODE_ABORT:
+        if (l->conns[o->conn].fd >= 0) loop_drop(l, o->conn, true);
         break;
     case NODE_APPEND: {
         struct disk_piece p = {o->bytes, o->zxid, o->roll};
@@ -282,10 +297,14 @@ static void loop_output(struct loop *l, struct node_output *o) {
     }
 }
 
-static void loop_outputs(struct loop *l) {
+static void loop_take(struct loop *l) {
     struct node_output o;
+    while (node_take_output(&l->node, &o)) loop_output(l, &o);
+}
+
+static void loop_outputs(struct loop *l) {
     for (;;) {
-        while (node_take_output(&l->node, &o)) loop_output(l, &o);
+        loop_take(l);
         if (l->pieces.n) disk_submit(&l->disk, &l->pieces);
         if (!l->send.n) break;
         struct buf now = l->send; /* sending may queue again */
@@ -339,7 +358,7 @@ static int loop_timeout(const struct loop *l, bool busy) {
     int64_t next = l->next_tick;
     if (l->accept_after && l->accept_after < next) next = l->accept_after;
     int64_t ms = next - os_now_ms();
-    return ms < 0 ? 0 : ms > 1000 ? 1000 : (int)ms + 1;
+    return ms < 0 ? 0 : ms > LOOP_WAIT_MS ? LOOP_WAIT_MS : (int)ms + 1;
 }
 
 static void loop_events(struct loop *l, const struct os_event *ev, int n) {
@@ -351,9 +370,14 @@ static void loop_events(struct loop *l, const struct os_event *ev, int n) {
         } else {
             uint32_t id = (uint32_t)ev[i].tag;
             if (l->conns[id].fd < 0) continue;
+            if (ev[i].failed && l->conns[id].closing) {
+                loop_drop(l, id, true);
+                continue;
+            }
             if (ev[i].writable) loop_queue(l, id);
             if (ev[i].readable || (ev[i].failed && !ev[i].writable)) loop_read(l, id);
         }
+        loop_take(l); /* before a connection's number can be given to another one */
     }
 }
 
@@ -369,14 +393,23 @@ ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
     struct os_event ev[LOOP_EVENTS];
     bool busy = false;
     loop_outputs(l);
+    int late = 0; /* turns for which time stands still, see below */
     while (!*stop && !l->failed) {
-        int n = os_poller_wait(l->poller, ev, LOOP_EVENTS, loop_timeout(l, busy));
+        int64_t before = l->node.now;
+        int n = os_poller_wait(l->poller, ev, LOOP_EVENTS, late ? 0 : loop_timeout(l, busy));
         l->node.now = os_now_ms();
         l->node.wall = os_wall_ms();
         loop_events(l, ev, n);
-        loop_tick(l);
+        /* After a pause of the whole process the clients' pings are in the sockets: they are
+         * read before anybody is found to have been silent. */
+        if (l->node.now - before > l->node.tick + LOOP_WAIT_MS)
+            late = LOOP_LATE_TURNS;
+        else if (late)
+            late = n < LOOP_EVENTS ? 0 : late - 1;
+        if (!late) loop_tick(l);
         busy = node_idle_work(&l->node);
         loop_outputs(l);
+        busy = busy || l->node.ready.n;
     }
 }
 

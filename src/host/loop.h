@@ -28,6 +28,7 @@ struct loop {
     int pipe[2]; /* [0] is watched; a byte means: look at the disk, or at `stop` */
     int listeners[OS_LISTENERS_MAX];
     int n_listeners;
+    int fd_limit;         /* connections get no descriptor from here on */
     int64_t accept_after; /* monotonic ms; out of descriptors until then. 0: accepting */
     uint16_t port;
     struct loop_conn *conns; /* owned; indexed by the node's connection numbers */

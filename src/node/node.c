@@ -35,7 +35,7 @@ static void node_expire(struct node *n) {
     for (uint32_t s; (s = session_expired(t, n->now)) != SESSION_NONE;) {
         struct session *e = &t->slots[s];
         const struct conn *c = e->conn == CONN_NONE ? NULL : &n->conns[e->conn];
-        if (c && c->stalled && node_conn_pending(c)) {
+        if (c && buf_len(&c->in) && node_conn_pending(c)) {
             session_touch(t, s, n->now, c->timeout); /* it waits for us, not we for it */
             continue;
         }
@@ -58,8 +58,9 @@ static void node_reap_set(struct node *n, const struct idset *set, bool ttl) {
     struct buf paths = {0};
     uint32_t pos = 0, id;
     int64_t most = n->cfg->container_max_per_minute > 0 ? n->cfg->container_max_per_minute : 1;
-    while (idset_next(set, &pos, &id) && most-- > 0) {
+    while (most > 0 && idset_next(set, &pos, &id)) {
         if (!node_reapable(n, tree_node(&n->db.tree, id), ttl)) continue;
+        most--;
         size_t at = paths.n;
         jw_i32(&paths, 0);
         tree_put_path(&n->db.tree, id, &paths);
@@ -138,10 +139,6 @@ ZK_PRIVATE void node_step(struct node *n, const struct node_input *in) {
     case NODE_CONN_CLOSED:
         serve_lost(n, in->conn);
         break;
-    case NODE_CONN_DRAINED:
-        if (node_conn(n, in->conn)->stalled && !node_conn_pending(node_conn(n, in->conn)))
-            serve_resume(n, in->conn);
-        break;
     case NODE_LOG_SYNCED:
         pipeline_synced(n, in->zxid);
         break;
@@ -159,5 +156,7 @@ ZK_PRIVATE void node_step(struct node *n, const struct node_input *in) {
 }
 
 ZK_PRIVATE bool node_idle_work(struct node *n) {
-    return pipeline_snapshot_step(n);
+    bool turn = serve_turn(n);
+    pipeline_flush(n);
+    return pipeline_snapshot_step(n) || turn;
 }

@@ -203,6 +203,17 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
     if (!made && n->pend_n == 1 && n->synced >= p->zxid) pipeline_synced(n, n->synced);
 }
 
+/* A place in the order of writes without a write: reads of the connection wait for those before. */
+ZK_PRIVATE void pipeline_barrier(struct node *n, uint32_t conn) {
+    if (!n->pend_n) return;
+    struct pending *p = pipeline_push(n);
+    p->zxid = n->prep.zxid;
+    p->conn = conn;
+    p->conn_gen = node_conn(n, conn)->gen;
+    p->op = ZOP_NOTIFICATION;
+    node_conn(n, conn)->submitted++;
+}
+
 ZK_PRIVATE void pipeline_close_session(struct node *n, int64_t session) {
     struct pipeline_request q = {.conn = CONN_NONE, .op = ZOP_CLOSE_SESSION, .session = session,
                                  .internal = true};
@@ -361,7 +372,8 @@ static void pipeline_count_writes(struct node *n, const struct txn_header *h, st
         const struct txn_result *r = &n->applied.results[i];
         if (r->type == ZOP_SET_ACL || r->type == ZOP_CHECK || r->type == ZOP_ERROR) continue;
         bool deleted = r->type == ZOP_DELETE || r->type == ZOP_DELETE_CONTAINER;
-        metrics_wrote(&n->metrics, r->path, deleted ? 0 : be32(r->stat + PIPELINE_STAT_DATA_LEN));
+        uint32_t len = r->has_stat && !deleted ? be32(r->stat + PIPELINE_STAT_DATA_LEN) : 0;
+        metrics_wrote(&n->metrics, r->path, len);
     }
     if (h->type != ZOP_CLOSE_SESSION) return;
     for (int32_t left = jr_count(&body); left > 0 && !body.bad; left--) {
@@ -394,8 +406,7 @@ static void pipeline_commit(struct node *n, const struct pending *p) {
         struct conn *c = &n->conns[p->conn];
         if (c->phase != CONN_FREE && c->gen == p->conn_gen) {
             c->completed++;
-            if (c->phase != CONN_CLOSING) pipeline_reply(n, p);
-            serve_deferred(n, p->conn);
+            if (c->phase != CONN_CLOSING && p->op != ZOP_NOTIFICATION) pipeline_reply(n, p);
         }
     }
     /* An expired session's connection is closed without a word. stock: closeSession */
@@ -414,9 +425,8 @@ ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid) {
         blob_unref(p.blob);
         if (p.conn == CONN_NONE) continue;
         struct conn *c = &n->conns[p.conn];
-        if (c->phase != CONN_FREE && c->gen == p.conn_gen && c->stalled &&
-            !node_conn_pending(c))
-            serve_resume(n, p.conn);
+        if (c->phase == CONN_FREE || c->gen != p.conn_gen) continue;
+        if (buf_len(&c->deferred) || buf_len(&c->in)) serve_run(n, p.conn);
     }
 }
 
@@ -452,7 +462,7 @@ ZK_PRIVATE void pipeline_snapshot_begin(struct node *n) {
 ZK_PRIVATE bool pipeline_snapshot_step(struct node *n) {
     if (!n->snap.active || n->snap.blocked || n->snap.finishing) return false;
     struct buf *out = &n->db.tree.image.out;
-    bool done = tree_image_step(&n->db.tree, PIPELINE_SNAP_NODES);
+    bool done = tree_image_step(&n->db.tree, PIPELINE_SNAP_NODES, PIPELINE_SNAP_CHUNK);
     if (done) {
         pipeline_snapshot_emit(n, out);
         struct buf tail = {0};

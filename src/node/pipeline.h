@@ -19,6 +19,7 @@ struct pipeline_request {
 };
 
 ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q);
+ZK_PRIVATE void pipeline_barrier(struct node *n, uint32_t conn);
 ZK_PRIVATE void pipeline_close_session(struct node *n, int64_t session); /* expiry */
 ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid);
 ZK_PRIVATE void pipeline_flush(struct node *n); /* end of a step: asks for the sync it needs */

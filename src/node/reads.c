@@ -3,6 +3,8 @@
 #include "node/pipeline.h"
 #include "state/path.h"
 
+#define READS_REPLY_MAX (64u << 20) /* bytes of one reply, about */
+
 /* One read under way: the reply grows in the connection's output buffer. */
 struct reads {
     struct node *n;
@@ -21,6 +23,7 @@ static struct slice reads_text(const struct reads *q, struct slice path) {
 static int reads_may(const struct reads *q, const struct tree_node *node, int32_t perms) {
     if (q->n->cfg->skip_acl) return 0;
     const struct auth_set *who = &node_conn(q->n, q->conn)->auth;
+    q->n->work += acl_bytes(&q->n->db.acls, node->acl).n * who->count / 16;
     return acl_allows(&q->n->db.acls, node->acl, perms, who) ? 0 : ZERR_NOAUTH;
 }
 
@@ -74,6 +77,7 @@ static int reads_children_of(struct reads *q, const struct req_path *r, bool sta
     const struct tree_node *node;
     int err = reads_node(q, r->path, &node);
     if (err) return err;
+    if (node->children > READS_REPLY_MAX / 8) return ZERR_MARSHALLINGERROR;
     if (r->arg) reads_watch(q, r->path, WATCH_CHILD);
     int64_t names = WIRE_STAT_LEN;
     jw_i32(q->out, (int32_t)node->children);
@@ -124,6 +128,7 @@ static int reads_all_children_number(struct reads *q) {
     uint32_t id = tree_lookup(&q->n->db.tree, path);
     /* stock: keeps the root as "" and as "/", and the second is a descendant of the first */
     uint64_t alias = path.n == 0;
+    if (id != TREE_ROOT) q->n->work += q->n->db.tree.count; /* at most */
     jw_i32(q->out, (int32_t)(tree_count_below(&q->n->db.tree, id) + alias));
     return 0;
 }
@@ -183,6 +188,7 @@ static bool reads_multi_check(struct jr r, bool *writes) {
 static int reads_multi(struct reads *q) {
     bool writes;
     int broken = 0;
+    size_t start = q->out->n;
     if (!reads_multi_check(q->body, &writes)) return ZERR_MARSHALLINGERROR;
     for (;;) {
         struct multi_header h = jr_multi_header(&q->body);
@@ -194,6 +200,7 @@ static int reads_multi(struct reads *q) {
             break;
         }
         size_t at = q->out->n;
+        if (at - start > READS_REPLY_MAX) return ZERR_MARSHALLINGERROR;
         r.arg = 0; /* watches cannot be left by a multiRead */
         jw_multi_header(q->out, h.type, false, 0);
         int err = h.type == ZOP_GET_DATA ? reads_data_of(q, &r) : reads_children_of(q, &r, false);

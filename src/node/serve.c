@@ -7,7 +7,10 @@
 
 #define SERVE_CONNECT_MAX 4096u    /* bytes of a ConnectRequest: strangers get no large buffer */
 #define SERVE_IN_PAUSE 262144u     /* waiting input beyond it stops the reading */
-#define SERVE_OUT_PAUSE (4u << 20) /* unsent output beyond it stops the serving */
+/* What one connection may have done before the others get their turn: requests, roughly. */
+#define SERVE_BUDGET 2048
+#define SERVE_BYTES_A_UNIT 8192u
+#define SERVE_WORK_A_UNIT 512u
 
 ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr) {
     int64_t per_ip = n->cfg->max_client_cnxns, all = n->cfg->max_cnxns;
@@ -22,7 +25,9 @@ ZK_PRIVATE void serve_close(struct node *n, uint32_t conn) {
     struct conn *c = node_conn(n, conn);
     if (c->phase == CONN_CLOSING) return;
     c->phase = CONN_CLOSING;
+    c->phase_since = n->now;
     buf_free(&c->in);
+    node_buf_give(n, &c->deferred);
     watch_drop_conn(&n->watches, conn);
     if (c->session_slot != SESSION_NONE && n->db.sessions.slots[c->session_slot].conn == conn)
         n->db.sessions.slots[c->session_slot].conn = SESSION_NONE;
@@ -58,6 +63,7 @@ static bool serve_read_connect(struct conn *c, struct slice frame, struct serve_
 static void serve_new_session(struct node *n, uint32_t conn) {
     struct conn *c = node_conn(n, conn);
     uint8_t body[4];
+    while (session_find(&n->db.sessions, n->next_session) != SESSION_NONE) n->next_session++;
     c->session = n->next_session++;
     c->session_slot = session_add(&n->db.sessions, c->session, c->timeout);
     n->db.sessions.slots[c->session_slot].conn = conn;
@@ -91,12 +97,12 @@ static void serve_renew(struct node *n, uint32_t conn, const struct serve_connec
     n->db.sessions.slots[s].conn = conn;
     session_touch(&n->db.sessions, s, n->now, c->timeout);
     reply_connect(n, conn, true);
+    pipeline_barrier(n, conn); /* the session's own writes may still be under way */
 }
 
 ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn) {
     node_conn(n, conn)->phase = CONN_OPEN;
     reply_connect(n, conn, true);
-    node_conn(n, conn)->stalled = true; /* what came behind the handshake is looked at next */
 }
 
 /* A bucket of tokens, and a refusal at random that grows while it is empty. stock: BlueThrottle */
@@ -222,16 +228,19 @@ static void serve_refuse(struct node *n, uint32_t conn, int32_t xid, int64_t zxi
 /* Keeps a read until the writes before it have been answered. */
 static void serve_defer(struct node *n, struct conn *c, struct slice frame) {
     node_buf_take(n, &c->deferred);
+    buf_compact(&c->deferred);
     uint8_t *p = buf_grow(&c->deferred, frame.n + 8);
     put_be32(p, c->submitted);
     put_be32(p + 4, (uint32_t)frame.n);
     memcpy(p + 8, frame.p, frame.n);
 }
 
-/* A request whose turn has come. */
+/* A request whose turn has come. Takes what it cost from the budget. */
 static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, struct slice body) {
     const struct conn *c = node_conn(n, conn);
     int flags = wire_op_flags(op);
+    size_t before = buf_len(&c->out);
+    n->work = 0;
     if (!serve_authenticated(n, c)) {
         serve_refuse(n, conn, xid, 0, ZERR_SESSIONCLOSEDREQUIRESASLAUTH);
     } else if (!(flags & OP_CLIENT)) {
@@ -243,6 +252,23 @@ static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, st
     } else {
         reads_serve(n, conn, xid, op, body);
     }
+    size_t after = buf_len(&node_conn(n, conn)->out);
+    size_t bytes = (after > before ? after - before : 0) + body.n;
+    n->budget -= 1 + (int64_t)(bytes / SERVE_BYTES_A_UNIT + n->work / SERVE_WORK_A_UNIT);
+}
+
+/*
+ * The gate: whether a connection may be served now. When it may not, one of three things will call
+ * serve_run() again: its writes are answered (pipeline), its output has been sent (node_conn_sent),
+ * or its turn comes round (serve_turn, after the budget ran out).
+ */
+static bool serve_may(struct node *n, uint32_t conn) {
+    const struct conn *c = node_conn(n, conn);
+    if (c->phase != CONN_NEW && c->phase != CONN_OPEN) return false;
+    if (buf_len(&c->out) >= NODE_OUT_PAUSE) return false;
+    if (n->budget > 0) return true;
+    node_conn_ready(n, conn);
+    return false;
 }
 
 /* False: the frame has to wait as it is. */
@@ -256,18 +282,21 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     }
     struct slice body = slice_of(r.p, (size_t)(r.end - r.p));
     int flags = wire_op_flags(op);
-    bool behind = node_conn_pending(c) != 0, known = (flags & OP_CLIENT) != 0;
+    bool behind = node_conn_pending(c) || buf_len(&c->deferred);
     bool crowded = xid > 0 && n->pend_n > (uint32_t)n->cfg->global_outstanding_limit;
     bool full = buf_len(&c->deferred) + frame.n > SERVE_IN_PAUSE;
-    if (behind && (crowded || full || !known || !serve_authenticated(n, c))) return false;
+    /* What may change what the connection is allowed to do keeps its place among its requests. */
+    bool barrier = !(flags & OP_CLIENT) || op == ZOP_AUTH || op == ZOP_SASL ||
+                   !serve_authenticated(n, c);
+    if (behind && (crowded || full || barrier)) return false;
     c->received++;
     n->stats.received++;
-    if (op == ZOP_AUTH || op == ZOP_SASL) {
-        /* stock: handled where they arrive, ahead of what waits */
-        if (op == ZOP_AUTH)
-            serve_auth(n, conn, xid, body);
-        else
-            serve_sasl(n, conn, xid, body);
+    if (op == ZOP_AUTH) {
+        serve_auth(n, conn, xid, body);
+        return true;
+    }
+    if (op == ZOP_SASL) {
+        serve_sasl(n, conn, xid, body);
         return true;
     }
     session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
@@ -278,23 +307,19 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     return true;
 }
 
-ZK_PRIVATE void serve_deferred(struct node *n, uint32_t conn) {
-    for (;;) {
-        struct conn *c = node_conn(n, conn);
-        if (!buf_len(&c->deferred)) break;
+/* Reads that waited for writes which are answered now. */
+static void serve_deferred(struct node *n, uint32_t conn) {
+    while (buf_len(&node_conn(n, conn)->deferred) && serve_may(n, conn)) {
+        const struct conn *c = node_conn(n, conn);
         const uint8_t *p = c->deferred.p + c->deferred.head;
         size_t len = be32(p + 4);
-        if (c->phase == CONN_CLOSING) {
-            buf_clear(&c->deferred);
-        } else if ((int32_t)(c->completed - be32(p)) < 0) {
-            return;
-        } else {
-            struct slice body = slice_of(p + 16, len - 8);
-            serve_now(n, conn, (int32_t)be32(p + 8), (int32_t)be32(p + 12), body);
-            buf_consume(&node_conn(n, conn)->deferred, len + 8);
-        }
+        if ((int32_t)(c->completed - be32(p)) < 0) return;
+        struct slice body = slice_of(p + 16, len - 8);
+        serve_now(n, conn, (int32_t)be32(p + 8), (int32_t)be32(p + 12), body);
+        if (node_conn(n, conn)->phase == CONN_CLOSING) return; /* nothing is kept any more */
+        buf_consume(&node_conn(n, conn)->deferred, len + 8);
     }
-    node_buf_give(n, &node_conn(n, conn)->deferred);
+    if (!buf_len(&node_conn(n, conn)->deferred)) node_buf_give(n, &node_conn(n, conn)->deferred);
 }
 
 /* --- frames --- */
@@ -305,10 +330,6 @@ static void serve_word(struct node *n, uint32_t conn, struct slice in) {
     n->stats.received++;
     ops_answer(n, conn, in);
     serve_close(n, conn);
-}
-
-static bool serve_ready(const struct conn *c) {
-    return (c->phase == CONN_NEW || c->phase == CONN_OPEN) && buf_len(&c->out) < SERVE_OUT_PAUSE;
 }
 
 /* Whether a frame of this length may be taken in; large ones share a budget. */
@@ -327,12 +348,8 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
     size_t at = 0;
     for (;;) {
         struct conn *c = node_conn(n, conn);
-        if (!serve_ready(c)) {
-            c->stalled = c->phase != CONN_CLOSING;
-            break;
-        }
         size_t left = in.n - at;
-        if (left < 4) break;
+        if (left < 4 || !serve_may(n, conn)) break;
         const uint8_t *p = in.p + at;
         if (c->phase == CONN_NEW && ops_is_word(slice_of(p, left))) {
             serve_word(n, conn, slice_of(p, left));
@@ -354,7 +371,7 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
             n->stats.received++;
             serve_connect(n, conn, frame);
         } else if (!serve_request(n, conn, frame)) {
-            c->stalled = true;
+            n->stats.bytes_received -= (int64_t)len + 4; /* it will be looked at again */
             break;
         }
         at += len + (size_t)4;
@@ -365,63 +382,78 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
 /* After serving: what is left waits in the connection, and reading stops while too much does. */
 static void serve_settle(struct node *n, uint32_t conn) {
     struct conn *c = node_conn(n, conn);
-    if (c->phase == CONN_CLOSING) {
-        buf_free(&c->in);
-        return;
-    }
-    if (!buf_len(&c->in) && c->in.cap) buf_free(&c->in);
-    bool pause = c->stalled && buf_len(&c->in) > SERVE_IN_PAUSE;
+    if (c->phase == CONN_CLOSING) return;
+    size_t left = buf_len(&c->in);
+    if (!left && c->in.cap) buf_free(&c->in);
+    bool whole = left >= 4 && left - 4 >= be32(c->in.p + c->in.head); /* not just half a frame */
+    bool pause = whole && left > SERVE_IN_PAUSE;
     if (pause == c->paused) return;
     c->paused = pause;
     node_output(n, pause ? NODE_READ_PAUSE : NODE_READ_RESUME)->conn = conn;
+}
+
+ZK_PRIVATE void serve_run(struct node *n, uint32_t conn) {
+    struct conn *c = node_conn(n, conn);
+    n->budget = SERVE_BUDGET;
+    serve_deferred(n, conn);
+    if (buf_len(&c->in)) {
+        struct buf in = c->in; /* serving may close the connection, which frees its buffer */
+        memset(&c->in, 0, sizeof c->in);
+        buf_consume(&in, serve_frames(n, conn, buf_slice(&in)));
+        c = node_conn(n, conn);
+        if (c->phase == CONN_CLOSING)
+            buf_free(&in);
+        else
+            c->in = in;
+    }
+    serve_settle(n, conn);
 }
 
 ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes) {
     struct conn *c = node_conn(n, conn);
     c->last_io = n->now;
     if (c->phase == CONN_CLOSING) return;
-    if (c->stalled || buf_len(&c->in)) {
-        buf_put(&c->in, bytes.p, bytes.n);
-        if (c->stalled) {
-            /* Its requests wait for the disk, not for the client: the session is alive. */
-            if (c->session_slot != SESSION_NONE && node_conn_pending(c))
-                session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
-        } else {
-            struct buf in = c->in; /* serving may move the connections, not this buffer */
-            memset(&c->in, 0, sizeof c->in);
-            size_t used = serve_frames(n, conn, buf_slice(&in));
-            buf_consume(&in, used);
-            node_conn(n, conn)->in = in;
-        }
-    } else {
-        size_t used = serve_frames(n, conn, bytes);
-        c = node_conn(n, conn);
-        if (used < bytes.n && c->phase != CONN_CLOSING)
-            buf_put(&c->in, bytes.p + used, bytes.n - used);
-    }
-    serve_settle(n, conn);
-}
-
-ZK_PRIVATE void serve_resume(struct node *n, uint32_t conn) {
-    struct conn *c = node_conn(n, conn);
-    c->stalled = false;
-    if (c->phase == CONN_CLOSING) return;
+    /* What waits for the disk waits for us, not for the client: the session is alive. */
+    if (c->session_slot != SESSION_NONE && node_conn_pending(c))
+        session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
     if (buf_len(&c->in)) {
-        struct buf in = c->in;
-        memset(&c->in, 0, sizeof c->in);
-        size_t used = serve_frames(n, conn, buf_slice(&in));
-        buf_consume(&in, used);
-        node_conn(n, conn)->in = in;
+        buf_compact(&c->in);
+        buf_put(&c->in, bytes.p, bytes.n);
+        serve_run(n, conn);
+        return;
     }
+    n->budget = SERVE_BUDGET;
+    size_t used = serve_frames(n, conn, bytes);
+    c = node_conn(n, conn);
+    if (used < bytes.n && c->phase != CONN_CLOSING)
+        buf_put(&c->in, bytes.p + used, bytes.n - used);
     serve_settle(n, conn);
 }
 
+ZK_PRIVATE bool serve_turn(struct node *n) {
+    struct buf now = n->ready;
+    memset(&n->ready, 0, sizeof n->ready);
+    for (size_t at = 0; at < now.n; at += sizeof(uint32_t)) {
+        uint32_t conn;
+        memcpy(&conn, now.p + at, sizeof conn);
+        n->conns[conn].ready = false;
+        if (n->conns[conn].phase != CONN_FREE) serve_run(n, conn);
+    }
+    buf_free(&now);
+    return n->ready.n != 0;
+}
+
+/* Peers that never ask for a session, and closed ones that do not read what they are told. */
 ZK_PRIVATE void serve_idle(struct node *n) {
     for (uint32_t i = 0; i < n->n_conns; i++) {
         struct conn *c = &n->conns[i];
-        if (c->phase != CONN_NEW) continue;
-        if (n->now - c->last_io < n->cfg->sessionless_timeout_ms) continue;
-        n->stats.sessionless_expired++;
-        serve_close(n, i);
+        if (c->phase != CONN_NEW && c->phase != CONN_CLOSING) continue;
+        if (n->now - c->phase_since < n->cfg->sessionless_timeout_ms) continue;
+        if (c->phase == CONN_CLOSING) {
+            node_output(n, NODE_ABORT)->conn = i;
+        } else {
+            n->stats.sessionless_expired++;
+            serve_close(n, i);
+        }
     }
 }

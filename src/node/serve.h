@@ -18,8 +18,8 @@
 /* CONN_NONE when the limits refuse it: the host closes the socket. */
 ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr);
 ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes);
-ZK_PRIVATE void serve_deferred(struct node *n, uint32_t conn); /* one of its writes was answered */
-ZK_PRIVATE void serve_resume(struct node *n, uint32_t conn); /* its writes have been answered */
+ZK_PRIVATE void serve_run(struct node *n, uint32_t conn); /* what waits, as far as it may */
+ZK_PRIVATE bool serve_turn(struct node *n); /* those whose budget ran out; true: some again */
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn);   /* the peer is gone */
 ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it has to be told */
 ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn);

@@ -52,6 +52,7 @@ ZK_PRIVATE void node_state_free(struct node *n) {
     map_free(&n->per_ip);
     mem_free(n->outputs);
     mem_free(n->pending);
+    buf_free(&n->ready);
     buf_free(&n->scratch);
     buf_free(&n->hits);
     buf_free(&n->log.lines);
@@ -158,12 +159,14 @@ ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct node_addr *addr) 
         id = n->n_conns++;
     }
     struct conn *c = &n->conns[id];
+    bool ready = gen && c->ready; /* its last use may still be in the list */
     memset(c, 0, sizeof *c);
+    c->ready = ready;
     c->phase = CONN_NEW;
     c->gen = gen + 1;
     c->addr = *addr;
     c->session_slot = SESSION_NONE;
-    c->last_io = n->now;
+    c->last_io = c->phase_since = n->now;
     c->established = n->wall;
     c->last_cxid = -1;
     node_ip_add(n, addr);
@@ -204,6 +207,7 @@ ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id) {
 ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id) {
     struct conn *c = node_conn(n, id);
     node_buf_take(n, &c->out);
+    buf_compact(&c->out);
     if (!c->dirty) {
         c->dirty = true;
         node_output(n, NODE_SEND)->conn = id;
@@ -211,11 +215,20 @@ ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id) {
     return &c->out;
 }
 
+ZK_PRIVATE void node_conn_ready(struct node *n, uint32_t id) {
+    struct conn *c = node_conn(n, id);
+    if (c->ready) return;
+    c->ready = true;
+    buf_put(&n->ready, &id, sizeof id);
+}
+
 ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes) {
     struct conn *c = node_conn(n, id);
     n->stats.bytes_sent += (int64_t)bytes;
     buf_consume(&c->out, bytes);
     c->dirty = false;
+    bool waits = buf_len(&c->in) || buf_len(&c->deferred);
+    if (waits && buf_len(&c->out) < NODE_OUT_PAUSE) node_conn_ready(n, id);
     if (!buf_len(&c->out)) node_buf_give(n, &c->out);
 }
 

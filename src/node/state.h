@@ -21,12 +21,12 @@
 #include "state/watch.h"
 
 #define CONN_NONE UINT32_MAX
+#define NODE_OUT_PAUSE (4u << 20) /* unsent output beyond it: the connection is not served */
 
 enum node_input_kind {
     NODE_TICK,          /* time has passed */
     NODE_CONN_BYTES,    /* conn, bytes */
     NODE_CONN_CLOSED,   /* conn: its socket is gone, whoever closed it; the number is free */
-    NODE_CONN_DRAINED,  /* conn: all of its output has been sent */
     NODE_LOG_SYNCED,    /* zxid: every appended record up to it is durable */
     NODE_SNAPSHOT_ROOM, /* the host can take more snapshot bytes */
     NODE_SNAPSHOT_DONE, /* the snapshot is durable under its name */
@@ -51,6 +51,7 @@ struct node_input {
 enum node_output_kind {
     NODE_SEND,           /* conn has bytes: node_conn_out() */
     NODE_CLOSE,          /* conn: flush what it has, close, answer with NODE_CONN_CLOSED */
+    NODE_ABORT,          /* conn: close at once, whatever it still has to be told */
     NODE_APPEND,         /* bytes for the log; roll: they start a new file named after zxid */
     NODE_SYNC,           /* make everything appended durable; one NODE_LOG_SYNCED answers */
     NODE_SNAPSHOT_BEGIN, /* zxid: of the image */
@@ -82,7 +83,7 @@ struct conn {
     uint32_t gen;       /* counts uses of the slot */
     uint32_t next_free;
     uint32_t submitted, completed; /* writes, counted; the difference is under way */
-    bool stalled;       /* input waits: for them, or for the peer to read */
+    bool ready;         /* in the list of those whose turn comes round */
     bool paused;        /* the host does not read */
     bool dirty;         /* has a NODE_SEND output under way */
     bool old_handshake; /* its ConnectRequest had no readOnly byte */
@@ -95,7 +96,8 @@ struct conn {
                             frame; repeated */
     struct buf out;      /* replies and events not yet sent */
     struct node_addr addr;
-    int64_t last_io; /* monotonic ms, of the peer's last bytes */
+    int64_t last_io;     /* monotonic ms, of the peer's last bytes */
+    int64_t phase_since; /* monotonic ms: accepted, or closing since */
     /* what `cons` shows */
     int64_t established; /* wall ms */
     int64_t received, sent;
@@ -176,6 +178,10 @@ struct node {
     struct buf pool[64]; /* spare output buffers */
     uint32_t pool_n;
 
+    struct buf ready;  /* u32: connections to serve again in the next turn */
+    int64_t budget;    /* of the connection being served, see serve */
+    uint64_t work;     /* what the request being served costs beyond its bytes */
+
     struct blob *log_blob; /* being filled with records */
     struct pending *pending; /* ring */
     uint32_t pend_head, pend_n, pend_cap;
@@ -231,6 +237,7 @@ ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c); /* writes under way
 ZK_PRIVATE void node_buf_take(struct node *n, struct buf *b);
 ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b);
 ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id); /* to append; marks it dirty */
+ZK_PRIVATE void node_conn_ready(struct node *n, uint32_t id); /* its turn comes round */
 ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes); /* host: consumed */
 ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct node_addr *addr);
 /* "/1.2.3.4:5", "/0:0:0:0:0:0:0:1:5". stock: InetSocketAddress.toString */

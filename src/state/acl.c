@@ -5,7 +5,8 @@
 #include "base/sum.h"
 
 #define ACL_LIST_MAX (1u << 20)    /* bytes of a list after expansion */
-#define ACL_IDENTITIES_MAX 1000u   /* of one connection */
+#define ACL_IDENTITIES_MAX 256u    /* of one connection */
+#define ACL_IDENTITY_BYTES 65536u  /* ... all together */
 #define ACL_VECTOR_MAX UINT32_MAX /* lists were bounded when their request was read */
 
 static const uint8_t acl_open_bytes[] = "\0\0\0\1\0\0\0\37\0\0\0\5world\0\0\0\6anyone";
@@ -276,6 +277,7 @@ static int acl_fixup_entry(const struct wire_acl *a, const struct auth_set *who,
             struct wire_acl mine = {a->perms, scheme, id};
             jw_acl_entry(out, &mine);
             ++*count;
+            if (out->n > ACL_LIST_MAX) return ZERR_INVALIDACL;
         }
         return *count > before ? 0 : ZERR_INVALIDACL;
     }
@@ -399,6 +401,7 @@ ZK_PRIVATE int auth_request(struct auth_set *a, const struct auth_config *cfg, s
     }
     if (!slice_is(scheme, "digest") || !cfg->digest_enabled || !data.p) return ZERR_AUTHFAILED;
     if (a->count >= ACL_IDENTITIES_MAX) return ZERR_AUTHFAILED;
+    if (data.n + buf_len(&a->ids) > ACL_IDENTITY_BYTES) return ZERR_AUTHFAILED;
     struct buf id = {0};
     acl_digest_id(data, &id);
     if (cfg->super_digest.n && slice_eq(buf_slice(&id), cfg->super_digest))

@@ -105,7 +105,7 @@ static void prep_push(struct prep *p, int64_t zxid, struct slice path, const str
     else
         p->head = i;
     p->tail = i;
-    if (prep_session_owned(p, v)) p->ephemeral_changes++;
+    if (v->exists && prep_session_owned(p, v)) p->ephemeral_changes++;
 }
 
 /* Unlinks a record that is first or last in the order; the path index must be settled. */
@@ -119,7 +119,7 @@ static void prep_discard(struct prep *p, uint32_t i) {
         p->changes[c->fifo_next].fifo_prev = c->fifo_prev;
     else
         p->tail = c->fifo_prev;
-    if (prep_session_owned(p, &c->view)) p->ephemeral_changes--;
+    if (c->view.exists && prep_session_owned(p, &c->view)) p->ephemeral_changes--;
     acl_unref(&p->db->acls, c->view.acl);
     slab_free(&p->slab, c->path, c->path_len);
     c->fifo_next = p->free_list;
@@ -563,6 +563,7 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
     if (err) return err;
     uint32_t mark = p->tail;
     uint64_t digest = p->digest;
+    size_t start = out->n;
     jw_i32(out, count);
     for (int32_t i = 0; i < count; i++) {
         int32_t type = jr_multi_header(r).type, op = prep_multi_op(type, *r);
@@ -583,6 +584,10 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
             jw_i32(out, 4);
             jw_i32(out, e);
             failed = failed ? failed : e;
+        }
+        if (out->n - start > p->cfg.max_record) {
+            prep_rollback(p, mark, digest);
+            return ZERR_BADARGUMENTS; /* an entry that large would keep servers from starting */
         }
         put_be32(out->p + at + 4, (uint32_t)(out->n - at - 8));
         *r = next;

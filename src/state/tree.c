@@ -323,9 +323,10 @@ ZK_PRIVATE void tree_image_begin(struct tree *t) {
     buf_clear(&t->image.out);
 }
 
-ZK_PRIVATE bool tree_image_step(struct tree *t, uint32_t nodes) {
+ZK_PRIVATE bool tree_image_step(struct tree *t, uint32_t nodes, size_t bytes) {
     ZK_ASSERT(t->image.active);
     for (; nodes && t->image.cursor < t->image.limit; nodes--, t->image.cursor++) {
+        if (buf_len(&t->image.out) >= bytes) return false;
         struct tree_node *n = tree_node(t, t->image.cursor);
         if ((n->flags & TREE_LIVE) && !tree_emitted(t, n)) tree_emit(t, t->image.cursor);
     }

@@ -121,7 +121,8 @@ ZK_PRIVATE const struct idset *tree_owned(const struct tree *t, int64_t session)
 
 /* Point-in-time image. Records: ustring path, buffer data, long acl id, StatPersisted. */
 ZK_PRIVATE void tree_image_begin(struct tree *t);
-ZK_PRIVATE bool tree_image_step(struct tree *t, uint32_t nodes); /* true: all emitted, ended */
+/* One slice: so many nodes, or until the output has so many bytes. True: all emitted, ended. */
+ZK_PRIVATE bool tree_image_step(struct tree *t, uint32_t nodes, size_t bytes);
 ZK_PRIVATE void tree_image_abort(struct tree *t);
 
 #endif

@@ -136,10 +136,12 @@ static int txn_create(struct db *db, const struct txn_header *h, int32_t type, s
     uint32_t parent = path_has_parent(c.path) ? tree_lookup(t, path_parent(c.path)) : TREE_NONE;
     if (parent == TREE_NONE) return ZERR_NONODE;
     const struct tree_node *p = tree_node(t, parent);
-    int32_t cversion = c.parent_cversion == -1 ? p->stat.cversion + 1 : c.parent_cversion;
-    uint32_t acl = acl_intern(&db->acls, c.acl);
+    int32_t cversion = c.parent_cversion;
+    if (cversion == -1) cversion = (int32_t)((uint32_t)p->stat.cversion + 1);
     struct slice name = path_name(c.path);
-    uint32_t old = name.n ? tree_child(t, parent, name) : TREE_ROOT;
+    if (!name.n) return ZERR_BADARGUMENTS;
+    uint32_t acl = acl_intern(&db->acls, c.acl);
+    uint32_t old = tree_child(t, parent, name);
     if (old != TREE_NONE) {
         acl_unref(&db->acls, tree_node(t, old)->acl);
         tree_set_acl(t, old, acl, tree_node(t, old)->stat.aversion);
@@ -223,7 +225,7 @@ static int txn_set_acl(struct db *db, const struct txn_header *h, int32_t type, 
 
 static int txn_create_session(struct db *db, const struct txn_header *h, struct jr *r) {
     int32_t timeout = jr_i32(r);
-    if (r->bad) return ZERR_MARSHALLINGERROR;
+    if (r->bad || timeout < 0) return ZERR_MARSHALLINGERROR;
     struct session_table *t = &db->sessions;
     uint32_t i = session_add(t, h->client_id, timeout); /* may move the slots */
     struct session *s = &t->slots[i];
@@ -331,6 +333,8 @@ static int txn_multi(struct db *db, const struct txn_header *h, struct jr *r, st
             err = type == ZOP_ERROR ? jr_i32(&sub) : 0;
             struct txn_result *res = txn_result(o, type, err, slice_of(NULL, 0));
             res->type = ZOP_ERROR;
+        } else if (type == ZOP_CREATE_SESSION || type == ZOP_CLOSE_SESSION) {
+            err = ZERR_UNIMPLEMENTED; /* nobody writes that */
         } else {
             err = txn_apply_one(db, h, type, &sub, o);
             if (err) (void)txn_result(o, type, err, slice_of(NULL, 0));

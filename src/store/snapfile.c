@@ -98,6 +98,7 @@ static bool snapfile_session(struct snapfile *s, struct jr *r) {
     int64_t id = jr_i64(r);
     int32_t timeout = jr_i32(r);
     if (r->bad) return false;
+    if (timeout < 0) return snapfile_fail(s, "negative session timeout");
     struct session_table *t = &s->db->sessions;
     uint32_t i = session_add(t, id, timeout); /* may move the slots */
     struct session *e = &t->slots[i];
@@ -229,6 +230,7 @@ static bool snapfile_one(struct snapfile *s, struct jr *r) {
 }
 
 ZK_PRIVATE bool snapfile_feed(struct snapfile *s, struct slice bytes) {
+    buf_compact(&s->in);
     buf_put(&s->in, bytes.p, bytes.n);
     struct slice in = buf_slice(&s->in);
     struct jr r = jr_open(in, s->max);
