@@ -599,24 +599,45 @@ ZK_PRIVATE uint64_t hash_u64(uint64_t x) {
     return x ^ (x >> 31);
 }
 
-/* Eight bytes a round, multiply and fold. Not a defence by itself: tables take a secret seed. */
+static uint64_t base_rotl(uint64_t x, int by) {
+    return x << by | x >> (64 - by);
+}
+
+static void base_sip_round(uint64_t v[4]) {
+    v[0] += v[1];
+    v[1] = base_rotl(v[1], 13) ^ v[0];
+    v[0] = base_rotl(v[0], 32);
+    v[2] += v[3];
+    v[3] = base_rotl(v[3], 16) ^ v[2];
+    v[0] += v[3];
+    v[3] = base_rotl(v[3], 21) ^ v[0];
+    v[2] += v[1];
+    v[1] = base_rotl(v[1], 17) ^ v[2];
+    v[2] = base_rotl(v[2], 32);
+}
+
+/* SipHash-1-3: names come from clients, who must not be able to choose where they collide. */
 ZK_PRIVATE uint64_t slice_hash(struct slice a, uint64_t seed) {
-    uint64_t h = seed ^ (a.n * 0x9e3779b97f4a7c15u);
+    uint64_t k = hash_u64(seed + 1), w;
+    uint64_t v[4] = {seed ^ 0x736f6d6570736575u, k ^ 0x646f72616e646f6du,
+                     seed ^ 0x6c7967656e657261u, k ^ 0x7465646279746573u};
     const uint8_t *p = a.p;
-    size_t n = a.n;
-    uint64_t w = 0;
-    for (; n >= 8; p += 8, n -= 8) {
+    size_t left = a.n;
+    for (; left >= 8; p += 8, left -= 8) {
         memcpy(&w, p, 8);
-        h = (h ^ w) * 0xff51afd7ed558ccdu;
-        h ^= h >> 32;
+        v[3] ^= w;
+        base_sip_round(v);
+        v[0] ^= w;
     }
-    if (n) {
-        w = 0;
-        memcpy(&w, p, n);
-        h = (h ^ w) * 0xff51afd7ed558ccdu;
-        h ^= h >> 32;
-    }
-    return hash_u64(h);
+    w = 0;
+    if (left) memcpy(&w, p, left);
+    w ^= (uint64_t)a.n << 56;
+    v[3] ^= w;
+    base_sip_round(v);
+    v[0] ^= w;
+    v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++) base_sip_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 ZK_PRIVATE uint32_t be32(const uint8_t *p) {
@@ -1575,8 +1596,8 @@ ZK_PRIVATE void acl_unref(struct acl_table *t, uint32_t id);
 ZK_PRIVATE struct slice acl_bytes(const struct acl_table *t, uint32_t id); /* valid while counted */
 
 /* Writes the list that a create or setACL stores; 0, ZERR_INVALIDACL or ZERR_MARSHALLINGERROR. */
-ZK_PRIVATE int acl_fixup(struct slice vector, const struct auth_set *who, bool digest_enabled,
-                         struct buf *out);
+ZK_PRIVATE int acl_fixup(const struct acl_table *t, struct slice vector, const struct auth_set *who,
+                         bool digest_enabled, struct buf *out);
 ZK_PRIVATE bool acl_allows(const struct acl_table *t, uint32_t id, int32_t perms,
                            const struct auth_set *who);
 /* The vector as getACL shows it to one who may not ADMIN: password digests masked. */
@@ -1878,6 +1899,7 @@ struct quota {
     struct slice *paths; /* owned, each owned; p == NULL: free */
     uint32_t n, cap, live;
     struct map index;
+    uint64_t seed; /* of the index; survives quota_free */
     uint64_t exceeded; /* writes refused */
     struct buf refused; /* path of the last of them */
 };
@@ -2429,8 +2451,9 @@ static bool acl_id_valid(struct slice scheme, struct slice id, bool digest_enabl
 }
 
 /* True when the same entry came earlier in the list; remembers it otherwise. */
-static bool acl_seen_before(struct map *seen, const uint8_t *base, struct slice entry) {
-    uint64_t h = slice_hash(entry, 0);
+static bool acl_seen_before(struct map *seen, uint64_t seed, const uint8_t *base,
+                            struct slice entry) {
+    uint64_t h = slice_hash(entry, seed);
     struct map_iter it;
     for (uint32_t at = map_first(seen, h, &it); at != MAP_NONE; at = map_next(seen, &it)) {
         struct jr r = jr_open(slice_of(base + at, (size_t)(entry.p - base) - at), ACL_VECTOR_MAX);
@@ -2466,8 +2489,8 @@ static int acl_fixup_entry(const struct wire_acl *a, const struct auth_set *who,
     return 0;
 }
 
-ZK_PRIVATE int acl_fixup(struct slice vector, const struct auth_set *who, bool digest_enabled,
-                         struct buf *out) {
+ZK_PRIVATE int acl_fixup(const struct acl_table *t, struct slice vector, const struct auth_set *who,
+                         bool digest_enabled, struct buf *out) {
     if (!vector.p) return ZERR_INVALIDACL;
     struct jr r = jr_open(vector, ACL_VECTOR_MAX);
     int32_t n = jr_count(&r), count = 0;
@@ -2479,7 +2502,7 @@ ZK_PRIVATE int acl_fixup(struct slice vector, const struct auth_set *who, bool d
         const uint8_t *start = r.p;
         struct wire_acl a = jr_acl_entry(&r);
         struct slice entry = slice_of(start, (size_t)(r.p - start));
-        if (n > 1 && acl_seen_before(&seen, vector.p, entry)) continue;
+        if (n > 1 && acl_seen_before(&seen, t->seed, vector.p, entry)) continue;
         err = acl_fixup_entry(&a, who, digest_enabled, out, &count);
         if (out->n - at > ACL_LIST_MAX) err = ZERR_INVALIDACL; /* `auth` can multiply a list */
     }
@@ -3493,10 +3516,12 @@ ZK_PRIVATE void quota_free(struct quota *q) {
         } p = {q->paths[i].p};
         mem_free(p.out);
     }
+    uint64_t seed = q->seed;
     mem_free(q->paths);
     map_free(&q->index);
     buf_free(&q->refused);
     memset(q, 0, sizeof *q);
+    q->seed = seed;
 }
 
 /* --- the text of limits and stats --- */
@@ -3546,7 +3571,7 @@ ZK_PRIVATE bool quota_parse(struct slice text, struct quota_track *out) {
 
 static uint32_t quota_find(const struct quota *q, struct slice path) {
     struct map_iter it;
-    uint32_t i = map_first(&q->index, slice_hash(path, 0), &it);
+    uint32_t i = map_first(&q->index, slice_hash(path, q->seed), &it);
     for (; i != MAP_NONE; i = map_next(&q->index, &it))
         if (slice_eq(q->paths[i], path)) return i;
     return MAP_NONE;
@@ -3564,14 +3589,14 @@ static void quota_add(struct quota *q, struct slice path) {
     uint8_t *copy = mem_alloc(path.n);
     memcpy(copy, path.p, path.n);
     q->paths[i] = slice_of(copy, path.n);
-    map_add(&q->index, slice_hash(path, 0), i);
+    map_add(&q->index, slice_hash(path, q->seed), i);
     q->live++;
 }
 
 static void quota_drop(struct quota *q, struct slice path) {
     uint32_t i = quota_find(q, path);
     if (i == MAP_NONE) return;
-    map_del(&q->index, slice_hash(path, 0), i);
+    map_del(&q->index, slice_hash(path, q->seed), i);
     union {
         const uint8_t *in;
         uint8_t *out;
@@ -3750,6 +3775,7 @@ ZK_PRIVATE void db_init(struct db *db, uint64_t seed, int64_t tick_ms, int64_t n
     memset(db, 0, sizeof *db);
     tree_init(&db->tree, seed);
     acl_init(&db->acls, seed);
+    db->quota.seed = seed;
     session_init(&db->sessions, tick_ms, now);
 }
 
@@ -4142,8 +4168,8 @@ ZK_PRIVATE void prep_init(struct prep *p, struct db *db, const struct prep_confi
 
 /* --- change records --- */
 
-static uint64_t prep_hash(struct slice path) {
-    return slice_hash(path, 0x5a4bu);
+static uint64_t prep_hash(const struct prep *p, struct slice path) {
+    return slice_hash(path, p->db->tree.seed);
 }
 
 static struct slice prep_path(const struct prep_change *c) {
@@ -4153,7 +4179,7 @@ static struct slice prep_path(const struct prep_change *c) {
 static uint32_t prep_newest(const struct prep *p, struct slice path) {
     if (!p->index.count) return PREP_NONE;
     struct map_iter it;
-    uint32_t i = map_first(&p->index, prep_hash(path), &it);
+    uint32_t i = map_first(&p->index, prep_hash(p, path), &it);
     for (; i != MAP_NONE; i = map_next(&p->index, &it))
         if (slice_eq(prep_path(&p->changes[i]), path)) return i;
     return PREP_NONE;
@@ -4206,7 +4232,7 @@ static void prep_push(struct prep *p, int64_t zxid, struct slice path, const str
         if (v->exists) p->digest += tree_digest_of(v->prefix_crc, &v->stat);
     }
     uint32_t older = prep_newest(p, path), i = prep_new_change(p);
-    uint64_t hash = prep_hash(path);
+    uint64_t hash = prep_hash(p, path);
     struct prep_change *c = &p->changes[i];
     p->queued++;
     c->view = *v;
@@ -4255,7 +4281,7 @@ ZK_PRIVATE void prep_applied(struct prep *p, int64_t zxid) {
         uint32_t i = p->head;
         struct prep_change *c = &p->changes[i];
         if (c->newer == PREP_NONE)
-            (void)map_del(&p->index, prep_hash(prep_path(c)), i);
+            (void)map_del(&p->index, prep_hash(p, prep_path(c)), i);
         else
             p->changes[c->newer].older = PREP_NONE;
         p->removed++;
@@ -4268,7 +4294,7 @@ static void prep_rollback(struct prep *p, uint32_t mark, uint64_t digest) {
     while (p->tail != mark) {
         uint32_t i = p->tail;
         struct prep_change *c = &p->changes[i];
-        uint64_t hash = prep_hash(prep_path(c));
+        uint64_t hash = prep_hash(p, prep_path(c));
         (void)map_del(&p->index, hash, i);
         if (c->older != PREP_NONE) {
             map_add(&p->index, hash, c->older);
@@ -4391,7 +4417,7 @@ static int prep_create(struct prep *p, const struct prep_request *q, int32_t op,
     if (!path_has_parent(c.path)) return ZERR_BADARGUMENTS;
     struct slice parent_path = path_parent(c.path);
     buf_clear(&p->acl);
-    err = acl_fixup(c.acl, q->auth, p->cfg.digest_auth, &p->acl);
+    err = acl_fixup(&p->db->acls, c.acl, q->auth, p->cfg.digest_auth, &p->acl);
     if (err) return err;
     if (!prep_view(p, parent_path, &parent)) return ZERR_NONODE;
     if ((err = prep_acl(p, q, parent.acl, PERM_CREATE))) return err;
@@ -4509,7 +4535,7 @@ static int prep_set_acl(struct prep *p, const struct prep_request *q, struct jr 
     if (err) return err;
     if (!path_valid(s.path)) return ZERR_BADARGUMENTS;
     buf_clear(&p->acl);
-    err = acl_fixup(s.data, q->auth, p->cfg.digest_auth, &p->acl);
+    err = acl_fixup(&p->db->acls, s.data, q->auth, p->cfg.digest_auth, &p->acl);
     if (err) return err;
     if (!prep_view(p, s.path, &node)) return ZERR_NONODE;
     if ((err = prep_acl(p, q, node.acl, PERM_ADMIN))) return err;

@@ -66,24 +66,45 @@ ZK_PRIVATE uint64_t hash_u64(uint64_t x) {
     return x ^ (x >> 31);
 }
 
-/* Eight bytes a round, multiply and fold. Not a defence by itself: tables take a secret seed. */
+static uint64_t base_rotl(uint64_t x, int by) {
+    return x << by | x >> (64 - by);
+}
+
+static void base_sip_round(uint64_t v[4]) {
+    v[0] += v[1];
+    v[1] = base_rotl(v[1], 13) ^ v[0];
+    v[0] = base_rotl(v[0], 32);
+    v[2] += v[3];
+    v[3] = base_rotl(v[3], 16) ^ v[2];
+    v[0] += v[3];
+    v[3] = base_rotl(v[3], 21) ^ v[0];
+    v[2] += v[1];
+    v[1] = base_rotl(v[1], 17) ^ v[2];
+    v[2] = base_rotl(v[2], 32);
+}
+
+/* SipHash-1-3: names come from clients, who must not be able to choose where they collide. */
 ZK_PRIVATE uint64_t slice_hash(struct slice a, uint64_t seed) {
-    uint64_t h = seed ^ (a.n * 0x9e3779b97f4a7c15u);
+    uint64_t k = hash_u64(seed + 1), w;
+    uint64_t v[4] = {seed ^ 0x736f6d6570736575u, k ^ 0x646f72616e646f6du,
+                     seed ^ 0x6c7967656e657261u, k ^ 0x7465646279746573u};
     const uint8_t *p = a.p;
-    size_t n = a.n;
-    uint64_t w = 0;
-    for (; n >= 8; p += 8, n -= 8) {
+    size_t left = a.n;
+    for (; left >= 8; p += 8, left -= 8) {
         memcpy(&w, p, 8);
-        h = (h ^ w) * 0xff51afd7ed558ccdu;
-        h ^= h >> 32;
+        v[3] ^= w;
+        base_sip_round(v);
+        v[0] ^= w;
     }
-    if (n) {
-        w = 0;
-        memcpy(&w, p, n);
-        h = (h ^ w) * 0xff51afd7ed558ccdu;
-        h ^= h >> 32;
-    }
-    return hash_u64(h);
+    w = 0;
+    if (left) memcpy(&w, p, left);
+    w ^= (uint64_t)a.n << 56;
+    v[3] ^= w;
+    base_sip_round(v);
+    v[0] ^= w;
+    v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++) base_sip_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 ZK_PRIVATE uint32_t be32(const uint8_t *p) {

@@ -252,8 +252,9 @@ static bool acl_id_valid(struct slice scheme, struct slice id, bool digest_enabl
 }
 
 /* True when the same entry came earlier in the list; remembers it otherwise. */
-static bool acl_seen_before(struct map *seen, const uint8_t *base, struct slice entry) {
-    uint64_t h = slice_hash(entry, 0);
+static bool acl_seen_before(struct map *seen, uint64_t seed, const uint8_t *base,
+                            struct slice entry) {
+    uint64_t h = slice_hash(entry, seed);
     struct map_iter it;
     for (uint32_t at = map_first(seen, h, &it); at != MAP_NONE; at = map_next(seen, &it)) {
         struct jr r = jr_open(slice_of(base + at, (size_t)(entry.p - base) - at), ACL_VECTOR_MAX);
@@ -289,8 +290,8 @@ static int acl_fixup_entry(const struct wire_acl *a, const struct auth_set *who,
     return 0;
 }
 
-ZK_PRIVATE int acl_fixup(struct slice vector, const struct auth_set *who, bool digest_enabled,
-                         struct buf *out) {
+ZK_PRIVATE int acl_fixup(const struct acl_table *t, struct slice vector, const struct auth_set *who,
+                         bool digest_enabled, struct buf *out) {
     if (!vector.p) return ZERR_INVALIDACL;
     struct jr r = jr_open(vector, ACL_VECTOR_MAX);
     int32_t n = jr_count(&r), count = 0;
@@ -302,7 +303,7 @@ ZK_PRIVATE int acl_fixup(struct slice vector, const struct auth_set *who, bool d
         const uint8_t *start = r.p;
         struct wire_acl a = jr_acl_entry(&r);
         struct slice entry = slice_of(start, (size_t)(r.p - start));
-        if (n > 1 && acl_seen_before(&seen, vector.p, entry)) continue;
+        if (n > 1 && acl_seen_before(&seen, t->seed, vector.p, entry)) continue;
         err = acl_fixup_entry(&a, who, digest_enabled, out, &count);
         if (out->n - at > ACL_LIST_MAX) err = ZERR_INVALIDACL; /* `auth` can multiply a list */
     }

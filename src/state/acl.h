@@ -48,8 +48,8 @@ ZK_PRIVATE void acl_unref(struct acl_table *t, uint32_t id);
 ZK_PRIVATE struct slice acl_bytes(const struct acl_table *t, uint32_t id); /* valid while counted */
 
 /* Writes the list that a create or setACL stores; 0, ZERR_INVALIDACL or ZERR_MARSHALLINGERROR. */
-ZK_PRIVATE int acl_fixup(struct slice vector, const struct auth_set *who, bool digest_enabled,
-                         struct buf *out);
+ZK_PRIVATE int acl_fixup(const struct acl_table *t, struct slice vector, const struct auth_set *who,
+                         bool digest_enabled, struct buf *out);
 ZK_PRIVATE bool acl_allows(const struct acl_table *t, uint32_t id, int32_t perms,
                            const struct auth_set *who);
 /* The vector as getACL shows it to one who may not ADMIN: password digests masked. */

@@ -18,8 +18,8 @@ ZK_PRIVATE void prep_init(struct prep *p, struct db *db, const struct prep_confi
 
 /* --- change records --- */
 
-static uint64_t prep_hash(struct slice path) {
-    return slice_hash(path, 0x5a4bu);
+static uint64_t prep_hash(const struct prep *p, struct slice path) {
+    return slice_hash(path, p->db->tree.seed);
 }
 
 static struct slice prep_path(const struct prep_change *c) {
@@ -29,7 +29,7 @@ static struct slice prep_path(const struct prep_change *c) {
 static uint32_t prep_newest(const struct prep *p, struct slice path) {
     if (!p->index.count) return PREP_NONE;
     struct map_iter it;
-    uint32_t i = map_first(&p->index, prep_hash(path), &it);
+    uint32_t i = map_first(&p->index, prep_hash(p, path), &it);
     for (; i != MAP_NONE; i = map_next(&p->index, &it))
         if (slice_eq(prep_path(&p->changes[i]), path)) return i;
     return PREP_NONE;
@@ -82,7 +82,7 @@ static void prep_push(struct prep *p, int64_t zxid, struct slice path, const str
         if (v->exists) p->digest += tree_digest_of(v->prefix_crc, &v->stat);
     }
     uint32_t older = prep_newest(p, path), i = prep_new_change(p);
-    uint64_t hash = prep_hash(path);
+    uint64_t hash = prep_hash(p, path);
     struct prep_change *c = &p->changes[i];
     p->queued++;
     c->view = *v;
@@ -131,7 +131,7 @@ ZK_PRIVATE void prep_applied(struct prep *p, int64_t zxid) {
         uint32_t i = p->head;
         struct prep_change *c = &p->changes[i];
         if (c->newer == PREP_NONE)
-            (void)map_del(&p->index, prep_hash(prep_path(c)), i);
+            (void)map_del(&p->index, prep_hash(p, prep_path(c)), i);
         else
             p->changes[c->newer].older = PREP_NONE;
         p->removed++;
@@ -144,7 +144,7 @@ static void prep_rollback(struct prep *p, uint32_t mark, uint64_t digest) {
     while (p->tail != mark) {
         uint32_t i = p->tail;
         struct prep_change *c = &p->changes[i];
-        uint64_t hash = prep_hash(prep_path(c));
+        uint64_t hash = prep_hash(p, prep_path(c));
         (void)map_del(&p->index, hash, i);
         if (c->older != PREP_NONE) {
             map_add(&p->index, hash, c->older);
@@ -267,7 +267,7 @@ static int prep_create(struct prep *p, const struct prep_request *q, int32_t op,
     if (!path_has_parent(c.path)) return ZERR_BADARGUMENTS;
     struct slice parent_path = path_parent(c.path);
     buf_clear(&p->acl);
-    err = acl_fixup(c.acl, q->auth, p->cfg.digest_auth, &p->acl);
+    err = acl_fixup(&p->db->acls, c.acl, q->auth, p->cfg.digest_auth, &p->acl);
     if (err) return err;
     if (!prep_view(p, parent_path, &parent)) return ZERR_NONODE;
     if ((err = prep_acl(p, q, parent.acl, PERM_CREATE))) return err;
@@ -385,7 +385,7 @@ static int prep_set_acl(struct prep *p, const struct prep_request *q, struct jr 
     if (err) return err;
     if (!path_valid(s.path)) return ZERR_BADARGUMENTS;
     buf_clear(&p->acl);
-    err = acl_fixup(s.data, q->auth, p->cfg.digest_auth, &p->acl);
+    err = acl_fixup(&p->db->acls, s.data, q->auth, p->cfg.digest_auth, &p->acl);
     if (err) return err;
     if (!prep_view(p, s.path, &node)) return ZERR_NONODE;
     if ((err = prep_acl(p, q, node.acl, PERM_ADMIN))) return err;

@@ -14,10 +14,12 @@ ZK_PRIVATE void quota_free(struct quota *q) {
         } p = {q->paths[i].p};
         mem_free(p.out);
     }
+    uint64_t seed = q->seed;
     mem_free(q->paths);
     map_free(&q->index);
     buf_free(&q->refused);
     memset(q, 0, sizeof *q);
+    q->seed = seed;
 }
 
 /* --- the text of limits and stats --- */
@@ -67,7 +69,7 @@ ZK_PRIVATE bool quota_parse(struct slice text, struct quota_track *out) {
 
 static uint32_t quota_find(const struct quota *q, struct slice path) {
     struct map_iter it;
-    uint32_t i = map_first(&q->index, slice_hash(path, 0), &it);
+    uint32_t i = map_first(&q->index, slice_hash(path, q->seed), &it);
     for (; i != MAP_NONE; i = map_next(&q->index, &it))
         if (slice_eq(q->paths[i], path)) return i;
     return MAP_NONE;
@@ -85,14 +87,14 @@ static void quota_add(struct quota *q, struct slice path) {
     uint8_t *copy = mem_alloc(path.n);
     memcpy(copy, path.p, path.n);
     q->paths[i] = slice_of(copy, path.n);
-    map_add(&q->index, slice_hash(path, 0), i);
+    map_add(&q->index, slice_hash(path, q->seed), i);
     q->live++;
 }
 
 static void quota_drop(struct quota *q, struct slice path) {
     uint32_t i = quota_find(q, path);
     if (i == MAP_NONE) return;
-    map_del(&q->index, slice_hash(path, 0), i);
+    map_del(&q->index, slice_hash(path, q->seed), i);
     union {
         const uint8_t *in;
         uint8_t *out;

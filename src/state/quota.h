@@ -15,6 +15,7 @@ struct quota {
     struct slice *paths; /* owned, each owned; p == NULL: free */
     uint32_t n, cap, live;
     struct map index;
+    uint64_t seed; /* of the index; survives quota_free */
     uint64_t exceeded; /* writes refused */
     struct buf refused; /* path of the last of them */
 };

@@ -10,6 +10,7 @@ ZK_PRIVATE void db_init(struct db *db, uint64_t seed, int64_t tick_ms, int64_t n
     memset(db, 0, sizeof *db);
     tree_init(&db->tree, seed);
     acl_init(&db->acls, seed);
+    db->quota.seed = seed;
     session_init(&db->sessions, tick_ms, now);
 }
 
