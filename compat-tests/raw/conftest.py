@@ -1,4 +1,5 @@
 """Fixtures of the raw-frame tests: each test runs on stock and on zkd, same assertions."""
+import contextlib
 import itertools
 import os
 import sys
@@ -46,18 +47,33 @@ def zkd(request, shared_servers):
     return shared_servers("zkd")
 
 
-@pytest.fixture
-def fresh(server_kind, tmp_path):
-    """A function that starts a server of its own with this configuration; stopped at the end."""
+@contextlib.contextmanager
+def starter(kind, tmp_path):
     started = []
 
     def start(config=None, props=None):
         workdir = tmp_path / ("server%d" % len(started))
-        started.append(start_server(server_kind, workdir, config, props))
+        started.append(start_server(kind, workdir, config, props))
         return started[-1]
     yield start
     for running in started:
         running.stop()
+
+
+@pytest.fixture
+def fresh(server_kind, tmp_path):
+    """A function that starts a server of its own with this configuration; stopped at the end."""
+    with starter(server_kind, tmp_path) as start:
+        yield start
+
+
+@pytest.fixture
+def fresh_zkd(request, tmp_path):
+    """The same, for what only zkd can be held to."""
+    if "zkd" not in request.config.server_kinds:
+        pytest.skip("for zkd only, which --servers leaves out")
+    with starter("zkd", tmp_path) as start:
+        yield start
 
 
 @pytest.fixture
