@@ -7395,6 +7395,7 @@ struct node {
     struct pending *pending; /* ring */
     uint32_t pend_head, pend_n, pend_cap;
     int64_t appended, synced; /* zxids */
+    int64_t last_append;      /* monotonic ms */
     bool sync_wanted;
     struct buf scratch, hits;
     struct txn_out applied;
@@ -7409,7 +7410,7 @@ struct node {
         int64_t zxid;
         uint64_t digest;
         uint32_t adler;
-        int64_t started;
+        int64_t started, slice_at; /* monotonic ms */
     } snap;
     int64_t last_snapshot_zxid, last_snapshot_wall;
 
@@ -8847,6 +8848,7 @@ ZK_PRIVATE void ops_answer(struct node *n, uint32_t conn, struct slice in) {
 #define PIPELINE_XID_AUTH (-4)
 #define PIPELINE_STAT_DATA_LEN 52 /* where dataLength stands in a Stat */
 #define PIPELINE_SNAP_NODES 256u    /* nodes per slice of the walk */
+#define PIPELINE_SNAP_BUSY_MS 100   /* so long after a write there is one slice a millisecond */
 
 /* --- frames to clients --- */
 
@@ -9000,6 +9002,7 @@ static void pipeline_append(struct node *n, struct pending *p) {
     p->len = (uint32_t)body.n;
     b->n += need;
     n->appended = p->zxid;
+    n->last_append = n->now;
     n->sync_wanted = true;
     n->log_records++;
     n->log_bytes += need;
@@ -9298,6 +9301,8 @@ ZK_PRIVATE void pipeline_snapshot_begin(struct node *n) {
 ZK_PRIVATE bool pipeline_snapshot_step(struct node *n) {
     if (!n->snap.active || n->snap.blocked || n->snap.finishing) return false;
     struct buf *out = &n->db.tree.image.out;
+    if (n->now - n->last_append < PIPELINE_SNAP_BUSY_MS && n->now == n->snap.slice_at) return false;
+    n->snap.slice_at = n->now;
     bool done = tree_image_step(&n->db.tree, PIPELINE_SNAP_NODES, PIPELINE_SNAP_CHUNK);
     if (done) {
         pipeline_snapshot_emit(n, out);
@@ -10333,6 +10338,7 @@ ZK_PRIVATE const char *os_error(int err, char *buf, size_t n); /* text of a nega
 ZK_PRIVATE int os_open_read(const char *path);
 ZK_PRIVATE int os_create(const char *path); /* read and write, truncated */
 ZK_PRIVATE int os_create_direct(const char *path); /* past the cache: in whole pages, aligned */
+ZK_PRIVATE int os_set_cached(int fd); /* no longer past the cache */
 ZK_PRIVATE int os_open_write(const char *path);
 ZK_PRIVATE int64_t os_read(int fd, void *p, size_t n); /* as much as there is, up to n */
 ZK_PRIVATE int os_pwrite(int fd, const void *p, size_t n, int64_t off); /* all of it */
@@ -10453,7 +10459,7 @@ ZK_PRIVATE void writer_close(struct writer *w); /* no flush; fine when closed */
 struct files {
     const struct config *cfg; /* borrowed */
     char *snap_dir, *log_dir; /* owned; the version-2 directories */
-    int lock_fd;              /* -1 none */
+    int lock_fd, log_lock_fd; /* of dataDir and of another dataLogDir; -1 none */
     struct writer log;        /* closed: no file yet */
     int64_t log_size;         /* of the file, with the preallocation; -1: none was ever opened */
     struct writer snap;       /* the snapshot being written */
@@ -10726,6 +10732,16 @@ ZK_PRIVATE int os_create_direct(const char *path) {
 #endif
 }
 
+ZK_PRIVATE int os_set_cached(int fd) {
+#ifdef O_DIRECT
+    int fl = fcntl(fd, F_GETFL);
+    return fl < 0 || fcntl(fd, F_SETFL, fl & ~O_DIRECT) < 0 ? -errno : 0;
+#else
+    (void)fd;
+    return 0;
+#endif
+}
+
 ZK_PRIVATE int os_open_write(const char *path) {
     return os_open(path, O_RDWR);
 }
@@ -10820,12 +10836,19 @@ ZK_PRIVATE int64_t os_file_size(const char *path) {
 ZK_PRIVATE int os_list(const char *dir, struct buf *names) {
     DIR *d = opendir(dir);
     if (!d) return -errno;
-    for (struct dirent *e; (e = readdir(d));) {
+    int err = 0;
+    for (;;) {
+        errno = 0;
+        struct dirent *e = readdir(d);
+        if (!e) {
+            err = -errno;
+            break;
+        }
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
         buf_put(names, e->d_name, strlen(e->d_name) + 1);
     }
     (void)closedir(d);
-    return 0;
+    return err;
 }
 
 ZK_PRIVATE int64_t os_tree_size(const char *path) {
@@ -11204,6 +11227,8 @@ ZK_PRIVATE int64_t os_max_files(void) {
 /* ==== host/writer.c ==== */
 
 
+#include <errno.h>
+
 ZK_PRIVATE int writer_open(struct writer *w, const char *path, bool direct) {
     memset(w, 0, sizeof *w);
     w->fd = direct ? os_create_direct(path) : -1;
@@ -11233,6 +11258,12 @@ ZK_PRIVATE int writer_flush(struct writer *w) {
     if (n == w->kept) return 0;
     memset(w->stage + n, 0, whole - n);
     int err = os_pwrite(w->fd, w->stage, whole, w->pos);
+    if (err == -EINVAL && w->direct) {
+        /* Opened, but not meant: some file systems say so only here. */
+        err = os_set_cached(w->fd);
+        w->direct = false;
+        if (!err) err = os_pwrite(w->fd, w->stage, n, w->pos);
+    }
     if (err) return err;
     w->kept = w->direct ? n % WRITER_PAGE : 0;
     memmove(w->stage, w->stage + n - w->kept, w->kept);
@@ -11337,10 +11368,20 @@ static bool files_has_prefix(const char *dir, const char *prefix) {
     return found;
 }
 
+static int files_lock(struct files *f, const char *dir, int *fd) {
+    char *lock = files_path(dir, "zkd.lock", -1);
+    *fd = os_lock(lock);
+    int err = *fd == -EAGAIN ? files_fail(f, "another server uses", dir, EBUSY)
+              : *fd < 0      ? files_fail(f, "cannot lock", lock, *fd)
+                             : 0;
+    mem_free(lock);
+    return err;
+}
+
 ZK_PRIVATE int files_open(struct files *f, const struct config *cfg) {
     memset(f, 0, sizeof *f);
     f->cfg = cfg;
-    f->lock_fd = f->log.fd = f->snap.fd = -1;
+    f->lock_fd = f->log_lock_fd = f->log.fd = f->snap.fd = -1;
     const char *data = cfg->data_dir, *logs = cfg->data_log_dir ? cfg->data_log_dir : data;
     f->snap_dir = files_path(data, "version-2", -1);
     f->log_dir = files_path(logs, "version-2", -1);
@@ -11358,23 +11399,19 @@ ZK_PRIVATE int files_open(struct files *f, const struct config *cfg) {
             return -1;
         }
     }
-    char *lock = files_path(data, "zkd.lock", -1);
-    f->lock_fd = os_lock(lock);
-    int err = f->lock_fd == -EAGAIN ? files_fail(f, "another server uses", data, EBUSY)
-              : f->lock_fd < 0      ? files_fail(f, "cannot lock", lock, f->lock_fd)
-                                    : 0;
-    mem_free(lock);
-    return err;
+    int err = files_lock(f, data, &f->lock_fd);
+    return err || strcmp(data, logs) == 0 ? err : files_lock(f, logs, &f->log_lock_fd);
 }
 
 ZK_PRIVATE void files_close(struct files *f) {
     files_snap_abort(f);
     writer_close(&f->log);
     if (f->lock_fd >= 0) (void)os_close(f->lock_fd);
+    if (f->log_lock_fd >= 0) (void)os_close(f->log_lock_fd);
     mem_free(f->snap_dir);
     mem_free(f->log_dir);
     f->snap_dir = f->log_dir = NULL;
-    f->lock_fd = -1;
+    f->lock_fd = f->log_lock_fd = -1;
 }
 
 /* --- what is in a directory --- */
@@ -12528,6 +12565,7 @@ static int loop_timeout(const struct loop *l, bool busy) {
     int64_t next = l->next_tick;
     if (l->accept_after && l->accept_after < next) next = l->accept_after;
     int64_t ms = next - os_now_ms();
+    if (l->node.snap.active && !l->node.snap.finishing && ms > 0) ms = 0; /* its next slice */
     return ms < 0 ? 0 : ms > LOOP_WAIT_MS ? LOOP_WAIT_MS : (int)ms + 1;
 }
 

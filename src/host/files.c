@@ -76,10 +76,20 @@ static bool files_has_prefix(const char *dir, const char *prefix) {
     return found;
 }
 
+static int files_lock(struct files *f, const char *dir, int *fd) {
+    char *lock = files_path(dir, "zkd.lock", -1);
+    *fd = os_lock(lock);
+    int err = *fd == -EAGAIN ? files_fail(f, "another server uses", dir, EBUSY)
+              : *fd < 0      ? files_fail(f, "cannot lock", lock, *fd)
+                             : 0;
+    mem_free(lock);
+    return err;
+}
+
 ZK_PRIVATE int files_open(struct files *f, const struct config *cfg) {
     memset(f, 0, sizeof *f);
     f->cfg = cfg;
-    f->lock_fd = f->log.fd = f->snap.fd = -1;
+    f->lock_fd = f->log_lock_fd = f->log.fd = f->snap.fd = -1;
     const char *data = cfg->data_dir, *logs = cfg->data_log_dir ? cfg->data_log_dir : data;
     f->snap_dir = files_path(data, "version-2", -1);
     f->log_dir = files_path(logs, "version-2", -1);
@@ -97,23 +107,19 @@ ZK_PRIVATE int files_open(struct files *f, const struct config *cfg) {
             return -1;
         }
     }
-    char *lock = files_path(data, "zkd.lock", -1);
-    f->lock_fd = os_lock(lock);
-    int err = f->lock_fd == -EAGAIN ? files_fail(f, "another server uses", data, EBUSY)
-              : f->lock_fd < 0      ? files_fail(f, "cannot lock", lock, f->lock_fd)
-                                    : 0;
-    mem_free(lock);
-    return err;
+    int err = files_lock(f, data, &f->lock_fd);
+    return err || strcmp(data, logs) == 0 ? err : files_lock(f, logs, &f->log_lock_fd);
 }
 
 ZK_PRIVATE void files_close(struct files *f) {
     files_snap_abort(f);
     writer_close(&f->log);
     if (f->lock_fd >= 0) (void)os_close(f->lock_fd);
+    if (f->log_lock_fd >= 0) (void)os_close(f->log_lock_fd);
     mem_free(f->snap_dir);
     mem_free(f->log_dir);
     f->snap_dir = f->log_dir = NULL;
-    f->lock_fd = -1;
+    f->lock_fd = f->log_lock_fd = -1;
 }
 
 /* --- what is in a directory --- */

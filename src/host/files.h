@@ -19,7 +19,7 @@
 struct files {
     const struct config *cfg; /* borrowed */
     char *snap_dir, *log_dir; /* owned; the version-2 directories */
-    int lock_fd;              /* -1 none */
+    int lock_fd, log_lock_fd; /* of dataDir and of another dataLogDir; -1 none */
     struct writer log;        /* closed: no file yet */
     int64_t log_size;         /* of the file, with the preallocation; -1: none was ever opened */
     struct writer snap;       /* the snapshot being written */

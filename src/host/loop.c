@@ -358,6 +358,7 @@ static int loop_timeout(const struct loop *l, bool busy) {
     int64_t next = l->next_tick;
     if (l->accept_after && l->accept_after < next) next = l->accept_after;
     int64_t ms = next - os_now_ms();
+    if (l->node.snap.active && !l->node.snap.finishing && ms > 0) ms = 0; /* its next slice */
     return ms < 0 ? 0 : ms > LOOP_WAIT_MS ? LOOP_WAIT_MS : (int)ms + 1;
 }
 

@@ -84,6 +84,16 @@ ZK_PRIVATE int os_create_direct(const char *path) {
 #endif
 }
 
+ZK_PRIVATE int os_set_cached(int fd) {
+#ifdef O_DIRECT
+    int fl = fcntl(fd, F_GETFL);
+    return fl < 0 || fcntl(fd, F_SETFL, fl & ~O_DIRECT) < 0 ? -errno : 0;
+#else
+    (void)fd;
+    return 0;
+#endif
+}
+
 ZK_PRIVATE int os_open_write(const char *path) {
     return os_open(path, O_RDWR);
 }
@@ -178,12 +188,19 @@ ZK_PRIVATE int64_t os_file_size(const char *path) {
 ZK_PRIVATE int os_list(const char *dir, struct buf *names) {
     DIR *d = opendir(dir);
     if (!d) return -errno;
-    for (struct dirent *e; (e = readdir(d));) {
+    int err = 0;
+    for (;;) {
+        errno = 0;
+        struct dirent *e = readdir(d);
+        if (!e) {
+            err = -errno;
+            break;
+        }
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
         buf_put(names, e->d_name, strlen(e->d_name) + 1);
     }
     (void)closedir(d);
-    return 0;
+    return err;
 }
 
 ZK_PRIVATE int64_t os_tree_size(const char *path) {

@@ -20,6 +20,7 @@ ZK_PRIVATE const char *os_error(int err, char *buf, size_t n); /* text of a nega
 ZK_PRIVATE int os_open_read(const char *path);
 ZK_PRIVATE int os_create(const char *path); /* read and write, truncated */
 ZK_PRIVATE int os_create_direct(const char *path); /* past the cache: in whole pages, aligned */
+ZK_PRIVATE int os_set_cached(int fd); /* no longer past the cache */
 ZK_PRIVATE int os_open_write(const char *path);
 ZK_PRIVATE int64_t os_read(int fd, void *p, size_t n); /* as much as there is, up to n */
 ZK_PRIVATE int os_pwrite(int fd, const void *p, size_t n, int64_t off); /* all of it */

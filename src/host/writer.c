@@ -1,5 +1,7 @@
 #include "host/writer.h"
 
+#include <errno.h>
+
 ZK_PRIVATE int writer_open(struct writer *w, const char *path, bool direct) {
     memset(w, 0, sizeof *w);
     w->fd = direct ? os_create_direct(path) : -1;
@@ -29,6 +31,12 @@ ZK_PRIVATE int writer_flush(struct writer *w) {
     if (n == w->kept) return 0;
     memset(w->stage + n, 0, whole - n);
     int err = os_pwrite(w->fd, w->stage, whole, w->pos);
+    if (err == -EINVAL && w->direct) {
+        /* Opened, but not meant: some file systems say so only here. */
+        err = os_set_cached(w->fd);
+        w->direct = false;
+        if (!err) err = os_pwrite(w->fd, w->stage, n, w->pos);
+    }
     if (err) return err;
     w->kept = w->direct ? n % WRITER_PAGE : 0;
     memmove(w->stage, w->stage + n - w->kept, w->kept);

@@ -11,6 +11,7 @@
 #define PIPELINE_XID_AUTH (-4)
 #define PIPELINE_STAT_DATA_LEN 52 /* where dataLength stands in a Stat */
 #define PIPELINE_SNAP_NODES 256u    /* nodes per slice of the walk */
+#define PIPELINE_SNAP_BUSY_MS 100   /* so long after a write there is one slice a millisecond */
 
 /* --- frames to clients --- */
 
@@ -164,6 +165,7 @@ static void pipeline_append(struct node *n, struct pending *p) {
     p->len = (uint32_t)body.n;
     b->n += need;
     n->appended = p->zxid;
+    n->last_append = n->now;
     n->sync_wanted = true;
     n->log_records++;
     n->log_bytes += need;
@@ -462,6 +464,8 @@ ZK_PRIVATE void pipeline_snapshot_begin(struct node *n) {
 ZK_PRIVATE bool pipeline_snapshot_step(struct node *n) {
     if (!n->snap.active || n->snap.blocked || n->snap.finishing) return false;
     struct buf *out = &n->db.tree.image.out;
+    if (n->now - n->last_append < PIPELINE_SNAP_BUSY_MS && n->now == n->snap.slice_at) return false;
+    n->snap.slice_at = n->now;
     bool done = tree_image_step(&n->db.tree, PIPELINE_SNAP_NODES, PIPELINE_SNAP_CHUNK);
     if (done) {
         pipeline_snapshot_emit(n, out);

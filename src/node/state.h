@@ -186,6 +186,7 @@ struct node {
     struct pending *pending; /* ring */
     uint32_t pend_head, pend_n, pend_cap;
     int64_t appended, synced; /* zxids */
+    int64_t last_append;      /* monotonic ms */
     bool sync_wanted;
     struct buf scratch, hits;
     struct txn_out applied;
@@ -200,7 +201,7 @@ struct node {
         int64_t zxid;
         uint64_t digest;
         uint32_t adler;
-        int64_t started;
+        int64_t started, slice_at; /* monotonic ms */
     } snap;
     int64_t last_snapshot_zxid, last_snapshot_wall;
 
