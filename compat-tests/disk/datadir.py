@@ -71,16 +71,16 @@ def read_tree(conn):
     """The same of a live server, read with the powers of the super user. A node that goes away
     meanwhile, as ephemerals do, is left out."""
     assert conn.call("auth", -4, type=0, scheme="digest", auth=SUPER).err == 0
-    out, todo = {}, ["/"]
-    while todo:
-        path = todo.pop()
+    out, ahead = {}, ["/"]
+    while ahead:
+        path = ahead.pop()
         ops = ("getData", "getChildren", "getACL")
         replies = [conn.call(op, path=path) for op in ops]
         if any(reply.err == frames.ERR["NONODE"] for reply in replies):
             continue
         data, children, acl = (reply.record(op) for reply, op in zip(replies, ops))
         out[path] = data["data"], acl["acl"], data["stat"]
-        todo += [f"{path.rstrip('/')}/{name}" for name in children["children"]]
+        ahead += [f"{path.rstrip('/')}/{name}" for name in children["children"]]
     return out
 
 
