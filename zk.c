@@ -7414,7 +7414,7 @@ struct node {
     } snap;
     int64_t last_snapshot_zxid, last_snapshot_wall;
 
-    int64_t reap_next, reap_allowed; /* monotonic ms */
+    int64_t reap_next; /* monotonic ms */
     int64_t trace_mask;
     struct node_stats stats;
     struct metrics metrics;
