@@ -62,6 +62,13 @@ build/dev/%.o: src/%.c build/dev/prelude.h
 run: all
 	./zkd
 
+# Three servers on loopback; data under ./zk-data/ensemble.
+run-ensemble: all
+	examples/ensemble/ensemble start
+
+stop-ensemble:
+	examples/ensemble/ensemble stop
+
 # ARGS go to pytest, or to the benchmark: make test ARGS="-k watches"
 test: all
 	compat-tests/run $(ARGS)
@@ -104,4 +111,4 @@ install: all
 clean:
 	rm -rf build libzk.a zkd zkcli
 
-.PHONY: all check dev run test bench differential fuzz asan tsan install clean
+.PHONY: all check dev run run-ensemble stop-ensemble test bench differential fuzz asan tsan install clean

@@ -1605,6 +1605,8 @@ ZK_PRIVATE void acl_put_masked(struct buf *out, struct slice vector);
 
 ZK_PRIVATE void auth_free(struct auth_set *a);
 ZK_PRIVATE void auth_add(struct auth_set *a, const char *scheme, struct slice id);
+/* Identities as they stand in a record: (ustring scheme, ustring id), n times. */
+ZK_PRIVATE void auth_add_all(struct auth_set *a, struct slice ids, uint32_t n);
 /* An auth request: 0 or ZERR_AUTHFAILED. ip_text: the remote address of the connection. */
 ZK_PRIVATE int auth_request(struct auth_set *a, const struct auth_config *cfg, struct slice scheme,
                             struct slice data, const char *ip_text);
@@ -1849,10 +1851,12 @@ struct session {
     int64_t expires; /* bucket time, ms */
     int32_t timeout; /* ms, persisted: that of creation */
     uint32_t conn;   /* connection that serves it, SESSION_NONE */
+    uint64_t owner;  /* of an ensemble's leader: whose requests count, see leader; 0 anybody's */
     uint32_t prev, next;
     bool live;      /* the slot is in use */
     bool committed; /* its createSession has been applied: belongs to the database */
     bool closing;   /* its closeSession is on the way */
+    bool touched;   /* since the leader was told last */
 };
 
 struct session_table {
@@ -2065,6 +2069,8 @@ struct prep_request {
     const struct auth_set *auth;
     int64_t time;   /* wall clock, ms */
     bool internal;  /* made by this server: no session check, more opcodes */
+    bool forwarded; /* by a learner: what cannot be read becomes a transaction that fails */
+    uint64_t owner; /* whose request it is; see struct session. 0: nobody asks */
 };
 
 ZK_PRIVATE void prep_init(struct prep *p, struct db *db, const struct prep_config *cfg);
@@ -2076,6 +2082,8 @@ ZK_PRIVATE void prep_free(struct prep *p);
  */
 ZK_PRIVATE int prep_write(struct prep *p, const struct prep_request *q, struct buf *out,
                           bool *made);
+/* Whether the body of a write can be read; of a multi that is known only when it is prepared. */
+ZK_PRIVATE bool prep_readable(int32_t op, struct slice body);
 /* Looks through the operations of a multi: 0 when each can be read and may stand in one. */
 ZK_PRIVATE int prep_multi_check(struct jr r, int32_t *count);
 /* Everything up to zxid is in the tree. */
@@ -2583,6 +2591,19 @@ ZK_PRIVATE void auth_add(struct auth_set *a, const char *scheme, struct slice id
     jw_bytes(&a->ids, id);
     a->count++;
     if (strcmp(scheme, "super") == 0) a->super = true;
+}
+
+ZK_PRIVATE void auth_add_all(struct auth_set *a, struct slice ids, uint32_t n) {
+    struct jr r = jr_open(ids, UINT32_MAX);
+    for (uint32_t k = 0; k < n && a->count < ACL_IDENTITIES_MAX; k++) {
+        struct slice scheme = jr_bytes(&r), id = jr_bytes(&r);
+        if (r.bad) return;
+        if (!scheme.p || !id.p) continue;
+        jw_bytes(&a->ids, scheme);
+        jw_bytes(&a->ids, id);
+        a->count++;
+        if (slice_is(scheme, "super")) a->super = true;
+    }
 }
 
 ZK_PRIVATE bool auth_has_scheme(const struct auth_set *a, struct slice scheme) {
@@ -4321,7 +4342,10 @@ static int prep_session(const struct prep *p, const struct prep_request *q) {
     if (q->internal) return 0;
     uint32_t s = session_find(&p->db->sessions, q->session);
     if (s == SESSION_NONE) return ZERR_UNKNOWNSESSION;
-    return p->db->sessions.slots[s].closing ? ZERR_SESSIONEXPIRED : 0;
+    struct session *e = &p->db->sessions.slots[s];
+    if (e->closing) return ZERR_SESSIONEXPIRED;
+    if (!e->owner) e->owner = q->owner;
+    return q->owner && q->owner != e->owner ? ZERR_SESSIONMOVED : 0;
 }
 
 static int prep_acl(const struct prep *p, const struct prep_request *q, uint32_t acl,
@@ -4746,6 +4770,33 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
     return 0; /* the reply says 0 and carries a result per operation */
 }
 
+ZK_PRIVATE bool prep_readable(int32_t op, struct slice body) {
+    struct jr r = jr_open(body, UINT32_MAX);
+    switch (op) {
+    case ZOP_CREATE:
+    case ZOP_CREATE2:
+    case ZOP_CREATE_CONTAINER:
+    case ZOP_CREATE_TTL:
+        (void)jr_req_create(&r, op);
+        break;
+    case ZOP_DELETE:
+        (void)jr_req_path_i32(&r);
+        break;
+    case ZOP_SET_DATA:
+        (void)jr_req_set_data(&r);
+        break;
+    case ZOP_SET_ACL:
+        (void)jr_req_set_acl(&r);
+        break;
+    case ZOP_SYNC:
+        (void)jr_bytes(&r);
+        break;
+    default:
+        break;
+    }
+    return !r.bad;
+}
+
 /* stock: a standalone server refuses what only a leader could do. */
 static int prep_reconfig(const struct prep *p, const struct prep_request *q, struct jr *r) {
     for (int i = 0; i < 3; i++) (void)jr_bytes(r); /* joining, leaving, new members */
@@ -4777,6 +4828,7 @@ ZK_PRIVATE int prep_write(struct prep *p, const struct prep_request *q, struct b
         prep_rollback(p, mark, digest);
         err = ZERR_BADARGUMENTS;
     }
+    if (err == PREP_UNREADABLE && q->forwarded) err = ZERR_MARSHALLINGERROR;
     *made = err != PREP_UNREADABLE;
     if (!*made) {
         out->n = at;
@@ -4879,6 +4931,8 @@ ZK_PRIVATE int64_t logfile_name_zxid(const char *name, const char *prefix);
 
 /* Everything before the nodes, as of now. */
 ZK_PRIVATE void snapfile_put_head(struct buf *out, const struct db *db);
+/* ... without the file's header: what a leader sends. */
+ZK_PRIVATE void snapfile_put_state(struct buf *out, const struct db *db);
 /* Everything after the nodes; adler: of all bytes so far. */
 ZK_PRIVATE void snapfile_put_tail(struct buf *out, uint32_t adler, int64_t zxid, uint64_t digest);
 
@@ -4891,12 +4945,14 @@ enum snapfile_section {
     SNAP_NODES,
     SNAP_SEAL,
     SNAP_TAIL,
+    SNAP_RECEIVED, /* of a stream: the signature has been read */
     SNAP_FAILED
 };
 
 struct snapfile {
     struct db *db; /* borrowed; must be empty: sessions, ACLs and nodes go there */
     enum snapfile_section section;
+    bool stream;          /* from a leader, not from a file */
     uint32_t max;         /* longest string or buffer */
     int32_t left;         /* sessions or ACL lists still to come */
     struct buf in;        /* what has not been decoded yet */
@@ -4916,6 +4972,11 @@ struct snapfile {
 };
 
 ZK_PRIVATE void snapfile_open(struct snapfile *s, struct db *db, uint32_t max);
+/*
+ * The same state as a leader sends it: no header, no seals, and a signature after the end of the
+ * nodes. When `section` is SNAP_RECEIVED, what is left in `in` comes after the snapshot.
+ */
+ZK_PRIVATE void snapfile_open_stream(struct snapfile *s, struct db *db, uint32_t max);
 ZK_PRIVATE bool snapfile_feed(struct snapfile *s, struct slice bytes); /* false: see error */
 /* All bytes have been fed: true when the file is whole. */
 ZK_PRIVATE bool snapfile_finish(struct snapfile *s);
@@ -5063,10 +5124,14 @@ ZK_PRIVATE int64_t logfile_name_zxid(const char *name, const char *prefix) {
 /* --- writing --- */
 
 ZK_PRIVATE void snapfile_put_head(struct buf *out, const struct db *db) {
-    const struct session_table *t = &db->sessions;
     buf_put(out, "ZKSN", 4);
     jw_i32(out, 2);
     jw_i64(out, -1);
+    snapfile_put_state(out, db);
+}
+
+ZK_PRIVATE void snapfile_put_state(struct buf *out, const struct db *db) {
+    const struct session_table *t = &db->sessions;
     jw_i32(out, (int32_t)t->committed);
     for (uint32_t i = 0; i < t->n; i++) {
         if (!t->slots[i].live || !t->slots[i].committed) continue;
@@ -5115,6 +5180,12 @@ ZK_PRIVATE void snapfile_open(struct snapfile *s, struct db *db, uint32_t max) {
     s->max = max;
     s->adler = SUM_ADLER32_INIT;
     s->parent_id = TREE_NONE;
+}
+
+ZK_PRIVATE void snapfile_open_stream(struct snapfile *s, struct db *db, uint32_t max) {
+    snapfile_open(s, db, max);
+    s->stream = true;
+    s->section = SNAP_SESSION_COUNT;
 }
 
 static bool snapfile_fail(struct snapfile *s, const char *why) {
@@ -5280,6 +5351,19 @@ static bool snapfile_one(struct snapfile *s, struct jr *r) {
     }
 }
 
+static bool snapfile_signature(struct snapfile *s) {
+    struct jr r = jr_open(buf_slice(&s->in), s->max);
+    struct slice signature = jr_bytes(&r);
+    if (r.bad) return !r.oversize || snapfile_fail(s, "unreasonable length");
+    if (!slice_is(signature, "BenWasHere")) return snapfile_fail(s, "the signature is missing");
+    if (tree_lookup(&s->db->tree, slice_str("/")) == TREE_NONE)
+        return snapfile_fail(s, "the root is missing");
+    buf_consume(&s->in, signature.n + 4);
+    quota_rebuild(&s->db->quota, &s->db->tree);
+    s->section = SNAP_RECEIVED;
+    return true;
+}
+
 ZK_PRIVATE bool snapfile_feed(struct snapfile *s, struct slice bytes) {
     buf_compact(&s->in);
     buf_put(&s->in, bytes.p, bytes.n);
@@ -5291,6 +5375,7 @@ ZK_PRIVATE bool snapfile_feed(struct snapfile *s, struct slice bytes) {
     if (r.oversize) return snapfile_fail(s, "unreasonable length");
     s->adler = sum_adler32(s->adler, start, (size_t)(done - start));
     if (done > start) buf_consume(&s->in, (size_t)(done - start));
+    if (s->stream) return s->section != SNAP_SEAL || snapfile_signature(s);
     if (s->section == SNAP_SEAL && buf_len(&s->in) >= SNAPFILE_SEAL_LEN) {
         struct slice seal = slice_of(buf_slice(&s->in).p, SNAPFILE_SEAL_LEN);
         struct jr q = jr_open(seal, s->max);
@@ -5716,6 +5801,7 @@ ZK_PRIVATE enum unpack_status unpack_snappy(struct slice in, const struct unpack
 
 
 #define CONFIG_UNSET INT32_MIN /* of client_port and server_id: not given */
+#define CONFIG_MEMBERS_MAX 256
 
 /* How stock presents an error: alone, or as the cause of "Error processing <path of the file>". */
 enum config_error { CONFIG_ERROR_PLAIN = 1, CONFIG_ERROR_WRAPPED = 2 };
@@ -5726,8 +5812,11 @@ enum config_metrics { CONFIG_METRICS_DEFAULT, CONFIG_METRICS_NULL };
 struct config_member {
     int64_t id;
     bool observer;
-    int32_t client_port; /* CONFIG_UNSET when the line has no client part */
-    char *client_host;   /* owned; NULL without a client part */
+    char *host; /* owned; of the first address, as written, without brackets */
+    int32_t quorum_port, election_port;
+    int32_t client_port;   /* CONFIG_UNSET when the line has no client part */
+    char *client_host;     /* owned; NULL without a client part */
+    int64_t group, weight; /* of a participant, where the config is hierarchical */
 };
 
 /* Strings are owned and NUL-terminated; NULL means not given. Units are part of the names. */
@@ -5791,8 +5880,19 @@ struct config {
     bool multi_address, multi_address_check;
     int32_t multi_address_check_ms;
     char *dynamic_config_file; /* whose bytes go to config_parse_dynamic */
-    struct config_member *members; /* owned */
-    uint32_t member_count;
+    bool leader_serves;       /* clients are served by the leader, too */
+    bool force_snapshot_sync; /* learners get a snapshot, never a difference */
+    int32_t cnx_timeout_ms;   /* to connect to an election port */
+    int32_t quorum_cnxn_timeout_ms;      /* to hear from who connected to ours; <= 0: syncLimit */
+    int32_t election_bind_retries;       /* 0: for ever */
+    int32_t notification_min_ms, notification_max_ms; /* between repeated votes */
+    int32_t leader_epoch_wait_ms;        /* for a quorum's epochs while a voter looks; -1: off */
+    int32_t leader_connect_delay_ms;     /* between a learner's tries */
+    int32_t observer_election_delay_ms;  /* the most an observer waits before it looks again */
+    struct config_member *members; /* owned; by ascending id */
+    uint32_t member_count;         /* <= CONFIG_MEMBERS_MAX */
+    bool hierarchical;             /* quorums are made of groups with weights */
+    int64_t members_version;       /* 0: never reconfigured */
     int64_t server_id; /* of myid; CONFIG_UNSET without one */
 
     /* filled by a call that failed */
@@ -5802,6 +5902,7 @@ struct config {
     /* read by the checks alone */
     int32_t election_alg, secure_client_port;
     char *secure_client_port_address, *peer_type, *metrics_class, *digest_algorithm;
+    char *observer_sync; /* observer.syncEnabled, which has the last word over syncEnabled */
     bool sasl_enabled, sasl_server_required, sasl_learner_required;
     char refusal[256]; /* first refused key */
 };
@@ -5824,6 +5925,18 @@ ZK_PRIVATE int config_parse_myid(struct config *c, struct slice line);
 /* Instead of a file: port datadir [ticktime] [maxcnxns]; n is 2 to 4. */
 ZK_PRIVATE int config_parse_args(struct config *c, int n, const char *const *args);
 
+/*
+ * The members as text, as servers tell it one another: server, group and weight lines, then the
+ * version, without a line end. Of a list of addresses only the first is in it.
+ * stock: QuorumMaj.toString, QuorumHierarchical.toString
+ */
+ZK_PRIVATE void config_string(const struct config *c, struct buf *out);
+/* host, or [host] when it is an IPv6 literal. */
+ZK_PRIVATE void config_put_host(struct buf *out, const char *host);
+
+/* Whether the server is one of an ensemble. stock: QuorumPeerConfig.isDistributed */
+ZK_PRIVATE bool config_distributed(const struct config *c);
+
 /* The properties grammar by itself: keys and values are trimmed, keys are distinct. */
 struct config_prop {
     char *key, *value; /* owned */
@@ -5837,6 +5950,731 @@ struct config_props {
 ZK_PRIVATE int config_props_load(struct config_props *p, struct slice text); /* -1: bad \uxxxx */
 ZK_PRIVATE const char *config_props_get(const struct config_props *p, const char *key);
 ZK_PRIVATE void config_props_free(struct config_props *p);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/link.h ==== */
+
+/*
+ * link: the connections between servers, as byte streams with numbers.
+ *
+ * A link is dialed by this server or accepted from another one. Whoever owns it reads `in`, writes
+ * through link_out() and ends it with link_close(); what has to be done about that outside is left
+ * as effects, which the node passes on to the host in order. The number of a link stays taken
+ * until the host has said that the connection is gone, so no late byte can reach a stranger.
+ *
+ *   FREE -> DIALING -> OPEN -> CLOSING -> FREE       a dialed one
+ *   FREE ------------> OPEN -> CLOSING -> FREE       an accepted one
+ */
+#ifndef ZK_LINK_H
+#define ZK_LINK_H
+
+
+#define LINK_NONE UINT32_MAX
+#define LINK_IN_MAX (8u << 20) /* unread bytes beyond which the host stops receiving */
+#define LINK_HOST 256 /* bytes of a host name with its NUL */
+
+enum link_kind { LINK_ELECTION, LINK_QUORUM }; /* the port it came in by, or was dialed to */
+
+enum link_phase { LINK_FREE, LINK_DIALING, LINK_OPEN, LINK_CLOSING };
+
+struct link {
+    enum link_kind kind;
+    enum link_phase phase;
+    bool dialed; /* by us */
+    bool dirty;  /* has a LINK_SEND effect under way */
+    uint32_t next_free;
+    int64_t since;  /* monotonic ms: when it was dialed or accepted */
+    struct buf in;  /* bytes not consumed yet; the owner consumes */
+    struct buf out; /* bytes the host has not taken yet */
+    uint64_t sent;  /* bytes it has taken so far */
+    char host[LINK_HOST]; /* dialed: the name or address, as configured */
+    uint16_t port;
+};
+
+enum link_effect_kind {
+    LINK_DIAL, /* connect to host and port */
+    LINK_SEND, /* there are bytes in `out` */
+    LINK_CLOSE /* send what can be sent at once, then hang up */
+};
+
+struct link_effect {
+    enum link_effect_kind kind;
+    uint32_t link;
+};
+
+struct links {
+    struct link *at; /* owned */
+    uint32_t n, cap, free_list, live;
+    struct buf effects; /* struct link_effect, oldest first */
+};
+
+ZK_PRIVATE void links_init(struct links *l);
+ZK_PRIVATE void links_free(struct links *l);
+ZK_PRIVATE struct link *link_at(struct links *l, uint32_t id); /* in use */
+ZK_PRIVATE uint32_t link_dial(struct links *l, enum link_kind kind, const char *host,
+                              uint16_t port, int64_t now);
+ZK_PRIVATE uint32_t link_accepted(struct links *l, enum link_kind kind, int64_t now);
+ZK_PRIVATE struct buf *link_out(struct links *l, uint32_t id); /* to append; any phase */
+ZK_PRIVATE void link_close(struct links *l, uint32_t id);      /* again is fine */
+ZK_PRIVATE bool link_take_effect(struct links *l, struct link_effect *e);
+
+/* What the host has to tell. */
+ZK_PRIVATE void link_opened(struct links *l, uint32_t id); /* the dialed connection stands */
+/* Bytes came in: false when nobody wants them any more. */
+ZK_PRIVATE bool link_received(struct links *l, uint32_t id, struct slice bytes);
+/* Whether more should be received: what its owner does not read backs up to the peer. */
+ZK_PRIVATE bool link_wants(const struct links *l, uint32_t id);
+ZK_PRIVATE void link_sent(struct links *l, uint32_t id, size_t bytes);
+ZK_PRIVATE void link_gone(struct links *l, uint32_t id); /* the number is free again */
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/packet.h ==== */
+
+/*
+ * packet: what goes over the quorum port. stock: QuorumPacket
+ *
+ *   int type, long zxid, buffer data, vector<Id> authinfo      Id: ustring scheme, ustring id
+ *
+ * There is no outer frame: a packet ends where its fields end.
+ */
+#ifndef ZK_PACKET_H
+#define ZK_PACKET_H
+
+
+/* M is the leader, L a learner. */
+enum packet_type {
+    PACKET_REQUEST = 1,       /* L: session, cxid, opcode, body; authinfo */
+    PACKET_PROPOSAL = 2,      /* M: header, record, digest */
+    PACKET_ACK = 3,           /* L: of a proposal; of NEWLEADER and UPTODATE: epoch << 32 */
+    PACKET_COMMIT = 4,        /* M */
+    PACKET_PING = 5,          /* M; echoed with the sessions touched */
+    PACKET_REVALIDATE = 6,    /* L: session, timeout; M: session, bool */
+    PACKET_SYNC = 7,          /* M: the oldest sync that was forwarded is answered */
+    PACKET_INFORM = 8,        /* M to observers: as PROPOSAL, committed already */
+    PACKET_COMMIT_AND_ACTIVATE = 9,
+    PACKET_NEWLEADER = 10,    /* M: epoch << 32; configuration */
+    PACKET_FOLLOWERINFO = 11, /* L: acceptedEpoch << 32; sid, version, configuration version */
+    PACKET_UPTODATE = 12,     /* M */
+    PACKET_DIFF = 13,         /* M: zxid the learner will be at */
+    PACKET_TRUNC = 14,        /* M: zxid to cut to */
+    PACKET_SNAP = 15,         /* M: zxid of the tree; the snapshot follows */
+    PACKET_OBSERVERINFO = 16, /* L */
+    PACKET_LEADERINFO = 17,   /* M: epoch << 32; version */
+    PACKET_ACKEPOCH = 18,     /* L: last logged zxid; currentEpoch, or -1 */
+    PACKET_INFORM_AND_ACTIVATE = 19
+};
+
+#define PACKET_VERSION 0x10000 /* of the protocol between learner and leader */
+#define PACKET_SIGNATURE "BenWasHere" /* ends a snapshot on the wire */
+
+struct packet {
+    int32_t type;
+    int64_t zxid;
+    struct slice data; /* p == NULL: null */
+    struct slice auth; /* the Ids, serialized one after the other; n_auth of them */
+    int32_t n_auth;    /* -1: null */
+};
+
+enum packet_status {
+    PACKET_MORE, /* not all of it is there */
+    PACKET_READ,
+    PACKET_BAD /* a length that cannot be */
+};
+
+/* Reads the packet at the front of in; slices borrow. max: longest data or string, bytes. */
+ZK_PRIVATE enum packet_status packet_take(struct slice in, uint32_t max, struct packet *p,
+                                          size_t *used);
+/* data.p == NULL writes null; authinfo is null. */
+ZK_PRIVATE void packet_put(struct buf *out, int32_t type, int64_t zxid, struct slice data);
+/* The same with data written in between: begin leaves room for its length. */
+ZK_PRIVATE size_t packet_begin(struct buf *out, int32_t type, int64_t zxid);
+ZK_PRIVATE void packet_end_data(struct buf *out, size_t at); /* authinfo has to follow */
+ZK_PRIVATE void packet_end(struct buf *out, size_t at);      /* ... is null */
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/history.h ==== */
+
+/*
+ * history: the newest transactions of this server's log, in memory.
+ *
+ * What is proposed comes in at the end, in zxid order and without a hole; what is committed is so
+ * from the front. Committed ones are kept for learners that are a little behind, as many as
+ * `keep`, and dropped from the front; others never are. Everything after `floor` is here: floor is
+ * the zxid before the first entry, and the log's last zxid when there is none.
+ * stock: ZKDatabase.committedLog, Leader.outstandingProposals
+ */
+#ifndef ZK_HISTORY_H
+#define ZK_HISTORY_H
+
+
+#define HISTORY_BYTES_MAX (64u << 20) /* committed ones beyond it go, down to HISTORY_LEAST */
+#define HISTORY_LEAST 500u
+
+struct history_entry {
+    int64_t zxid;
+    struct blob *blob; /* counted */
+    uint32_t off, len; /* header, record, digest */
+};
+
+struct history {
+    struct history_entry *ring; /* owned */
+    uint32_t head, n, cap;
+    uint32_t committed; /* of the n, from the front */
+    uint32_t keep;
+    size_t bytes;
+    int64_t floor;
+};
+
+/* Forgets everything; the log ends with zxid last. */
+ZK_PRIVATE void history_reset(struct history *h, int64_t last);
+ZK_PRIVATE void history_free(struct history *h);
+ZK_PRIVATE void history_add(struct history *h, int64_t zxid, struct blob *blob, uint32_t off,
+                            uint32_t len);
+ZK_PRIVATE void history_commit(struct history *h, int64_t zxid); /* everything up to it */
+ZK_PRIVATE const struct history_entry *history_at(const struct history *h, uint32_t i);
+ZK_PRIVATE uint32_t history_after(const struct history *h, int64_t zxid); /* first one beyond */
+/* Whether a log that ends with zxid is a beginning of this one, as far as can be seen from here. */
+ZK_PRIVATE bool history_knows(const struct history *h, int64_t zxid);
+ZK_PRIVATE int64_t history_last_committed(const struct history *h);
+ZK_PRIVATE struct slice history_bytes(const struct history_entry *e);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/quorum.h ==== */
+
+/*
+ * quorum: who votes, and how many are enough.
+ *
+ * quorum_reached() is the one place that decides whether a set of servers can decide for all: votes
+ * of an election, epochs, acknowledgements. Either a majority of the voters, or, where the config
+ * has groups, a majority of the weight in a majority of the groups; groups and voters of no weight
+ * do not count. stock: QuorumMaj, QuorumHierarchical
+ *
+ * A sidset is a set of members, a bit for each place in config.members. Strangers are never in it,
+ * observers may be and do not count.
+ */
+#ifndef ZK_QUORUM_H
+#define ZK_QUORUM_H
+
+
+struct sidset {
+    uint64_t bits[CONFIG_MEMBERS_MAX / 64];
+};
+
+ZK_PRIVATE void sidset_clear(struct sidset *s);
+/* False when it was there already, or sid is no member. */
+ZK_PRIVATE bool sidset_add(struct sidset *s, const struct config *cfg, int64_t sid);
+ZK_PRIVATE bool sidset_has(const struct sidset *s, const struct config *cfg, int64_t sid);
+ZK_PRIVATE void sidset_del(struct sidset *s, const struct config *cfg, int64_t sid);
+
+/* NULL for a stranger. */
+ZK_PRIVATE const struct config_member *quorum_member(const struct config *cfg, int64_t sid);
+ZK_PRIVATE bool quorum_is_voter(const struct config *cfg, int64_t sid);
+ZK_PRIVATE int64_t quorum_weight(const struct config *cfg, int64_t sid); /* 0: of no voter */
+ZK_PRIVATE uint32_t quorum_voters(const struct config *cfg);
+ZK_PRIVATE bool quorum_reached(const struct config *cfg, const struct sidset *acks);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/mesh.h ==== */
+
+/*
+ * mesh: the connections between election ports. stock: QuorumCnxManager
+ *
+ * Owns at most one channel to each other server, over links of kind LINK_ELECTION (all of those are
+ * its own), and the last message to each. The connection that the larger id dialed is the one that
+ * stays: who dials a larger id says its name and hangs up, and is dialed back.
+ *
+ *   dialed:    dialing -> opened: initial message -> channel (smaller id) | closed (larger id)
+ *   accepted:  guest -> initial message complete -> channel (larger id) | closed, dialed back
+ *
+ * Initial message: long -65536 or -65535 (or, up to 3.4, only a long >= 0: the sid), long sid, int
+ * length 1..2048, host:port|host:port...; it may come in pieces. Then, both ways, int length
+ * 1..524288 and so many bytes.
+ *
+ * A queue holds one message per server: a new one takes the place of one that still waits, and the
+ * last one is sent again on each new channel. Nothing is dialed but by mesh_send,
+ * mesh_connect_all and as the answer to an initial message; there is no timer of its own for that.
+ *
+ * A server that is dark, slow or mad costs what it can cost and no more: guests, strangers, unsent
+ * bytes and messages not taken are bounded, and nobody waits for anybody.
+ *
+ * stock: the channel to a smaller id is closed as soon as that one knocks; here when the new one
+ * stands, so that nobody can cut it by knocking alone.
+ */
+#ifndef ZK_MESH_H
+#define ZK_MESH_H
+
+
+#define MESH_FRAME_MAX 524288
+#define MESH_HELLO_MAX 2048            /* bytes of addresses in an initial message */
+#define MESH_GUESTS_MAX 64             /* accepted, name not known yet; the oldest gives way */
+#define MESH_STRANGERS_MAX 64          /* channels of servers that are no members */
+#define MESH_OUT_MAX (64u << 10)       /* unsent bytes of a channel beyond which a message waits */
+#define MESH_INBOX_MAX (1u << 20)      /* bytes not taken beyond which messages are dropped */
+#define MESH_KNOCK_MS 100              /* how long a larger id has to dial back */
+
+struct mesh_peer {
+    int64_t sid;
+    bool member;         /* keeps its place; a stranger goes with its link */
+    bool has_message, waiting; /* waiting: `message` is not on its way yet */
+    bool dark;           /* it refused the last connection, or hung up; not tried again since */
+    uint32_t channel, dialing; /* links, LINK_NONE */
+    int64_t knocked;     /* monotonic ms: when it was told our name last; INT64_MIN: not since */
+    struct buf message;  /* the last one to it */
+};
+
+struct mesh_guest {
+    uint32_t link;
+    int64_t deadline; /* monotonic ms */
+};
+
+struct mesh {
+    const struct config *cfg; /* borrowed */
+    struct links *links;      /* borrowed */
+    struct logq *log;         /* borrowed */
+    int64_t self, now;
+    struct buf hello;         /* our initial message */
+    struct mesh_peer *peers;  /* owned */
+    uint32_t n_peers, cap_peers, strangers;
+    struct mesh_guest guests[MESH_GUESTS_MAX]; /* oldest first */
+    uint32_t n_guests;
+    struct buf inbox; /* long sid, int length, bytes; repeated */
+    struct buf taken; /* the message that mesh_take gave out */
+};
+
+/* `self` is a member of cfg. */
+ZK_PRIVATE void mesh_init(struct mesh *m, const struct config *cfg, int64_t self,
+                          struct links *links, struct logq *log);
+ZK_PRIVATE void mesh_free(struct mesh *m);
+
+/* To a stranger only while it has a channel; to oneself through the inbox. */
+ZK_PRIVATE void mesh_send(struct mesh *m, int64_t sid, struct slice message, int64_t now);
+/* Dials everybody who has been sent something and has no channel. */
+ZK_PRIVATE void mesh_connect_all(struct mesh *m, int64_t now);
+/* Whether somebody has been sent something and it has left. stock: haveDelivered */
+ZK_PRIVATE bool mesh_delivered(const struct mesh *m);
+/* It refused the last connection or hung up, and there is none nor an attempt at one since. */
+ZK_PRIVATE bool mesh_dark(const struct mesh *m, int64_t sid);
+/* The next message received, oldest first; valid until the next call of mesh_take. */
+ZK_PRIVATE bool mesh_take(struct mesh *m, int64_t *sid, struct slice *message);
+
+/* What happens to links of kind LINK_ELECTION. */
+ZK_PRIVATE void mesh_accepted(struct mesh *m, uint32_t link, int64_t now);
+ZK_PRIVATE void mesh_opened(struct mesh *m, uint32_t link, int64_t now); /* after link_opened */
+ZK_PRIVATE void mesh_input(struct mesh *m, uint32_t link, int64_t now);  /* bytes in link->in */
+ZK_PRIVATE void mesh_closed(struct mesh *m, uint32_t link, int64_t now); /* before link_gone */
+ZK_PRIVATE bool mesh_owns(const struct mesh *m, uint32_t link);
+
+ZK_PRIVATE void mesh_tick(struct mesh *m, int64_t now);
+ZK_PRIVATE int64_t mesh_next_tick(const struct mesh *m); /* INT64_MAX: none is wanted */
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/election.h ==== */
+
+/*
+ * election: finding the leader. stock: FastLeaderElection
+ *
+ * Owns the mesh of election connections, the vote that this server holds, and while it looks for a
+ * leader the votes of the others. Answers those who look at any time.
+ *
+ *   idle -> looking -> settling -> decided        idle: before the first look, and between the end
+ *             ^---------------'                   of a role and election_look
+ *
+ * looking   proposes the best (epoch, zxid, id) it has heard of and tells every voter when that
+ *           changes, and again and again at growing intervals.
+ * settling  a quorum proposes the same: somebody better may still turn up, for 200 ms.
+ * decided   state and vote are the result.
+ * Or a quorum of servers that are not looking name a leader, which itself says that it leads.
+ *
+ * Notification: int state, long leader, long zxid, long round, long epoch, int version 2, int n,
+ * n bytes of config string (44 + n). Received also: 28 bytes (no epoch: that of the zxid) and 40
+ * (version not looked at).
+ *
+ * Here the settling ends early when it has no purpose: every voter either proposes the same or has
+ * refused a connection or hung up. A server that is started a moment later joins as a follower.
+ * stock: the 200 ms start again with every worse vote, so that one that talks all the time could
+ * delay the rest; and the wait for a vote likewise. Here both are fixed when they begin. There
+ * a newer round that brings nothing better is not looked at while settling; here it is joined, for
+ * who is in it does not count in the old one any more.
+ */
+#ifndef ZK_ELECTION_H
+#define ZK_ELECTION_H
+
+
+#define ELECTION_SETTLE_MS 200
+
+enum server_state { SERVER_LOOKING, SERVER_FOLLOWING, SERVER_LEADING, SERVER_OBSERVING }; /* wire */
+
+struct election_vote {
+    int64_t leader, zxid, round, epoch;
+};
+
+/* What a voter said last. */
+struct election_ballot {
+    bool cast;
+    enum server_state state;
+    int32_t version; /* of the layout */
+    struct election_vote vote;
+};
+
+struct election {
+    const struct config *cfg; /* borrowed */
+    struct logq *log;         /* borrowed */
+    struct mesh mesh;
+    int64_t self;
+    struct buf config; /* our config string */
+
+    enum server_state state;
+    struct election_vote vote; /* the result; stays what it was while looking */
+    bool looking;              /* state is SERVER_LOOKING and the election is under way */
+    bool voter_looked;         /* while not looking: a voter reported that it looks; the owner
+                                  clears it */
+    int64_t clock;             /* round of the last election */
+
+    /* while looking */
+    struct election_vote own;  /* what this server would propose by itself */
+    struct election_vote proposal;
+    struct election_ballot *ballots, *outside; /* owned; by place in cfg->members: of this round,
+                                                  of those that are not looking */
+    bool settling;
+    int64_t settled_at, repeat_at; /* monotonic ms */
+    int64_t interval;              /* ms, until the proposal is repeated */
+};
+
+/* `self` is a member of cfg, which stays as it is. */
+ZK_PRIVATE void election_init(struct election *e, const struct config *cfg, int64_t self,
+                              struct links *links, struct logq *log);
+ZK_PRIVATE void election_free(struct election *e);
+
+/* A role has ended and what this server holds is not known yet: nobody is answered meanwhile. */
+ZK_PRIVATE void election_idle(struct election *e);
+/*
+ * Looks for a leader: the last zxid in the log, committed or not, and the current epoch. What has
+ * been heard meanwhile and the own vote are counted by the next call, for which a tick is wanted
+ * at once: the election does not end within this one.
+ */
+ZK_PRIVATE void election_look(struct election *e, int64_t now, int64_t last_zxid,
+                              int64_t current_epoch);
+/* This server leads or follows in `epoch` now. stock: QuorumPeer.updateElectionVote */
+ZK_PRIVATE void election_led(struct election *e, int64_t epoch);
+
+/*
+ * Time, and what happens to links of kind LINK_ELECTION (see mesh.h). True: the election ended just
+ * now, `state` and `vote` say how.
+ */
+ZK_PRIVATE bool election_tick(struct election *e, int64_t now);
+ZK_PRIVATE bool election_accepted(struct election *e, uint32_t link, int64_t now);
+ZK_PRIVATE bool election_opened(struct election *e, uint32_t link, int64_t now);
+ZK_PRIVATE bool election_input(struct election *e, uint32_t link, int64_t now);
+ZK_PRIVATE bool election_closed(struct election *e, uint32_t link, int64_t now);
+ZK_PRIVATE int64_t election_next_tick(const struct election *e); /* INT64_MAX: none is wanted */
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/leader.h ==== */
+
+/*
+ * leader: the leader's half of Zab, as a machine.
+ *
+ *   DISCOVERY  a quorum of acceptedEpochs comes in; the new epoch is beyond all of them
+ *   ACCEPTING  the new acceptedEpoch goes to our disk
+ *   EPOCH      LEADERINFO is out; a quorum has to say ACKEPOCH, and nobody in it may be ahead of us
+ *   SYNC       learners are brought up to our history, and ACK NEWLEADER; our currentEpoch is saved
+ *   BROADCAST  proposals, acknowledgements, commits
+ *   LOST       no quorum any more, or none in time: `why` says it; the node leaves
+ *
+ * and for each learner:
+ *
+ *   INFO -> EPOCH -> ACKEPOCH -> HISTORY [-> LOG] [-> IMAGE_WAIT -> IMAGE] -> NEWLEADER -> SYNCED
+ *     -> ACTIVE
+ *
+ * From a certain step on a learner is told everything that is proposed, in order and without a gap:
+ * it is enrolled when it has been told all that is older than our history, or when its snapshot
+ * begins. While that streams, what follows it collects in `queue`. LOG: what is older than our
+ * history is read from the log on disk, piece by piece; the host finds out whether it is all there.
+ *
+ * A transaction is committed when a quorum has it on disk. Acknowledgements of one learner come in
+ * order, so the last one stands for all before it; this server's own is the synced zxid of its log.
+ * Nothing below the NEWLEADER quorum is counted: `committed` starts at the end of our history,
+ * which that quorum has taken over whole.
+ *
+ * stock: Leader, LearnerHandler
+ */
+#ifndef ZK_LEADER_H
+#define ZK_LEADER_H
+
+
+enum leader_phase {
+    LEADER_OFF,
+    LEADER_DISCOVERY,
+    LEADER_ACCEPTING,
+    LEADER_EPOCH,
+    LEADER_SYNC,
+    LEADER_BROADCAST,
+    LEADER_LOST
+};
+
+enum peer_phase {
+    PEER_FREE,
+    PEER_INFO,       /* its first packet has to come */
+    PEER_EPOCH,      /* waits for the epoch */
+    PEER_ACKEPOCH,   /* has LEADERINFO; its ACKEPOCH has to come */
+    PEER_HISTORY,    /* waits until a quorum has said ACKEPOCH */
+    PEER_LOG,        /* is told what only the log on disk holds */
+    PEER_IMAGE_WAIT, /* will get a snapshot when the tree has no other image under way */
+    PEER_IMAGE,      /* gets one */
+    PEER_NEWLEADER,  /* has NEWLEADER; its ACK has to come */
+    PEER_SYNCED,     /* waits for the leader to be established */
+    PEER_ACTIVE
+};
+
+struct leader_peer {
+    enum peer_phase phase;
+    uint32_t link;
+    uint64_t owner; /* names this connection as the owner of sessions */
+    int64_t sid;
+    bool observer, voter;
+    int64_t accepted, current; /* its epochs; current -1: it had accepted this one before */
+    int64_t last_zxid;         /* of its log when it came */
+    int64_t cursor;            /* in PEER_LOG: told so far */
+    bool began;                /* ... and its DIFF is out */
+    int64_t base;              /* committed when it was enrolled: NEWLEADER's ACK covers it */
+    int64_t acked, sent;       /* last proposal acknowledged, told; zxids */
+    int64_t heard;             /* monotonic ms: its last packet */
+    int64_t probe, probe_since; /* a proposal whose acknowledgement is timed; 0: none */
+    uint64_t link_sent;        /* bytes the host had taken at the last look */
+    struct buf queue;
+};
+
+/* A request that a learner passed on. Slices borrow until the next call. */
+struct leader_request {
+    uint64_t owner;
+    int64_t session;
+    int32_t cxid, op;
+    struct slice body, auth;
+    int32_t n_auth;
+};
+
+struct leader {
+    const struct config *cfg; /* borrowed, as the next four */
+    struct links *links;
+    struct db *db;
+    struct history *history;
+    struct logq *log;
+    int64_t self;
+    enum leader_phase phase;
+    const char *why; /* of LEADER_LOST */
+    int64_t now, since, next_ping, next_check; /* monotonic ms */
+    int64_t epoch;     /* to be established; 0 until it is known */
+    int64_t accepted, current, last_zxid; /* ours when it began */
+    bool want_accepted, want_current; /* `epoch` has to be saved: the node clears it when it asks */
+    bool current_saved;
+    bool up; /* established, and the node has not taken notice yet */
+    int64_t synced, proposed, committed; /* zxids */
+    struct leader_peer *peers; /* owned */
+    uint32_t n_peers, cap_peers, next_peer;
+    uint64_t next_owner;
+    struct {
+        bool active;
+        int64_t zxid;
+    } image;
+    struct {
+        bool wanted, busy; /* the node has to ask for it, has asked for it */
+        bool first;        /* a learner's first piece */
+        uint64_t owner;    /* of the learner */
+        int64_t after;     /* zxid */
+    } log_read;
+    struct buf syncs; /* struct leader_sync, oldest first */
+    struct {
+        int64_t last, least, most; /* bytes of a proposal; -1 unset */
+    } sizes;
+};
+
+#define LEADER_OWNER_SELF 1u /* owner of the sessions of the leader's own clients */
+
+ZK_PRIVATE void leader_init(struct leader *l, const struct config *cfg, int64_t self,
+                            struct links *links, struct db *db, struct history *history,
+                            struct logq *log);
+ZK_PRIVATE void leader_free(struct leader *l);
+/* Everything in our log is in the tree and durable. */
+ZK_PRIVATE void leader_start(struct leader *l, int64_t now, int64_t accepted, int64_t current);
+ZK_PRIVATE void leader_stop(struct leader *l); /* closes all links, forgets the learners */
+
+ZK_PRIVATE void leader_accepted(struct leader *l, uint32_t link, int64_t now);
+ZK_PRIVATE void leader_closed(struct leader *l, uint32_t link);
+/* Reads what the learners have sent; true: a request for the node, call again. */
+ZK_PRIVATE bool leader_next(struct leader *l, int64_t now, struct leader_request *out);
+ZK_PRIVATE void leader_tick(struct leader *l, int64_t now);
+ZK_PRIVATE int64_t leader_next_tick(const struct leader *l);
+
+ZK_PRIVATE void leader_saved_accepted(struct leader *l, int64_t now);
+ZK_PRIVATE void leader_saved_current(struct leader *l, int64_t now);
+ZK_PRIVATE void leader_propose(struct leader *l, int64_t zxid, struct slice txn);
+ZK_PRIVATE void leader_synced(struct leader *l, int64_t zxid); /* our own log */
+/* Commits what a quorum has by now, and says so; returns the zxid committed. */
+ZK_PRIVATE int64_t leader_commit(struct leader *l);
+/* A learner's sync: answered when what was proposed before it is committed. */
+ZK_PRIVATE void leader_sync(struct leader *l, uint64_t owner);
+
+/* What mntr shows. */
+struct leader_census {
+    uint32_t learners, followers, others, observers, syncs; /* others: followers without a vote */
+};
+ZK_PRIVATE struct leader_census leader_count_all(const struct leader *l);
+
+/* One slice of the snapshot that learners get; true: there is more to do now. */
+ZK_PRIVATE bool leader_image_step(struct leader *l);
+/*
+ * Asks for the next piece of log, by log_read.wanted, when a learner has room for it. The answer:
+ * int length and transaction, repeated, in order and without a hole after log_read.after; none when
+ * the log does not have them or they are too many.
+ */
+ZK_PRIVATE void leader_log_step(struct leader *l);
+ZK_PRIVATE void leader_log_read(struct leader *l, struct slice txns, int64_t now);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/learner.h ==== */
+
+/*
+ * learner: the follower's and the observer's half of Zab, as a machine.
+ *
+ *   CONNECTING  the leader's quorum port is dialed, a few times
+ *   REGISTERED  FOLLOWERINFO is out; LEADERINFO has to come
+ *   ACCEPTING   the new acceptedEpoch goes to disk before ACKEPOCH is sent
+ *   SYNC        ACKEPOCH is out; DIFF, TRUNC or SNAP has to come
+ *   SNAPSHOT    the leader's tree streams in
+ *   HISTORY     the transactions that bring us up to date, until NEWLEADER
+ *   NEWLEADER   all that came before is made durable, then currentEpoch, then it is acknowledged
+ *   ACKED       until UPTODATE
+ *   BROADCAST
+ *   LOST        `why` says it; the node leaves
+ *
+ * Between SYNC and ACKED lies what nearly all data losses of the last ten years were made of. The
+ * order here: transactions are logged as they come, each snapshot is durable before anything is
+ * logged behind it, and NEWLEADER is acknowledged when the log, the snapshot and then currentEpoch
+ * are on disk. Only what is committed is applied. Nothing else is sent between ACKEPOCH and that
+ * acknowledgement.
+ *
+ * The node pulls what comes in with learner_next(), does what it says, and holds the machine
+ * (`hold`) while something has to reach the disk first: bytes then wait in the link.
+ *
+ * stock: Learner, Follower, Observer
+ */
+#ifndef ZK_LEARNER_H
+#define ZK_LEARNER_H
+
+
+enum learner_phase {
+    LEARNER_OFF,
+    LEARNER_CONNECTING,
+    LEARNER_REGISTERED,
+    LEARNER_ACCEPTING,
+    LEARNER_SYNC,
+    LEARNER_SNAPSHOT,
+    LEARNER_HISTORY,
+    LEARNER_NEWLEADER,
+    LEARNER_ACKED,
+    LEARNER_BROADCAST,
+    LEARNER_LOST
+};
+
+enum learner_event {
+    LEARNER_NOTHING,       /* more has to come in first */
+    LEARNER_ACCEPT_EPOCH,  /* save acceptedEpoch; then learner_saved_accepted() */
+    LEARNER_TRUNCATE,      /* cut everything beyond zxid, load again; then learner_truncated() */
+    LEARNER_SNAPSHOT_READ, /* `incoming` is the leader's tree at zxid: take it over, make it
+                              durable; then release the hold */
+    LEARNER_PROPOSED,      /* zxid, txn: to the log */
+    LEARNER_COMMITTED,     /* everything up to zxid is committed */
+    LEARNER_SYNCED_UP,     /* NEWLEADER: save currentEpoch when all is durable; then
+                              learner_saved_current() */
+    LEARNER_UP,            /* UPTODATE: serve */
+    LEARNER_PINGED,        /* answer with learner_pong() */
+    LEARNER_SYNC_DONE,     /* the oldest sync is answered: it comes after all committed so far */
+    LEARNER_REVALIDATED    /* session, valid */
+};
+
+struct learner_news {
+    int64_t zxid;
+    struct slice txn; /* borrowed until the next call */
+    int64_t session;
+    bool valid;
+};
+
+struct learner {
+    const struct config *cfg; /* borrowed, as links and log */
+    struct links *links;
+    struct logq *log;
+    int64_t self, leader; /* sids */
+    bool observer;
+    enum learner_phase phase;
+    const char *why;  /* of LEARNER_LOST */
+    bool hold;        /* nothing is read */
+    uint32_t link;    /* LINK_NONE between two tries */
+    int32_t tries;
+    int64_t now, since, retry_at; /* monotonic ms */
+    int64_t heard;                /* its last bytes */
+    int64_t epoch;                /* the leader's */
+    int64_t accepted, current;    /* our epochs */
+    int64_t logged;    /* zxid: the end of our log, with what has come in */
+    int64_t committed; /* zxid */
+    struct buf unacked; /* int64 zxids of proposals not acknowledged yet */
+    struct buf inform;  /* int64: an INFORM's zxid, to be told as committed next */
+    struct db incoming; /* while a snapshot streams in */
+    struct snapfile stream;
+    int64_t stream_zxid;
+};
+
+ZK_PRIVATE void learner_init(struct learner *l, const struct config *cfg, int64_t self,
+                             struct links *links, struct logq *log);
+ZK_PRIVATE void learner_free(struct learner *l);
+/* Everything in our log, up to last_zxid, is in the tree and durable. */
+ZK_PRIVATE void learner_start(struct learner *l, int64_t now, int64_t leader, bool observer,
+                              int64_t accepted, int64_t current, int64_t last_zxid);
+ZK_PRIVATE void learner_stop(struct learner *l);
+
+ZK_PRIVATE void learner_opened(struct learner *l, int64_t now);
+ZK_PRIVATE void learner_closed(struct learner *l, int64_t now);
+ZK_PRIVATE void learner_heard(struct learner *l, int64_t now); /* bytes have come in */
+ZK_PRIVATE enum learner_event learner_next(struct learner *l, int64_t now,
+                                           struct learner_news *out);
+ZK_PRIVATE void learner_tick(struct learner *l, int64_t now);
+ZK_PRIVATE int64_t learner_next_tick(const struct learner *l);
+
+ZK_PRIVATE void learner_saved_accepted(struct learner *l);
+ZK_PRIVATE void learner_truncated(struct learner *l, int64_t last_zxid);
+ZK_PRIVATE void learner_saved_current(struct learner *l);
+/* The log is durable up to zxid: acknowledges what has to be. */
+ZK_PRIVATE void learner_synced(struct learner *l, int64_t zxid);
+
+/* touched: session, timeout; repeated. */
+ZK_PRIVATE void learner_pong(struct learner *l, int64_t zxid, struct slice touched);
+ZK_PRIVATE void learner_revalidate(struct learner *l, int64_t session, int32_t timeout);
+/* auth: the connection's identities, serialized; n of them. */
+ZK_PRIVATE void learner_request(struct learner *l, int64_t session, int32_t cxid, int32_t op,
+                                struct slice body, struct slice auth, uint32_t n_auth);
 
 #endif
 #endif /* ZK_WITH_SERVER */
@@ -6277,7 +7115,7 @@ static const struct config_key config_passed_keys[] = {
     CONFIG_KEY("emulate353TTLNodes", CONFIG_IS_TRUE, emulate353, "false"),
     {"snapshot.compression.method", CONFIG_ANY, CONFIG_UNBUILT, 0,
      "snapshots are written without compression"},
-    {"forceSnapshotSync", CONFIG_IS_TRUE, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    CONFIG_KEY("forceSnapshotSync", CONFIG_IS_TRUE, force_snapshot_sync, "false"),
 
     /* requests, sessions, throttling */
     CONFIG_KEY("globalOutstandingLimit", CONFIG_GET_INT, global_outstanding_limit, "1000"),
@@ -6338,14 +7176,19 @@ static const struct config_key config_passed_keys[] = {
     {"messageTracker.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
 
     /* the ensemble */
-    {"leaderServes", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
-    {"cnxTimeout", CONFIG_INT, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
-    {"quorumCnxnTimeoutMs", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
-    {"electionPortBindRetry", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    CONFIG_KEY("leaderServes", CONFIG_IS_NOT_NO, leader_serves, "yes"),
+    CONFIG_KEY("cnxTimeout", CONFIG_INT, cnx_timeout_ms, "5000"),
+    CONFIG_KEY("quorumCnxnTimeoutMs", CONFIG_GET_INT, quorum_cnxn_timeout_ms, "-1"),
+    CONFIG_KEY("electionPortBindRetry", CONFIG_GET_INT, election_bind_retries, "3"),
+    CONFIG_KEY("fastleader.minNotificationInterval", CONFIG_GET_INT, notification_min_ms, "200"),
+    CONFIG_KEY("fastleader.maxNotificationInterval", CONFIG_GET_INT, notification_max_ms, "60000"),
     {"fastleader.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    CONFIG_KEY("leader.maxTimeToWaitForEpoch", CONFIG_GET_INT, leader_epoch_wait_ms, "-1"),
     {"leader.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
     {"learner.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
-    {"leaderConnectDelayDuringRetryMs", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    CONFIG_KEY("leaderConnectDelayDuringRetryMs", CONFIG_GET_INT, leader_connect_delay_ms, "100"),
+    CONFIG_KEY("observer.syncEnabled", CONFIG_TEXT, observer_sync, NULL),
+    CONFIG_KEY("observer.election.DelayMs", CONFIG_GET_INT, observer_election_delay_ms, "200"),
     {"observer.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
     {"observerMaster.sizeLimit", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
     {"follower.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
@@ -6554,11 +7397,18 @@ ZK_PRIVATE void config_defaults(struct config *c) {
             config_store_default(c, &config_tables[t].keys[i]);
 }
 
+static void config_member_free(struct config_member *m) {
+    mem_free(m->host);
+    mem_free(m->client_host);
+}
+
 static void config_members_free(struct config *c) {
-    for (uint32_t i = 0; i < c->member_count; i++) mem_free(c->members[i].client_host);
+    for (uint32_t i = 0; i < c->member_count; i++) config_member_free(&c->members[i]);
     mem_free(c->members);
     c->members = NULL;
     c->member_count = 0;
+    c->hierarchical = false;
+    c->members_version = 0;
 }
 
 ZK_PRIVATE void config_free(struct config *c) {
@@ -6656,7 +7506,7 @@ static int config_member_client(struct config *c, struct config_member *m, char 
 }
 
 /* One address of a server: host:port:port[:role]; *role is -1 before the first role. */
-static int config_member_address(struct config *c, const struct config_member *m, char *s,
+static int config_member_address(struct config *c, struct config_member *m, char *s,
                                  int *role, const char *whole) {
     char *parts[5];
     int n = config_host_parts(c, s, parts, 5);
@@ -6670,6 +7520,11 @@ static int config_member_address(struct config *c, const struct config_member *m
                            "Client and election port must be different! Please update the"
                            " configuration file on server.%lld",
                            (long long)m->id);
+    if (!m->host) {
+        m->host = config_copy(parts[0]);
+        m->quorum_port = quorum;
+        m->election_port = election;
+    }
     if (n < 4) return 0;
     int r = config_role(c, config_trim(parts[3]));
     if (r < 0) return -1;
@@ -6722,15 +7577,19 @@ static int config_key_id(struct config *c, const char *key, int64_t *id) {
 
 /* stock: a second line of the same id replaces the first; they differ as text (server.01). */
 static int config_server(struct config *c, const char *key, const char *value) {
-    struct config_member m = {.client_port = CONFIG_UNSET};
+    struct config_member m = {.client_port = CONFIG_UNSET, .weight = 1};
     if (config_key_id(c, key, &m.id) < 0) return -1;
     if (config_member_parse(c, &m, value) < 0) {
-        mem_free(m.client_host);
+        config_member_free(&m);
         return -1;
     }
     struct config_member *old = config_member_find(c, m.id);
     if (old) {
-        mem_free(old->client_host);
+        config_member_free(old);
+    } else if (c->member_count == CONFIG_MEMBERS_MAX) {
+        config_member_free(&m);
+        return config_fail(c, CONFIG_ERROR_PLAIN, "there are more than %d servers",
+                           CONFIG_MEMBERS_MAX);
     } else {
         size_t size = (c->member_count + 1) * sizeof *c->members;
         c->members = mem_realloc(c->members, size);
@@ -6740,36 +7599,56 @@ static int config_server(struct config *c, const char *key, const char *value) {
     return 0;
 }
 
-/* Appends the ids of group.N=id:id to `ids`, eight bytes each. stock: QuorumHierarchical.parse */
-static int config_group(struct config *c, const char *key, const char *value, struct buf *ids) {
-    int64_t id;
-    if (config_key_id(c, key, &id) < 0) return -1;
+/* What the lines group.N=id:id and weight.N say; they may stand above the servers they name. */
+struct config_grouping {
+    int64_t id, value; /* value: the group, or the weight */
+};
+
+static const struct config_grouping *config_grouping_find(const struct buf *pairs, int64_t id) {
+    const struct config_grouping *all = (const struct config_grouping *)(const void *)pairs->p;
+    for (size_t i = 0; i < pairs->n / sizeof *all; i++)
+        if (all[i].id == id) return &all[i];
+    return NULL;
+}
+
+static void config_grouping_put(struct buf *pairs, int64_t id, int64_t value) {
+    struct config_grouping pair = {id, value};
+    buf_put(pairs, &pair, sizeof pair);
+}
+
+/* stock: QuorumHierarchical.parse */
+static int config_group(struct config *c, const char *key, const char *value, struct buf *groups) {
+    int64_t group, id;
+    if (config_key_id(c, key, &group) < 0) return -1;
     char *copy = config_copy(value), *rest = copy, *part;
     int rc = 0;
     while (!rc && (part = config_split(&rest, ':'))) {
-        if (!config_parse_number(part, 10, &id)) {
+        if (!config_parse_number(part, 10, &id))
             rc = config_fail_number(c, part, 10);
-            break;
-        }
-        for (size_t i = 0; i < ids->n; i += 8)
-            if ((int64_t)be64(ids->p + i) == id)
-                rc = config_fail(c, CONFIG_ERROR_PLAIN, "Server %lldis in multiple groups",
-                                 (long long)id);
-        put_be64(buf_grow(ids, 8), (uint64_t)id);
+        else if (config_grouping_find(groups, id))
+            rc = config_fail(c, CONFIG_ERROR_PLAIN, "Server %lldis in multiple groups",
+                             (long long)id);
+        else
+            config_grouping_put(groups, id, group);
     }
     mem_free(copy);
     return rc;
 }
 
 /* Every participant must be in a group once there are groups. */
-static int config_check_groups(struct config *c, const struct buf *ids) {
-    for (uint32_t m = 0; m < c->member_count; m++) {
-        bool found = c->members[m].observer;
-        for (size_t i = 0; i < ids->n && !found; i += 8)
-            found = (int64_t)be64(ids->p + i) == c->members[m].id;
-        if (!found)
+static int config_set_groups(struct config *c, const struct buf *groups,
+                             const struct buf *weights) {
+    c->hierarchical = true;
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        struct config_member *m = &c->members[i];
+        const struct config_grouping *group = config_grouping_find(groups, m->id);
+        const struct config_grouping *weight = config_grouping_find(weights, m->id);
+        if (m->observer) continue;
+        if (!group)
             return config_fail(c, CONFIG_ERROR_PLAIN, "Server %lldis not in a group",
-                               (long long)c->members[m].id);
+                               (long long)m->id);
+        m->group = group->value;
+        if (weight) m->weight = weight->value;
     }
     return 0;
 }
@@ -6779,17 +7658,25 @@ static bool config_starts(const char *s, const char *prefix) {
 }
 
 static int config_member_line(struct config *c, const char *key, const char *value,
-                              struct buf *ids) {
-    int64_t n;
+                              struct buf *groups, struct buf *weights) {
+    int64_t id, n;
     if (config_starts(key, "server.")) return config_server(c, key, value);
-    if (config_starts(key, "group")) return config_group(c, key, value, ids);
+    if (config_starts(key, "group")) return config_group(c, key, value, groups);
     if (config_starts(key, "weight")) {
-        if (config_key_id(c, key, &n) < 0) return -1;
-        return config_parse_number(value, 10, &n) ? 0 : config_fail_number(c, value, 10);
+        if (config_key_id(c, key, &id) < 0) return -1;
+        if (!config_parse_number(value, 10, &n)) return config_fail_number(c, value, 10);
+        if (n < 0 || n > INT32_MAX)
+            return config_fail(c, CONFIG_ERROR_PLAIN, "%s=%s is out of range", key, value);
+        config_grouping_put(weights, id, n);
     }
-    if (strcmp(key, "version") == 0 && !config_parse_number(value, 16, &n))
+    if (strcmp(key, "version") == 0 && !config_parse_number(value, 16, &c->members_version))
         return config_fail_number(c, value, 16);
     return 0;
+}
+
+static int config_by_id(const void *a, const void *b) {
+    const struct config_member *x = a, *y = b;
+    return x->id < y->id ? -1 : x->id > y->id;
 }
 
 /* stock: the counts of QuorumPeerConfig.parseDynamicConfig and what checkValidity asks for */
@@ -6823,30 +7710,80 @@ static int config_check_members(struct config *c, struct logq *log) {
                  "Non-optimal configuration, consider an odd number of servers.");
     if (!c->init_limit) return config_fail(c, CONFIG_ERROR_WRAPPED, "initLimit is not set");
     if (!c->sync_limit) return config_fail(c, CONFIG_ERROR_WRAPPED, "syncLimit is not set");
-    if (participants == 1)
-        return config_fail(c, CONFIG_ERROR_PLAIN,
-                           "standaloneEnabled=false makes an ensemble of one server, and an"
-                           " ensemble is not yet supported");
-    return config_fail(c, CONFIG_ERROR_PLAIN,
-                       "an ensemble of more than one server is not yet supported");
+    return 0;
+}
+
+ZK_PRIVATE bool config_distributed(const struct config *c) {
+    uint32_t participants = 0;
+    for (uint32_t i = 0; i < c->member_count; i++) participants += !c->members[i].observer;
+    return participants > 1 || (participants == 1 && !c->standalone_enabled);
 }
 
 static int config_membership(struct config *c, const struct config_props *p, struct logq *log) {
-    struct buf grouped = {0};
-    bool groups = false;
+    struct buf groups = {0}, weights = {0};
+    bool hierarchical = false;
     int rc = 0;
     config_members_free(c);
     for (uint32_t i = 0; i < p->n && !rc; i++) {
-        groups |= config_starts(p->at[i].key, "group") || config_starts(p->at[i].key, "weight");
-        rc = config_member_line(c, p->at[i].key, p->at[i].value, &grouped);
+        const char *key = p->at[i].key;
+        hierarchical |= config_starts(key, "group") || config_starts(key, "weight");
+        rc = config_member_line(c, key, p->at[i].value, &groups, &weights);
     }
-    if (!rc && groups) rc = config_check_groups(c, &grouped);
-    buf_free(&grouped);
+    if (c->member_count) qsort(c->members, c->member_count, sizeof *c->members, config_by_id);
+    if (!rc && hierarchical) rc = config_set_groups(c, &groups, &weights);
+    buf_free(&groups);
+    buf_free(&weights);
     if (!rc && config_role(c, c->peer_type) == 1)
         log_line(log, LOG_WARN_LEVEL,
                  "Peer type from servers list (PARTICIPANT) doesn't match peerType (OBSERVER)."
                  " Defaulting to servers list.");
     return rc ? rc : config_check_members(c, log);
+}
+
+ZK_PRIVATE void config_put_host(struct buf *out, const char *host) {
+    bool v6 = strchr(host, ':') != NULL;
+    buf_printf(out, "%s%s%s", v6 ? "[" : "", host, v6 ? "]" : "");
+}
+
+static void config_put_member(struct buf *out, const struct config_member *m) {
+    buf_printf(out, "server.%lld=", (long long)m->id);
+    config_put_host(out, m->host);
+    buf_printf(out, ":%d:%d:%s", (int)m->quorum_port, (int)m->election_port,
+               m->observer ? "observer" : "participant");
+    if (m->client_host) {
+        buf_putc(out, ';');
+        config_put_host(out, m->client_host);
+        buf_printf(out, ":%d", (int)m->client_port);
+    }
+    buf_putc(out, '\n');
+}
+
+/* A line for each group, where its first member turns up. */
+static void config_put_groups(const struct config *c, struct buf *out) {
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        const struct config_member *first = &c->members[i];
+        bool seen = first->observer;
+        for (uint32_t k = 0; k < i && !seen; k++)
+            seen = !c->members[k].observer && c->members[k].group == first->group;
+        if (seen) continue;
+        buf_printf(out, "group.%lld=%lld", (long long)first->group, (long long)first->id);
+        for (uint32_t k = i + 1; k < c->member_count; k++)
+            if (!c->members[k].observer && c->members[k].group == first->group)
+                buf_printf(out, ":%lld", (long long)c->members[k].id);
+        buf_putc(out, '\n');
+    }
+}
+
+ZK_PRIVATE void config_string(const struct config *c, struct buf *out) {
+    for (uint32_t i = 0; i < c->member_count; i++) config_put_member(out, &c->members[i]);
+    if (c->hierarchical) {
+        config_put_groups(c, out);
+        for (uint32_t i = 0; i < c->member_count; i++)
+            if (!c->members[i].observer)
+                buf_printf(out, "weight.%lld=%lld\n", (long long)c->members[i].id,
+                           (long long)c->members[i].weight);
+    }
+    buf_printf(out, "version=%llx", (unsigned long long)c->members_version);
 }
 
 /* --- checks, in the order of QuorumPeerConfig.parseProperties --- */
@@ -6973,6 +7910,7 @@ static void config_check_bounds(struct config *c, struct logq *log) {
                  (int)c->large_request_threshold);
         c->large_request_threshold = -1;
     }
+    if (c->observer_sync) c->sync_enabled = config_is_word(c->observer_sync, "true");
     if (c->jute_max_buffer < 0) c->jute_max_buffer = 0;
     if (c->jute_extra_size == -1) c->jute_extra_size = c->jute_max_buffer;
     if (c->jute_extra_size < 1024) c->jute_extra_size = 1024;
@@ -7142,6 +8080,2376 @@ ZK_PRIVATE void config_jvm_flags(struct config *c, const char *flags, struct log
 #endif /* ZK_WITH_SERVER */
 
 #if ZK_WITH_SERVER
+/* ==== ensemble/link.c ==== */
+
+
+ZK_PRIVATE void links_init(struct links *l) {
+    memset(l, 0, sizeof *l);
+    l->free_list = LINK_NONE;
+}
+
+ZK_PRIVATE void links_free(struct links *l) {
+    for (uint32_t i = 0; i < l->n; i++) {
+        buf_free(&l->at[i].in);
+        buf_free(&l->at[i].out);
+    }
+    mem_free(l->at);
+    buf_free(&l->effects);
+    links_init(l);
+}
+
+ZK_PRIVATE struct link *link_at(struct links *l, uint32_t id) {
+    ZK_ASSERT(id < l->n && l->at[id].phase != LINK_FREE);
+    return &l->at[id];
+}
+
+static void link_effect(struct links *l, enum link_effect_kind kind, uint32_t id) {
+    struct link_effect e = {kind, id};
+    buf_compact(&l->effects);
+    buf_put(&l->effects, &e, sizeof e);
+}
+
+static uint32_t link_new(struct links *l, enum link_kind kind, int64_t now) {
+    uint32_t id = l->free_list;
+    if (id != LINK_NONE) {
+        l->free_list = l->at[id].next_free;
+    } else {
+        if (l->n == l->cap) {
+            l->cap = l->cap ? l->cap * 2 : 16;
+            l->at = mem_realloc(l->at, sizeof *l->at * l->cap);
+        }
+        id = l->n++;
+    }
+    memset(&l->at[id], 0, sizeof l->at[id]);
+    l->at[id].kind = kind;
+    l->at[id].since = now;
+    l->live++;
+    return id;
+}
+
+ZK_PRIVATE uint32_t link_dial(struct links *l, enum link_kind kind, const char *host,
+                              uint16_t port, int64_t now) {
+    uint32_t id = link_new(l, kind, now);
+    struct link *k = &l->at[id];
+    k->phase = LINK_DIALING;
+    k->dialed = true;
+    size_t n = strlen(host);
+    if (n >= sizeof k->host) n = sizeof k->host - 1; /* no such name exists: the dial fails */
+    memcpy(k->host, host, n);
+    k->port = port;
+    link_effect(l, LINK_DIAL, id);
+    return id;
+}
+
+ZK_PRIVATE uint32_t link_accepted(struct links *l, enum link_kind kind, int64_t now) {
+    uint32_t id = link_new(l, kind, now);
+    l->at[id].phase = LINK_OPEN;
+    return id;
+}
+
+ZK_PRIVATE struct buf *link_out(struct links *l, uint32_t id) {
+    struct link *k = link_at(l, id);
+    buf_compact(&k->out);
+    if (!k->dirty && k->phase == LINK_OPEN) {
+        k->dirty = true;
+        link_effect(l, LINK_SEND, id);
+    }
+    return &k->out;
+}
+
+ZK_PRIVATE void link_close(struct links *l, uint32_t id) {
+    struct link *k = link_at(l, id);
+    if (k->phase == LINK_CLOSING) return;
+    k->phase = LINK_CLOSING;
+    buf_free(&k->in);
+    link_effect(l, LINK_CLOSE, id);
+}
+
+ZK_PRIVATE bool link_take_effect(struct links *l, struct link_effect *e) {
+    if (!buf_len(&l->effects)) return false;
+    memcpy(e, l->effects.p + l->effects.head, sizeof *e);
+    buf_consume(&l->effects, sizeof *e);
+    return true;
+}
+
+ZK_PRIVATE void link_opened(struct links *l, uint32_t id) {
+    struct link *k = link_at(l, id);
+    if (k->phase != LINK_DIALING) return;
+    k->phase = LINK_OPEN;
+    if (buf_len(&k->out)) (void)link_out(l, id); /* what was written meanwhile */
+}
+
+ZK_PRIVATE bool link_received(struct links *l, uint32_t id, struct slice bytes) {
+    struct link *k = link_at(l, id);
+    if (k->phase != LINK_OPEN) return false;
+    buf_compact(&k->in);
+    buf_put(&k->in, bytes.p, bytes.n);
+    return true;
+}
+
+ZK_PRIVATE bool link_wants(const struct links *l, uint32_t id) {
+    return buf_len(&l->at[id].in) < LINK_IN_MAX;
+}
+
+ZK_PRIVATE void link_sent(struct links *l, uint32_t id, size_t bytes) {
+    struct link *k = link_at(l, id);
+    buf_consume(&k->out, bytes);
+    k->sent += bytes;
+    k->dirty = buf_len(&k->out) != 0;
+}
+
+ZK_PRIVATE void link_gone(struct links *l, uint32_t id) {
+    struct link *k = link_at(l, id);
+    buf_free(&k->in);
+    buf_free(&k->out);
+    k->phase = LINK_FREE;
+    k->next_free = l->free_list;
+    l->free_list = id;
+    l->live--;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/packet.c ==== */
+
+
+#define PACKET_HEAD 16u /* type, zxid, length of data */
+#define PACKET_AUTH_MAX 4096
+
+ZK_PRIVATE enum packet_status packet_take(struct slice in, uint32_t max, struct packet *p,
+                                          size_t *used) {
+    if (in.n < PACKET_HEAD) return PACKET_MORE;
+    int32_t len = (int32_t)be32(in.p + PACKET_HEAD - 4);
+    if (len < -1 || (len > 0 && (uint32_t)len > max)) return PACKET_BAD;
+    if (in.n < PACKET_HEAD + (len > 0 ? (size_t)len : 0) + 4) return PACKET_MORE;
+    struct jr r = jr_open(in, max);
+    p->type = jr_i32(&r);
+    p->zxid = jr_i64(&r);
+    p->data = jr_bytes(&r);
+    p->n_auth = jr_i32(&r);
+    if (p->n_auth < -1 || p->n_auth > PACKET_AUTH_MAX) return PACKET_BAD;
+    p->auth = slice_of(r.p, 0);
+    for (int32_t i = 0; i < p->n_auth && !r.bad; i++) {
+        (void)jr_bytes(&r);
+        (void)jr_bytes(&r);
+    }
+    if (r.bad) return r.oversize ? PACKET_BAD : PACKET_MORE;
+    p->auth.n = (size_t)(r.p - p->auth.p);
+    *used = (size_t)(r.p - in.p);
+    return PACKET_READ;
+}
+
+ZK_PRIVATE size_t packet_begin(struct buf *out, int32_t type, int64_t zxid) {
+    size_t at = out->n;
+    jw_i32(out, type);
+    jw_i64(out, zxid);
+    jw_i32(out, 0);
+    return at;
+}
+
+ZK_PRIVATE void packet_end_data(struct buf *out, size_t at) {
+    put_be32(out->p + at + PACKET_HEAD - 4, (uint32_t)(out->n - at - PACKET_HEAD));
+}
+
+ZK_PRIVATE void packet_end(struct buf *out, size_t at) {
+    packet_end_data(out, at);
+    jw_i32(out, -1);
+}
+
+ZK_PRIVATE void packet_put(struct buf *out, int32_t type, int64_t zxid, struct slice data) {
+    jw_i32(out, type);
+    jw_i64(out, zxid);
+    jw_bytes(out, data);
+    jw_i32(out, -1);
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/history.c ==== */
+
+
+ZK_PRIVATE void history_reset(struct history *h, int64_t last) {
+    for (uint32_t i = 0; i < h->n; i++) blob_unref(history_at(h, i)->blob);
+    h->head = h->n = h->committed = 0;
+    h->bytes = 0;
+    h->floor = last;
+}
+
+ZK_PRIVATE void history_free(struct history *h) {
+    history_reset(h, 0);
+    mem_free(h->ring);
+    h->ring = NULL;
+    h->cap = 0;
+}
+
+ZK_PRIVATE const struct history_entry *history_at(const struct history *h, uint32_t i) {
+    ZK_ASSERT(i < h->n);
+    return &h->ring[(h->head + i) & (h->cap - 1)];
+}
+
+ZK_PRIVATE struct slice history_bytes(const struct history_entry *e) {
+    return slice_of(e->blob->p + e->off, e->len);
+}
+
+ZK_PRIVATE void history_add(struct history *h, int64_t zxid, struct blob *blob, uint32_t off,
+                            uint32_t len) {
+    int64_t last = h->n ? history_at(h, h->n - 1)->zxid : h->floor;
+    ZK_ASSERT(zxid > last);
+    if (h->n == h->cap) {
+        uint32_t cap = h->cap ? h->cap * 2 : 256;
+        struct history_entry *ring = mem_alloc(sizeof *ring * cap);
+        for (uint32_t i = 0; i < h->n; i++) ring[i] = *history_at(h, i);
+        mem_free(h->ring);
+        h->ring = ring;
+        h->cap = cap;
+        h->head = 0;
+    }
+    struct history_entry e = {zxid, blob_ref(blob), off, len};
+    h->ring[(h->head + h->n++) & (h->cap - 1)] = e;
+    h->bytes += len;
+}
+
+static void history_drop_first(struct history *h) {
+    const struct history_entry *e = history_at(h, 0);
+    h->floor = e->zxid;
+    h->bytes -= e->len;
+    blob_unref(e->blob);
+    h->head = (h->head + 1) & (h->cap - 1);
+    h->n--;
+    h->committed--;
+}
+
+ZK_PRIVATE void history_commit(struct history *h, int64_t zxid) {
+    while (h->committed < h->n && history_at(h, h->committed)->zxid <= zxid) h->committed++;
+    while (h->committed > h->keep || (h->bytes > HISTORY_BYTES_MAX && h->committed > HISTORY_LEAST))
+        history_drop_first(h);
+}
+
+ZK_PRIVATE uint32_t history_after(const struct history *h, int64_t zxid) {
+    uint32_t low = 0, high = h->n;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (history_at(h, mid)->zxid <= zxid)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+ZK_PRIVATE bool history_knows(const struct history *h, int64_t zxid) {
+    if (zxid == h->floor) return true;
+    uint32_t i = history_after(h, zxid);
+    return i > 0 && history_at(h, i - 1)->zxid == zxid;
+}
+
+ZK_PRIVATE int64_t history_last_committed(const struct history *h) {
+    return h->committed ? history_at(h, h->committed - 1)->zxid : h->floor;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/quorum.c ==== */
+
+
+/* The place of a member in cfg->members, which are sorted; member_count for a stranger. */
+static uint32_t quorum_place(const struct config *cfg, int64_t sid) {
+    uint32_t low = 0, high = cfg->member_count;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (cfg->members[mid].id < sid)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < cfg->member_count && cfg->members[low].id == sid ? low : cfg->member_count;
+}
+
+static bool sidset_bit(const struct sidset *s, uint32_t place) {
+    return s->bits[place / 64] >> place % 64 & 1;
+}
+
+ZK_PRIVATE void sidset_clear(struct sidset *s) {
+    memset(s, 0, sizeof *s);
+}
+
+ZK_PRIVATE bool sidset_has(const struct sidset *s, const struct config *cfg, int64_t sid) {
+    uint32_t place = quorum_place(cfg, sid);
+    return place < cfg->member_count && sidset_bit(s, place);
+}
+
+ZK_PRIVATE bool sidset_add(struct sidset *s, const struct config *cfg, int64_t sid) {
+    uint32_t place = quorum_place(cfg, sid);
+    if (place == cfg->member_count || sidset_bit(s, place)) return false;
+    s->bits[place / 64] |= (uint64_t)1 << place % 64;
+    return true;
+}
+
+ZK_PRIVATE void sidset_del(struct sidset *s, const struct config *cfg, int64_t sid) {
+    uint32_t place = quorum_place(cfg, sid);
+    if (place < cfg->member_count) s->bits[place / 64] &= ~((uint64_t)1 << place % 64);
+}
+
+ZK_PRIVATE const struct config_member *quorum_member(const struct config *cfg, int64_t sid) {
+    uint32_t place = quorum_place(cfg, sid);
+    return place < cfg->member_count ? &cfg->members[place] : NULL;
+}
+
+ZK_PRIVATE bool quorum_is_voter(const struct config *cfg, int64_t sid) {
+    const struct config_member *m = quorum_member(cfg, sid);
+    return m && !m->observer;
+}
+
+ZK_PRIVATE int64_t quorum_weight(const struct config *cfg, int64_t sid) {
+    const struct config_member *m = quorum_member(cfg, sid);
+    return m && !m->observer ? m->weight : 0;
+}
+
+ZK_PRIVATE uint32_t quorum_voters(const struct config *cfg) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < cfg->member_count; i++) n += !cfg->members[i].observer;
+    return n;
+}
+
+/* The weight of the group that begins at `first`, all of it and that in the set; false when an
+ * earlier member has begun it. */
+static bool quorum_group(const struct config *cfg, const struct sidset *acks, uint32_t first,
+                         int64_t *all, int64_t *in) {
+    *all = *in = 0;
+    for (uint32_t i = 0; i < cfg->member_count; i++) {
+        const struct config_member *m = &cfg->members[i];
+        if (m->observer || m->group != cfg->members[first].group) continue;
+        if (i < first) return false;
+        *all += m->weight;
+        if (sidset_bit(acks, i)) *in += m->weight;
+    }
+    return true;
+}
+
+static bool quorum_of_groups(const struct config *cfg, const struct sidset *acks) {
+    uint32_t groups = 0, won = 0;
+    int64_t all, in;
+    for (uint32_t i = 0; i < cfg->member_count; i++) {
+        if (cfg->members[i].observer || !quorum_group(cfg, acks, i, &all, &in) || !all) continue;
+        groups++;
+        won += in > all / 2;
+    }
+    return won > groups / 2;
+}
+
+ZK_PRIVATE bool quorum_reached(const struct config *cfg, const struct sidset *acks) {
+    if (cfg->hierarchical) return quorum_of_groups(cfg, acks);
+    uint32_t voters = 0, in = 0;
+    for (uint32_t i = 0; i < cfg->member_count; i++) {
+        if (cfg->members[i].observer) continue;
+        voters++;
+        in += sidset_bit(acks, i);
+    }
+    return in > voters / 2;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/mesh.c ==== */
+
+
+
+#define MESH_V1 ((int64_t)-65536) /* one address */
+#define MESH_V2 ((int64_t)-65535) /* several */
+#define MESH_NEVER INT64_MIN
+/* stock: QuorumCnxManager.OBSERVER_ID, the name of observers of old; no server of today sends it */
+#define MESH_NAMELESS INT64_MAX
+
+struct mesh_hello {
+    int64_t sid;
+    char host[LINK_HOST]; /* empty: none that could be dialed */
+    uint16_t port;
+};
+
+enum mesh_parse { MESH_PARTIAL, MESH_COMPLETE, MESH_BAD };
+
+ZK_PRIVATE void mesh_init(struct mesh *m, const struct config *cfg, int64_t self,
+                          struct links *links, struct logq *log) {
+    const struct config_member *me = quorum_member(cfg, self);
+    struct buf address = {0};
+    ZK_ASSERT(me);
+    memset(m, 0, sizeof *m);
+    m->cfg = cfg;
+    m->links = links;
+    m->log = log;
+    m->self = self;
+    config_put_host(&address, me->host);
+    buf_printf(&address, ":%d", (int)me->election_port);
+    jw_i64(&m->hello, MESH_V1);
+    jw_i64(&m->hello, self);
+    jw_bytes(&m->hello, buf_slice(&address));
+    buf_free(&address);
+}
+
+ZK_PRIVATE void mesh_free(struct mesh *m) {
+    for (uint32_t i = 0; i < m->n_peers; i++) buf_free(&m->peers[i].message);
+    mem_free(m->peers);
+    buf_free(&m->hello);
+    buf_free(&m->inbox);
+    buf_free(&m->taken);
+    memset(m, 0, sizeof *m);
+}
+
+/* --- peers --- */
+
+static struct mesh_peer *mesh_find(const struct mesh *m, int64_t sid) {
+    for (uint32_t i = 0; i < m->n_peers; i++)
+        if (m->peers[i].sid == sid) return &m->peers[i];
+    return NULL;
+}
+
+/* NULL when there are too many strangers. */
+static struct mesh_peer *mesh_peer(struct mesh *m, int64_t sid) {
+    struct mesh_peer *p = mesh_find(m, sid);
+    bool member = quorum_member(m->cfg, sid) != NULL;
+    if (p) return p;
+    if (!member && m->strangers == MESH_STRANGERS_MAX) return NULL;
+    if (m->n_peers == m->cap_peers) {
+        m->cap_peers = m->cap_peers ? m->cap_peers * 2 : 8;
+        m->peers = mem_realloc(m->peers, sizeof *m->peers * m->cap_peers);
+    }
+    p = &m->peers[m->n_peers++];
+    memset(p, 0, sizeof *p);
+    p->sid = sid;
+    p->member = member;
+    p->channel = p->dialing = LINK_NONE;
+    p->knocked = MESH_NEVER;
+    m->strangers += !member;
+    return p;
+}
+
+/* A stranger without a link is forgotten. */
+static void mesh_settle(struct mesh *m, struct mesh_peer *p) {
+    if (p->member || p->channel != LINK_NONE || p->dialing != LINK_NONE) return;
+    buf_free(&p->message);
+    *p = m->peers[--m->n_peers];
+    m->strangers--;
+}
+
+static void mesh_hang_up(struct mesh *m, uint32_t *link) {
+    if (*link != LINK_NONE) link_close(m->links, *link);
+    *link = LINK_NONE;
+}
+
+static void mesh_dial(struct mesh *m, struct mesh_peer *p, const char *host, uint16_t port) {
+    p->dialing = link_dial(m->links, LINK_ELECTION, host, port, m->now);
+    p->dark = false;
+    log_line(m->log, LOG_DEBUG_LEVEL, "election: connecting to server %lld at %s:%u",
+             (long long)p->sid, host, (unsigned)port);
+}
+
+/* Within MESH_KNOCK_MS a larger id has been told our name already: again would cut its answer. */
+static void mesh_connect(struct mesh *m, struct mesh_peer *p) {
+    const struct config_member *c = quorum_member(m->cfg, p->sid);
+    if (!c || p->channel != LINK_NONE || p->dialing != LINK_NONE) return;
+    if (p->knocked != MESH_NEVER && m->now - p->knocked < MESH_KNOCK_MS) return;
+    mesh_dial(m, p, c->host, (uint16_t)c->election_port);
+}
+
+/* --- sending --- */
+
+static void mesh_flush(struct mesh *m, struct mesh_peer *p) {
+    if (!p->waiting || p->channel == LINK_NONE) return;
+    if (buf_len(&link_at(m->links, p->channel)->out) > MESH_OUT_MAX) return;
+    jw_bytes(link_out(m->links, p->channel), buf_slice(&p->message));
+    p->waiting = false;
+}
+
+static void mesh_receive(struct mesh *m, int64_t sid, struct slice message) {
+    if (buf_len(&m->inbox) > MESH_INBOX_MAX) {
+        log_line(m->log, LOG_WARN_LEVEL, "election: a message of server %lld is dropped: too many",
+                 (long long)sid);
+        return;
+    }
+    buf_compact(&m->inbox);
+    jw_i64(&m->inbox, sid);
+    jw_bytes(&m->inbox, message);
+}
+
+ZK_PRIVATE void mesh_send(struct mesh *m, int64_t sid, struct slice message, int64_t now) {
+    ZK_ASSERT(message.n > 0 && message.n <= MESH_FRAME_MAX);
+    m->now = now;
+    if (sid == m->self) {
+        mesh_receive(m, sid, message);
+        return;
+    }
+    struct mesh_peer *p = quorum_member(m->cfg, sid) ? mesh_peer(m, sid) : mesh_find(m, sid);
+    if (!p) return;
+    buf_clear(&p->message);
+    buf_put(&p->message, message.p, message.n);
+    p->has_message = p->waiting = true;
+    if (p->channel == LINK_NONE)
+        mesh_connect(m, p);
+    else
+        mesh_flush(m, p);
+}
+
+ZK_PRIVATE void mesh_connect_all(struct mesh *m, int64_t now) {
+    m->now = now;
+    for (uint32_t i = 0; i < m->n_peers; i++)
+        if (m->peers[i].has_message) mesh_connect(m, &m->peers[i]);
+}
+
+ZK_PRIVATE bool mesh_delivered(const struct mesh *m) {
+    for (uint32_t i = 0; i < m->n_peers; i++)
+        if (m->peers[i].has_message && !m->peers[i].waiting) return true;
+    return false;
+}
+
+ZK_PRIVATE bool mesh_dark(const struct mesh *m, int64_t sid) {
+    const struct mesh_peer *p = mesh_find(m, sid);
+    return p && p->dark;
+}
+
+ZK_PRIVATE bool mesh_take(struct mesh *m, int64_t *sid, struct slice *message) {
+    if (!buf_len(&m->inbox)) return false;
+    struct jr r = jr_open(buf_slice(&m->inbox), MESH_FRAME_MAX);
+    *sid = jr_i64(&r);
+    struct slice s = jr_bytes(&r);
+    ZK_ASSERT(!r.bad);
+    buf_clear(&m->taken);
+    buf_put(&m->taken, s.p, s.n);
+    buf_consume(&m->inbox, 12 + s.n);
+    *message = buf_slice(&m->taken);
+    return true;
+}
+
+/* --- the initial message --- */
+
+static bool mesh_wildcard(const char *host) {
+    static const char *const names[] = {"0.0.0.0", "0", "::", "0:0:0:0:0:0:0:0"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(host, names[i]) == 0) return true;
+    return false;
+}
+
+/* host:port or [host]:port; false when it is neither. The first that can be dialed is kept. */
+static bool mesh_address(struct mesh_hello *h, struct slice s) {
+    size_t colon = s.n, host = 0, port = 0;
+    while (colon && s.p[colon - 1] != ':') colon--;
+    if (colon < 2 || colon == s.n) return false;
+    for (size_t i = colon; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9') return false;
+        port = port * 10 + (size_t)(s.p[i] - '0');
+        if (port > 65535) return false;
+    }
+    size_t end = colon - 1;
+    if (s.p[0] == '[') {
+        if (s.p[end - 1] != ']') return false;
+        host = 1;
+        end--;
+    }
+    if (end <= host || end - host >= LINK_HOST) return false;
+    for (size_t i = host; i < end; i++)
+        if (s.p[i] <= ' ' || s.p[i] == 0x7f) return false;
+    if (*h->host) return true;
+    memcpy(h->host, s.p + host, end - host);
+    h->host[end - host] = '\0';
+    h->port = (uint16_t)port;
+    if (mesh_wildcard(h->host)) *h->host = '\0';
+    return true;
+}
+
+static bool mesh_addresses(struct mesh_hello *h, struct slice s) {
+    for (size_t from = 0, i = 0; i <= s.n; i++) {
+        if (i < s.n && s.p[i] != '|') continue;
+        if (!mesh_address(h, slice_of(s.p + from, i - from))) return false;
+        from = i + 1;
+    }
+    return true;
+}
+
+/* *used: bytes of the message, when it is complete. */
+static enum mesh_parse mesh_parse_hello(struct slice in, struct mesh_hello *h, size_t *used) {
+    memset(h, 0, sizeof *h);
+    if (in.n < 8) return MESH_PARTIAL;
+    h->sid = (int64_t)be64(in.p);
+    *used = 8;
+    if (h->sid >= 0) return MESH_COMPLETE; /* up to 3.4 */
+    if (h->sid != MESH_V1 && h->sid != MESH_V2) return MESH_BAD;
+    if (in.n < 20) return MESH_PARTIAL;
+    uint32_t n = be32(in.p + 16);
+    if (!n || n > MESH_HELLO_MAX) return MESH_BAD;
+    if (in.n < 20 + (size_t)n) return MESH_PARTIAL;
+    h->sid = (int64_t)be64(in.p + 8);
+    *used = 20 + (size_t)n;
+    return mesh_addresses(h, slice_of(in.p + 20, n)) ? MESH_COMPLETE : MESH_BAD;
+}
+
+/* --- channels --- */
+
+/* A link becomes the channel of p, and p hears what it was told last. */
+static void mesh_promote(struct mesh *m, struct mesh_peer *p, uint32_t link) {
+    mesh_hang_up(m, &p->channel);
+    p->channel = link;
+    p->dark = false;
+    p->knocked = MESH_NEVER;
+    p->waiting = p->has_message;
+    log_line(m->log, LOG_DEBUG_LEVEL, "election: connected with server %lld", (long long)p->sid);
+    mesh_flush(m, p);
+}
+
+static void mesh_forget_guest(struct mesh *m, uint32_t link) {
+    uint32_t to = 0;
+    for (uint32_t i = 0; i < m->n_guests; i++)
+        if (m->guests[i].link != link) m->guests[to++] = m->guests[i];
+    m->n_guests = to;
+}
+
+static bool mesh_is_guest(const struct mesh *m, uint32_t link) {
+    for (uint32_t i = 0; i < m->n_guests; i++)
+        if (m->guests[i].link == link) return true;
+    return false;
+}
+
+/* Somebody with a smaller id knocked: it is dialed, at the address that it named if any. */
+static void mesh_dial_back(struct mesh *m, const struct mesh_hello *h) {
+    struct mesh_peer *p = mesh_peer(m, h->sid);
+    if (!p) {
+        log_line(m->log, LOG_WARN_LEVEL, "election: server %lld is not dialed: too many strangers",
+                 (long long)h->sid);
+        return;
+    }
+    if (p->dialing != LINK_NONE) return;
+    const struct config_member *c = quorum_member(m->cfg, h->sid);
+    if (*h->host)
+        mesh_dial(m, p, h->host, h->port);
+    else if (c)
+        mesh_dial(m, p, c->host, (uint16_t)c->election_port);
+    else
+        mesh_settle(m, p);
+}
+
+/* An accepted connection has said its name. */
+static void mesh_welcome(struct mesh *m, uint32_t link, const struct mesh_hello *h) {
+    mesh_forget_guest(m, link);
+    if (h->sid == m->self || h->sid == MESH_NAMELESS) {
+        log_line(m->log, LOG_WARN_LEVEL, "election: a server that calls itself %lld is refused",
+                 (long long)h->sid);
+        link_close(m->links, link);
+        return;
+    }
+    if (h->sid < m->self) {
+        link_close(m->links, link);
+        mesh_dial_back(m, h);
+        return;
+    }
+    struct mesh_peer *p = mesh_peer(m, h->sid);
+    if (!p) {
+        log_line(m->log, LOG_WARN_LEVEL, "election: server %lld is refused: too many strangers",
+                 (long long)h->sid);
+        link_close(m->links, link);
+        return;
+    }
+    mesh_hang_up(m, &p->dialing);
+    mesh_promote(m, p, link);
+}
+
+static void mesh_read_guest(struct mesh *m, uint32_t link) {
+    struct buf *in = &link_at(m->links, link)->in;
+    struct mesh_hello h;
+    size_t used = 0;
+    switch (mesh_parse_hello(buf_slice(in), &h, &used)) {
+    case MESH_PARTIAL:
+        break;
+    case MESH_COMPLETE:
+        buf_consume(in, used);
+        mesh_welcome(m, link, &h);
+        break;
+    case MESH_BAD:
+        log_line(m->log, LOG_WARN_LEVEL, "election: a connection with a bad initial message");
+        mesh_forget_guest(m, link);
+        link_close(m->links, link);
+        break;
+    }
+}
+
+static void mesh_read_channel(struct mesh *m, struct mesh_peer *p) {
+    struct buf *in = &link_at(m->links, p->channel)->in;
+    for (;;) {
+        struct slice s = buf_slice(in);
+        if (s.n < 4) return;
+        uint32_t n = be32(s.p);
+        if (!n || n > MESH_FRAME_MAX) {
+            log_line(m->log, LOG_WARN_LEVEL,
+                     "election: server %lld announces a message of %ld bytes", (long long)p->sid,
+                     (long)(int32_t)n);
+            mesh_hang_up(m, &p->channel);
+            mesh_settle(m, p);
+            return;
+        }
+        if (s.n - 4 < n) return;
+        mesh_receive(m, p->sid, slice_of(s.p + 4, n));
+        buf_consume(in, 4 + (size_t)n);
+    }
+}
+
+/* --- what happens to links --- */
+
+ZK_PRIVATE bool mesh_owns(const struct mesh *m, uint32_t link) {
+    return link_at(m->links, link)->kind == LINK_ELECTION;
+}
+
+static int64_t mesh_guest_timeout(const struct mesh *m) {
+    if (m->cfg->quorum_cnxn_timeout_ms > 0) return m->cfg->quorum_cnxn_timeout_ms;
+    return (int64_t)m->cfg->sync_limit * m->cfg->tick_time_ms;
+}
+
+ZK_PRIVATE void mesh_accepted(struct mesh *m, uint32_t link, int64_t now) {
+    m->now = now;
+    if (m->n_guests == MESH_GUESTS_MAX) {
+        uint32_t oldest = m->guests[0].link;
+        mesh_forget_guest(m, oldest);
+        link_close(m->links, oldest);
+    }
+    m->guests[m->n_guests].link = link;
+    m->guests[m->n_guests++].deadline = now + mesh_guest_timeout(m);
+}
+
+ZK_PRIVATE void mesh_opened(struct mesh *m, uint32_t link, int64_t now) {
+    m->now = now;
+    for (uint32_t i = 0; i < m->n_peers; i++) {
+        struct mesh_peer *p = &m->peers[i];
+        if (p->dialing != link) continue;
+        buf_put(link_out(m->links, link), m->hello.p, m->hello.n);
+        if (p->sid < m->self) {
+            p->dialing = LINK_NONE;
+            mesh_promote(m, p, link);
+        } else {
+            mesh_hang_up(m, &p->dialing);
+            p->knocked = now;
+            p->dark = false;
+        }
+        return;
+    }
+}
+
+ZK_PRIVATE void mesh_input(struct mesh *m, uint32_t link, int64_t now) {
+    m->now = now;
+    if (mesh_is_guest(m, link)) mesh_read_guest(m, link);
+    for (uint32_t i = 0; i < m->n_peers; i++)
+        if (m->peers[i].channel == link) {
+            mesh_read_channel(m, &m->peers[i]);
+            return;
+        }
+}
+
+/* The link of p is gone, or of no more use. */
+static void mesh_lost(struct mesh *m, struct mesh_peer *p, uint32_t *link) {
+    *link = LINK_NONE;
+    p->dark = p->channel == LINK_NONE;
+    mesh_settle(m, p);
+}
+
+ZK_PRIVATE void mesh_closed(struct mesh *m, uint32_t link, int64_t now) {
+    m->now = now;
+    mesh_forget_guest(m, link);
+    for (uint32_t i = 0; i < m->n_peers; i++) {
+        struct mesh_peer *p = &m->peers[i];
+        if (p->channel != link && p->dialing != link) continue;
+        mesh_lost(m, p, p->channel == link ? &p->channel : &p->dialing);
+        return;
+    }
+}
+
+ZK_PRIVATE void mesh_tick(struct mesh *m, int64_t now) {
+    m->now = now;
+    while (m->n_guests && m->guests[0].deadline <= now) {
+        uint32_t link = m->guests[0].link;
+        log_line(m->log, LOG_WARN_LEVEL, "election: a connection that did not say its name");
+        mesh_forget_guest(m, link);
+        link_close(m->links, link);
+    }
+    for (uint32_t i = m->n_peers; i-- > 0;) { /* down: the last takes the place of who goes */
+        struct mesh_peer *p = &m->peers[i];
+        mesh_flush(m, p);
+        if (p->dialing == LINK_NONE) continue;
+        if (now - link_at(m->links, p->dialing)->since < m->cfg->cnx_timeout_ms) continue;
+        link_close(m->links, p->dialing);
+        mesh_lost(m, p, &p->dialing);
+    }
+}
+
+ZK_PRIVATE int64_t mesh_next_tick(const struct mesh *m) {
+    int64_t at = m->n_guests ? m->guests[0].deadline : INT64_MAX;
+    for (uint32_t i = 0; i < m->n_peers; i++) {
+        const struct mesh_peer *p = &m->peers[i];
+        int64_t want = INT64_MAX;
+        if (p->dialing != LINK_NONE)
+            want = link_at(m->links, p->dialing)->since + m->cfg->cnx_timeout_ms;
+        else if (p->waiting && p->channel != LINK_NONE)
+            want = m->now + MESH_KNOCK_MS; /* it does not read: whether it has begun to */
+        if (want < at) at = want;
+    }
+    return at;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/election.c ==== */
+
+
+
+#define ELECTION_LAYOUT 2     /* of what is sent: with a config string */
+#define ELECTION_NOBODY INT64_MIN /* what an observer proposes, and its zxid and epoch */
+
+struct election_note {
+    int64_t sid;
+    int32_t state; /* as it came */
+    int32_t version;
+    struct election_vote vote;
+    struct slice config; /* borrowed */
+};
+
+ZK_PRIVATE void election_init(struct election *e, const struct config *cfg, int64_t self,
+                              struct links *links, struct logq *log) {
+    memset(e, 0, sizeof *e);
+    e->cfg = cfg;
+    e->log = log;
+    e->self = self;
+    e->vote.leader = ELECTION_NOBODY;
+    mesh_init(&e->mesh, cfg, self, links, log);
+    config_string(cfg, &e->config);
+    e->ballots = mem_zalloc(sizeof *e->ballots * cfg->member_count);
+    e->outside = mem_zalloc(sizeof *e->outside * cfg->member_count);
+}
+
+ZK_PRIVATE void election_free(struct election *e) {
+    mesh_free(&e->mesh);
+    buf_free(&e->config);
+    mem_free(e->ballots);
+    mem_free(e->outside);
+    memset(e, 0, sizeof *e);
+}
+
+/* --- notifications --- */
+
+static void election_tell(struct election *e, int64_t sid, const struct election_vote *v,
+                          int64_t now) {
+    struct buf b = {0};
+    jw_i32(&b, (int32_t)e->state);
+    jw_i64(&b, v->leader);
+    jw_i64(&b, v->zxid);
+    jw_i64(&b, v->round);
+    jw_i64(&b, v->epoch);
+    jw_i32(&b, ELECTION_LAYOUT);
+    jw_bytes(&b, buf_slice(&e->config));
+    mesh_send(&e->mesh, sid, buf_slice(&b), now);
+    buf_free(&b);
+}
+
+/* The proposal, to every voter, this server included. */
+static void election_propose(struct election *e, int64_t now) {
+    for (uint32_t i = 0; i < e->cfg->member_count; i++)
+        if (!e->cfg->members[i].observer)
+            election_tell(e, e->cfg->members[i].id, &e->proposal, now);
+    e->repeat_at = now + e->interval;
+}
+
+/*
+ * stock: the length alone tells the oldest layouts apart, and a message of 40 bytes is read as if
+ * its version were 0.
+ */
+static bool election_parse(struct slice s, struct election_note *n) {
+    struct jr r = jr_open(s, MESH_FRAME_MAX);
+    n->state = jr_i32(&r);
+    n->vote.leader = jr_i64(&r);
+    n->vote.zxid = jr_i64(&r);
+    n->vote.round = jr_i64(&r);
+    n->vote.epoch = s.n == 28 ? n->vote.zxid >> 32 : jr_i64(&r);
+    n->version = s.n == 28 || s.n == 40 ? 0 : jr_i32(&r);
+    n->config = slice_of(NULL, 0);
+    if (n->version >= ELECTION_LAYOUT) {
+        n->config = jr_bytes(&r);
+        if (!n->config.p) return false;
+    }
+    return !r.bad;
+}
+
+/* --- votes --- */
+
+static int election_order(int64_t a, int64_t b) {
+    return a < b ? -1 : a > b;
+}
+
+/* stock: totalOrderPredicate; the round has no part in it */
+static bool election_better(const struct election *e, const struct election_vote *a,
+                            const struct election_vote *b) {
+    if (!quorum_weight(e->cfg, a->leader)) return false;
+    int order = election_order(a->epoch, b->epoch);
+    if (!order) order = election_order(a->zxid, b->zxid);
+    if (!order) order = election_order(a->leader, b->leader);
+    return order > 0;
+}
+
+/*
+ * Two votes for the same. Members of a running ensemble may differ in zxid and round (who joined
+ * late, or after a reconfig), and servers of old do not know the epoch. stock: Vote.equals
+ */
+static bool election_same(const struct election_ballot *a, const struct election_ballot *b) {
+    const struct election_vote *x = &a->vote, *y = &b->vote;
+    if (a->state == SERVER_LOOKING || b->state == SERVER_LOOKING)
+        return x->leader == y->leader && x->zxid == y->zxid && x->round == y->round &&
+               x->epoch == y->epoch;
+    if ((a->version > 0) != (b->version > 0)) return x->leader == y->leader;
+    return x->leader == y->leader && x->epoch == y->epoch;
+}
+
+/* The voters whose ballot says the same as this one. */
+static struct sidset election_count(const struct election *e, const struct election_ballot *ballots,
+                                    const struct election_ballot *same) {
+    struct sidset set;
+    sidset_clear(&set);
+    for (uint32_t i = 0; i < e->cfg->member_count; i++)
+        if (ballots[i].cast && election_same(&ballots[i], same))
+            (void)sidset_add(&set, e->cfg, e->cfg->members[i].id);
+    return set;
+}
+
+static struct election_ballot *election_ballot(const struct election *e,
+                                               struct election_ballot *ballots, int64_t sid) {
+    return &ballots[quorum_member(e->cfg, sid) - e->cfg->members];
+}
+
+/*
+ * A leader that others name has to say itself that it leads, among the same votes: it may have died
+ * since. This server has to be in the round that it is said to lead in.
+ */
+static bool election_confirmed(const struct election *e, struct election_ballot *ballots,
+                               const struct election_vote *v) {
+    if (v->leader == e->self) return v->round == e->clock;
+    const struct election_ballot *b = election_ballot(e, ballots, v->leader);
+    return b->cast && b->state == SERVER_LEADING;
+}
+
+/* --- the end of an election --- */
+
+static bool election_decide(struct election *e, const struct election_vote *v) {
+    bool voter = quorum_is_voter(e->cfg, e->self);
+    e->looking = e->settling = false;
+    e->vote = *v;
+    e->state = v->leader == e->self ? SERVER_LEADING
+               : voter              ? SERVER_FOLLOWING
+                                    : SERVER_OBSERVING;
+    log_line(e->log, LOG_INFO_LEVEL,
+             "election: server %lld leads; round %lld, epoch 0x%llx, zxid 0x%llx",
+             (long long)v->leader, (long long)v->round, (unsigned long long)v->epoch,
+             (unsigned long long)v->zxid);
+    return true;
+}
+
+/* Nobody who could have something better is still to be heard of. */
+static bool election_complete(const struct election *e, const struct sidset *same) {
+    for (uint32_t i = 0; i < e->cfg->member_count; i++) {
+        const struct config_member *m = &e->cfg->members[i];
+        if (m->observer || sidset_has(same, e->cfg, m->id)) continue;
+        if (m->id == e->self || !mesh_dark(&e->mesh, m->id)) return false;
+    }
+    return true;
+}
+
+/* Whether the proposal has its quorum, and for long enough. */
+static bool election_settle(struct election *e, int64_t now) {
+    if (!e->looking) return false;
+    struct election_ballot mine = {true, SERVER_LOOKING, 0, e->proposal};
+    struct sidset same = election_count(e, e->ballots, &mine);
+    if (!quorum_reached(e->cfg, &same)) {
+        e->settling = false;
+        return false;
+    }
+    if (!e->settling) e->settled_at = now + ELECTION_SETTLE_MS;
+    e->settling = true;
+    if (now < e->settled_at && !election_complete(e, &same)) return false;
+    return election_decide(e, &e->proposal);
+}
+
+/* --- the votes of others --- */
+
+static void election_cast(const struct election *e, struct election_ballot *ballots,
+                          const struct election_note *n) {
+    struct election_ballot *b = election_ballot(e, ballots, n->sid);
+    b->cast = true;
+    b->state = (enum server_state)n->state;
+    b->version = n->version;
+    b->vote = n->vote;
+}
+
+static void election_adopt(struct election *e, const struct election_vote *v, int64_t now) {
+    e->settling = false;
+    e->proposal = *v;
+    e->proposal.round = e->clock;
+    election_propose(e, now);
+}
+
+/* A voter that looks for a leader, too. */
+static bool election_heard_looking(struct election *e, const struct election_note *n, int64_t now) {
+    if (n->vote.round < e->clock) {
+        election_tell(e, n->sid, &e->proposal, now);
+        return false;
+    }
+    /* a server without a database, where one is not made by itself */
+    if (e->own.zxid == -1 || n->vote.zxid == -1) return false;
+    if (n->vote.round > e->clock) {
+        e->clock = n->vote.round;
+        memset(e->ballots, 0, sizeof *e->ballots * e->cfg->member_count);
+        election_adopt(e, election_better(e, &n->vote, &e->own) ? &n->vote : &e->own, now);
+    } else if (election_better(e, &n->vote, &e->proposal)) {
+        election_adopt(e, &n->vote, now);
+    }
+    election_cast(e, e->ballots, n);
+    return election_settle(e, now);
+}
+
+/* A voter that has a leader, or is it. */
+static bool election_heard_decided(struct election *e, const struct election_note *n) {
+    struct election_ballot b = {true, (enum server_state)n->state, n->version, n->vote};
+    struct sidset same;
+    if (n->vote.round == e->clock) {
+        election_cast(e, e->ballots, n);
+        same = election_count(e, e->ballots, &b);
+        if (quorum_reached(e->cfg, &same) && election_confirmed(e, e->ballots, &n->vote))
+            return election_decide(e, &n->vote);
+    }
+    election_cast(e, e->outside, n);
+    same = election_count(e, e->outside, &b);
+    if (!quorum_reached(e->cfg, &same) || !election_confirmed(e, e->outside, &n->vote))
+        return false;
+    e->clock = n->vote.round;
+    return election_decide(e, &n->vote);
+}
+
+/* A voter was heard of. */
+static bool election_heard(struct election *e, const struct election_note *n, int64_t now) {
+    if (n->state < SERVER_LOOKING || n->state > SERVER_OBSERVING) return false;
+    if (!e->looking) {
+        if (n->state != SERVER_LOOKING) return false;
+        e->voter_looked = true;
+        election_tell(e, n->sid, &e->vote, now);
+        return false;
+    }
+    if (!quorum_is_voter(e->cfg, n->vote.leader)) {
+        log_line(e->log, LOG_WARN_LEVEL, "election: server %lld votes for %lld, which is no voter",
+                 (long long)n->sid, (long long)n->vote.leader);
+        return false;
+    }
+    if (n->state == SERVER_LOOKING) return election_heard_looking(e, n, now);
+    return n->state != SERVER_OBSERVING && election_heard_decided(e, n);
+}
+
+/* The version is the last line of a config string; -1 when there is none. */
+static int64_t election_config_version(struct slice config) {
+    static const char key[] = "version=";
+    size_t at = config.n, digits = 0;
+    uint64_t v = 0;
+    while (at && config.p[at - 1] != '\n') at--;
+    struct slice line = slice_of(config.p + at, config.n - at);
+    if (!slice_starts(line, key)) return -1;
+    for (size_t i = sizeof key - 1; i < line.n; i++, digits++) {
+        uint8_t c = line.p[i];
+        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (digit < 0 || digits == 16) return -1;
+        v = v << 4 | (unsigned)digit;
+    }
+    return digits ? (int64_t)v : -1;
+}
+
+static bool election_message(struct election *e, int64_t sid, struct slice message, int64_t now) {
+    struct election_note n = {.sid = sid};
+    if (!election_parse(message, &n)) {
+        log_line(e->log, LOG_WARN_LEVEL,
+                 "election: server %lld sent a notification of %lu bytes that makes no sense",
+                 (long long)sid, (unsigned long)message.n);
+        return false;
+    }
+    log_line(e->log, LOG_DEBUG_LEVEL,
+             "election: server %lld in state %d votes for %lld; round %lld, epoch 0x%llx,"
+             " zxid 0x%llx",
+             (long long)sid, (int)n.state, (long long)n.vote.leader, (long long)n.vote.round,
+             (unsigned long long)n.vote.epoch, (unsigned long long)n.vote.zxid);
+    if (n.config.n && election_config_version(n.config) > e->cfg->members_version)
+        log_line(e->log, LOG_DEBUG_LEVEL, "election: the config of server %lld is newer",
+                 (long long)sid);
+    if (quorum_is_voter(e->cfg, sid)) return election_heard(e, &n, now);
+    /* an observer or a stranger: it asks, and its own vote does not count */
+    struct election_vote v = e->vote;
+    v.round = e->clock;
+    election_tell(e, sid, &v, now);
+    return false;
+}
+
+static bool election_is_idle(const struct election *e) {
+    return e->state == SERVER_LOOKING && !e->looking;
+}
+
+/* Messages wait while there is nothing to answer with. */
+static bool election_drain(struct election *e, int64_t now) {
+    struct slice message;
+    int64_t sid;
+    bool ended = false;
+    while (!election_is_idle(e) && mesh_take(&e->mesh, &sid, &message))
+        ended |= election_message(e, sid, message, now);
+    return ended;
+}
+
+/* --- what the owner says --- */
+
+ZK_PRIVATE void election_idle(struct election *e) {
+    e->state = SERVER_LOOKING;
+    e->looking = e->settling = false;
+}
+
+ZK_PRIVATE void election_look(struct election *e, int64_t now, int64_t last_zxid,
+                              int64_t current_epoch) {
+    size_t size = sizeof *e->ballots * e->cfg->member_count;
+    struct election_vote nobody = {ELECTION_NOBODY, ELECTION_NOBODY, 0, ELECTION_NOBODY};
+    struct election_vote self = {e->self, last_zxid, 0, current_epoch};
+    e->state = SERVER_LOOKING;
+    e->looking = true;
+    e->voter_looked = e->settling = false;
+    memset(e->ballots, 0, size);
+    memset(e->outside, 0, size);
+    if (e->vote.leader == ELECTION_NOBODY) e->vote = self;
+    e->own = quorum_is_voter(e->cfg, e->self) ? self : nobody;
+    e->clock = (int64_t)((uint64_t)e->clock + 1); /* a round that was heard may be any number */
+    e->interval = e->cfg->notification_min_ms > 0 ? e->cfg->notification_min_ms : 1;
+    log_line(e->log, LOG_INFO_LEVEL, "election: looking; round %lld, epoch 0x%llx, zxid 0x%llx",
+             (long long)e->clock, (unsigned long long)current_epoch,
+             (unsigned long long)last_zxid);
+    election_adopt(e, &e->own, now);
+}
+
+ZK_PRIVATE void election_led(struct election *e, int64_t epoch) {
+    e->vote.epoch = epoch;
+}
+
+/* Nobody has answered for a while. */
+static void election_repeat(struct election *e, int64_t now) {
+    int64_t max = e->cfg->notification_max_ms > 0 ? e->cfg->notification_max_ms : 1;
+    e->interval = e->interval * 2 < max ? e->interval * 2 : max;
+    if (mesh_delivered(&e->mesh)) {
+        election_propose(e, now);
+    } else {
+        mesh_connect_all(&e->mesh, now);
+        e->repeat_at = now + e->interval;
+    }
+}
+
+ZK_PRIVATE bool election_tick(struct election *e, int64_t now) {
+    mesh_tick(&e->mesh, now);
+    if (e->looking && e->settling && election_settle(e, now)) return true;
+    if (e->looking && now >= e->repeat_at) election_repeat(e, now);
+    return election_drain(e, now);
+}
+
+ZK_PRIVATE bool election_accepted(struct election *e, uint32_t link, int64_t now) {
+    mesh_accepted(&e->mesh, link, now);
+    return false;
+}
+
+ZK_PRIVATE bool election_opened(struct election *e, uint32_t link, int64_t now) {
+    mesh_opened(&e->mesh, link, now);
+    return false;
+}
+
+ZK_PRIVATE bool election_input(struct election *e, uint32_t link, int64_t now) {
+    mesh_input(&e->mesh, link, now);
+    return election_drain(e, now);
+}
+
+ZK_PRIVATE bool election_closed(struct election *e, uint32_t link, int64_t now) {
+    mesh_closed(&e->mesh, link, now);
+    return e->settling && election_settle(e, now);
+}
+
+ZK_PRIVATE int64_t election_next_tick(const struct election *e) {
+    int64_t at = mesh_next_tick(&e->mesh);
+    if (!election_is_idle(e) && buf_len(&e->mesh.inbox)) at = e->mesh.now;
+    if (e->looking && e->repeat_at < at) at = e->repeat_at;
+    if (e->looking && e->settling && e->settled_at < at) at = e->settled_at;
+    return at;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/leader.c ==== */
+
+
+
+#define LEADER_OUT_MAX (64u << 20)    /* unsent bytes beyond it: the learner is cut off */
+#define LEADER_QUEUE_MAX (256u << 20) /* ... waiting behind a snapshot */
+#define LEADER_IMAGE_OUT (1u << 20)   /* a snapshot waits while so much of it is unsent */
+#define LEADER_IMAGE_NODES 256u
+#define LEADER_IMAGE_BYTES 65536u
+#define LEADER_PEERS_MAX 512u
+#define ZXID_COUNTER 0xffffffffLL
+
+struct leader_sync {
+    uint64_t owner;
+    int64_t zxid; /* answered when this is committed */
+};
+
+static const struct slice leader_null = {NULL, 0};
+
+static int64_t leader_epoch_zxid(int64_t epoch) {
+    return (int64_t)((uint64_t)epoch << 32);
+}
+
+ZK_PRIVATE void leader_init(struct leader *l, const struct config *cfg, int64_t self,
+                            struct links *links, struct db *db, struct history *history,
+                            struct logq *log) {
+    memset(l, 0, sizeof *l);
+    l->cfg = cfg;
+    l->self = self;
+    l->links = links;
+    l->db = db;
+    l->history = history;
+    l->log = log;
+    l->next_owner = LEADER_OWNER_SELF + 1;
+}
+
+ZK_PRIVATE void leader_free(struct leader *l) {
+    for (uint32_t i = 0; i < l->n_peers; i++) buf_free(&l->peers[i].queue);
+    mem_free(l->peers);
+    buf_free(&l->syncs);
+    l->peers = NULL;
+    l->n_peers = l->cap_peers = 0;
+}
+
+static void leader_lose(struct leader *l, const char *why) {
+    if (l->phase == LEADER_LOST) return;
+    l->phase = LEADER_LOST;
+    l->why = why;
+}
+
+static int64_t leader_limit(const struct leader *l, int32_t ticks) {
+    return (int64_t)ticks * l->cfg->tick_time_ms;
+}
+
+static struct leader_peer *leader_owner(struct leader *l, uint64_t owner) {
+    for (uint32_t i = 0; i < l->n_peers; i++)
+        if (l->peers[i].phase != PEER_FREE && l->peers[i].owner == owner) return &l->peers[i];
+    return NULL;
+}
+
+/* --- the learners' connections --- */
+
+static void leader_drop(struct leader *l, struct leader_peer *p, const char *why) {
+    log_line(l->log, LOG_WARN_LEVEL, "Closing connection to server %lld: %s", (long long)p->sid,
+             why);
+    link_close(l->links, p->link);
+    buf_free(&p->queue);
+    p->phase = PEER_FREE;
+}
+
+ZK_PRIVATE void leader_closed(struct leader *l, uint32_t link) {
+    for (uint32_t i = 0; i < l->n_peers; i++) {
+        struct leader_peer *p = &l->peers[i];
+        if (p->phase == PEER_FREE || p->link != link) continue;
+        log_line(l->log, LOG_INFO_LEVEL, "Server %lld is gone", (long long)p->sid);
+        buf_free(&p->queue);
+        p->phase = PEER_FREE;
+    }
+}
+
+/* All places are taken: who has not said who it is gives way. */
+static uint32_t leader_oldest_stranger(struct leader *l) {
+    uint32_t oldest = LEADER_PEERS_MAX;
+    for (uint32_t i = 0; i < l->n_peers; i++)
+        if (l->peers[i].phase == PEER_INFO &&
+            (oldest == LEADER_PEERS_MAX || l->peers[i].heard < l->peers[oldest].heard))
+            oldest = i;
+    if (oldest < LEADER_PEERS_MAX) leader_drop(l, &l->peers[oldest], "others want its place");
+    return oldest;
+}
+
+ZK_PRIVATE void leader_accepted(struct leader *l, uint32_t link, int64_t now) {
+    uint32_t i = 0;
+    l->now = now;
+    while (i < l->n_peers && l->peers[i].phase != PEER_FREE) i++;
+    if (i == LEADER_PEERS_MAX && (i = leader_oldest_stranger(l)) == LEADER_PEERS_MAX) {
+        link_close(l->links, link);
+        return;
+    }
+    if (i == l->n_peers) {
+        if (l->n_peers == l->cap_peers) {
+            l->cap_peers = l->cap_peers ? l->cap_peers * 2 : 8;
+            l->peers = mem_realloc(l->peers, sizeof *l->peers * l->cap_peers);
+        }
+        l->n_peers++;
+    }
+    struct leader_peer fresh = {.phase = PEER_INFO, .link = link, .owner = l->next_owner++,
+                                .sid = -1, .heard = now};
+    l->peers[i] = fresh;
+}
+
+/* Where packets to the learner go: behind the snapshot while one is under way. */
+static struct buf *leader_out(struct leader *l, struct leader_peer *p) {
+    return p->phase == PEER_IMAGE ? &p->queue : link_out(l->links, p->link);
+}
+
+static bool leader_enrolled(const struct leader_peer *p) {
+    return p->phase >= PEER_IMAGE;
+}
+
+/* --- bringing a learner up to our history --- */
+
+struct leader_plan {
+    enum packet_type op; /* PROPOSAL: a DIFF, if the log on disk has it all */
+    int64_t zxid; /* of the op's packet */
+    int64_t from; /* transactions after it are told */
+};
+
+/*
+ * What a learner whose log ends with `last` needs. A TRUNC is only right when its log is sure to
+ * hold the zxid it is cut to: histories agree within an epoch as far as both go, so the cut has to
+ * lie in the epoch of its last transaction. stock: LearnerHandler.syncFollower, which cuts to its
+ * own last zxid whatever the epoch, and never cuts where a snapshot would do
+ */
+static struct leader_plan leader_plan_sync(const struct leader *l, int64_t last) {
+    const struct history *h = l->history;
+    int64_t max = history_last_committed(h);
+    struct leader_plan diff = {PACKET_DIFF, max, last}, snap = {PACKET_SNAP, 0, 0};
+    if (l->cfg->force_snapshot_sync) return snap;
+    if (last == max) return diff;
+    if (last < h->floor) {
+        struct leader_plan log = {PACKET_PROPOSAL, max, last};
+        return l->cfg->snapshot_size_factor >= 0 && last > 0 ? log : snap;
+    }
+    if (last < max && history_knows(h, last)) return diff;
+    if ((last & ZXID_COUNTER) == 0) return last < max ? diff : snap; /* led, but wrote nothing */
+    uint32_t after = history_after(h, last < max ? last : max);
+    int64_t before = after ? history_at(h, after - 1)->zxid : h->floor;
+    if (before >> 32 != last >> 32 || (before & ZXID_COUNTER) == 0) return snap;
+    struct leader_plan trunc = {PACKET_TRUNC, before, before};
+    return trunc;
+}
+
+/* Enrols: everything after `from` is told, now or from now on. */
+static void leader_enrol(struct leader *l, struct leader_peer *p, int64_t from) {
+    struct buf *out = leader_out(l, p);
+    const struct history *h = l->history;
+    p->base = l->committed;
+    p->sent = l->committed;
+    for (uint32_t i = history_after(h, from); i < h->n; i++) {
+        const struct history_entry *e = history_at(h, i);
+        bool committed = e->zxid <= l->committed;
+        if (!committed && p->observer) break;
+        size_t at = packet_begin(out, PACKET_PROPOSAL, e->zxid);
+        struct slice txn = history_bytes(e);
+        buf_put(out, txn.p, txn.n);
+        packet_end(out, at);
+        if (committed) packet_put(out, PACKET_COMMIT, e->zxid, leader_null);
+        if (e->zxid > p->sent) p->sent = e->zxid;
+    }
+}
+
+static void leader_newleader(struct leader *l, struct leader_peer *p) {
+    struct buf text = {0};
+    config_string(l->cfg, &text);
+    packet_put(link_out(l->links, p->link), PACKET_NEWLEADER, leader_epoch_zxid(l->epoch),
+               buf_slice(&text));
+    buf_free(&text);
+    p->phase = PEER_NEWLEADER;
+    p->heard = l->now;
+}
+
+static void leader_begin_sync(struct leader *l, struct leader_peer *p) {
+    static const char *const names[] = {[PACKET_DIFF] = "DIFF", [PACKET_TRUNC] = "TRUNC",
+                                        [PACKET_SNAP] = "SNAP", [PACKET_PROPOSAL] = "DIFF, log"};
+    struct leader_plan plan = leader_plan_sync(l, p->last_zxid);
+    log_line(l->log, LOG_INFO_LEVEL, "Synchronizing server %lld, last zxid 0x%llx: %s 0x%llx",
+             (long long)p->sid, (unsigned long long)p->last_zxid, names[plan.op],
+             (unsigned long long)plan.zxid);
+    p->heard = l->now;
+    if (plan.op == PACKET_SNAP || plan.op == PACKET_PROPOSAL) {
+        p->phase = plan.op == PACKET_SNAP ? PEER_IMAGE_WAIT : PEER_LOG;
+        p->cursor = plan.from;
+        p->began = false;
+        return;
+    }
+    packet_put(link_out(l->links, p->link), (int32_t)plan.op, plan.zxid, leader_null);
+    leader_enrol(l, p, plan.from);
+    leader_newleader(l, p);
+}
+
+/* --- snapshots for learners: one walk of the tree for all that wait when it begins --- */
+
+static uint32_t leader_count(const struct leader *l, enum peer_phase phase) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < l->n_peers; i++) n += l->peers[i].phase == phase;
+    return n;
+}
+
+static void leader_image_put(struct leader *l, struct slice bytes) {
+    for (uint32_t i = 0; i < l->n_peers; i++)
+        if (l->peers[i].phase == PEER_IMAGE)
+            buf_put(link_out(l->links, l->peers[i].link), bytes.p, bytes.n);
+}
+
+static void leader_image_begin(struct leader *l) {
+    struct buf head = {0};
+    l->image.active = true;
+    l->image.zxid = l->db->last_zxid;
+    snapfile_put_state(&head, l->db);
+    for (uint32_t i = 0; i < l->n_peers; i++) {
+        struct leader_peer *p = &l->peers[i];
+        if (p->phase != PEER_IMAGE_WAIT) continue;
+        packet_put(link_out(l->links, p->link), PACKET_SNAP, l->image.zxid, leader_null);
+        p->phase = PEER_IMAGE;
+        leader_enrol(l, p, l->image.zxid);
+    }
+    leader_image_put(l, buf_slice(&head));
+    buf_free(&head);
+    tree_image_begin(&l->db->tree);
+}
+
+static void leader_image_end(struct leader *l) {
+    struct buf tail = {0};
+    jw_str(&tail, "/");
+    jw_str(&tail, PACKET_SIGNATURE);
+    leader_image_put(l, buf_slice(&tail));
+    buf_free(&tail);
+    l->image.active = false;
+    for (uint32_t i = 0; i < l->n_peers; i++) {
+        struct leader_peer *p = &l->peers[i];
+        if (p->phase != PEER_IMAGE) continue;
+        buf_put(link_out(l->links, p->link), p->queue.p, p->queue.n);
+        buf_free(&p->queue);
+        leader_newleader(l, p);
+    }
+}
+
+ZK_PRIVATE bool leader_image_step(struct leader *l) {
+    if (!l->image.active) {
+        if (l->db->tree.image.active || !leader_count(l, PEER_IMAGE_WAIT)) return false;
+        leader_image_begin(l);
+    }
+    if (!leader_count(l, PEER_IMAGE)) { /* nobody is left to read it */
+        tree_image_abort(&l->db->tree);
+        l->image.active = false;
+        return leader_count(l, PEER_IMAGE_WAIT) != 0;
+    }
+    for (uint32_t i = 0; i < l->n_peers; i++) {
+        const struct leader_peer *p = &l->peers[i];
+        if (p->phase == PEER_IMAGE && buf_len(&link_at(l->links, p->link)->out) > LEADER_IMAGE_OUT)
+            return false; /* the host's next report of bytes sent brings us here again */
+    }
+    struct buf *out = &l->db->tree.image.out;
+    bool done = tree_image_step(&l->db->tree, LEADER_IMAGE_NODES, LEADER_IMAGE_BYTES);
+    leader_image_put(l, buf_slice(out));
+    buf_clear(out);
+    if (done) leader_image_end(l);
+    return true;
+}
+
+/* --- what only the log on disk holds --- */
+
+ZK_PRIVATE void leader_log_step(struct leader *l) {
+    if (l->log_read.busy || l->log_read.wanted) return;
+    for (uint32_t i = 0; i < l->n_peers; i++) {
+        const struct leader_peer *p = &l->peers[i];
+        if (p->phase != PEER_LOG) continue;
+        if (buf_len(&link_at(l->links, p->link)->out) > LEADER_IMAGE_OUT) continue;
+        l->log_read.wanted = true;
+        l->log_read.first = !p->began;
+        l->log_read.owner = p->owner;
+        l->log_read.after = p->cursor;
+        return;
+    }
+}
+
+ZK_PRIVATE void leader_log_read(struct leader *l, struct slice txns, int64_t now) {
+    struct leader_peer *p = leader_owner(l, l->log_read.owner);
+    l->log_read.busy = false;
+    l->now = now;
+    if (!p || p->phase != PEER_LOG) return;
+    if (!txns.n) {
+        if (p->began)
+            leader_drop(l, p, "the log does not go on to where our history begins");
+        else
+            p->phase = PEER_IMAGE_WAIT;
+        return;
+    }
+    struct buf *out = link_out(l->links, p->link);
+    if (!p->began) packet_put(out, PACKET_DIFF, history_last_committed(l->history), leader_null);
+    p->began = true;
+    p->heard = now;
+    struct jr r = jr_open(txns, UINT32_MAX);
+    while (jr_left(&r)) {
+        struct slice txn = jr_bytes(&r);
+        ZK_ASSERT(!r.bad && txn.n >= TXN_HEADER_LEN);
+        int64_t zxid = (int64_t)be64(txn.p + 12);
+        packet_put(out, PACKET_PROPOSAL, zxid, txn);
+        packet_put(out, PACKET_COMMIT, zxid, leader_null);
+        p->cursor = zxid;
+    }
+    if (p->cursor < l->history->floor) return; /* leader_log_step asks for more */
+    leader_enrol(l, p, p->cursor);
+    leader_newleader(l, p);
+}
+
+/* --- the barriers --- */
+
+/*
+ * Whether a quorum, with us, has come as far as `least`. Who had accepted the epoch before does not
+ * say how far its history goes, so it cannot vouch that nobody is ahead of us.
+ */
+static bool leader_quorum(const struct leader *l, enum peer_phase least) {
+    struct sidset set;
+    sidset_clear(&set);
+    (void)sidset_add(&set, l->cfg, l->self);
+    for (uint32_t i = 0; i < l->n_peers; i++) {
+        const struct leader_peer *p = &l->peers[i];
+        if (!p->voter || p->phase < least) continue;
+        if (l->phase == LEADER_EPOCH && p->current == -1) continue;
+        (void)sidset_add(&set, l->cfg, p->sid);
+    }
+    return quorum_reached(l->cfg, &set);
+}
+
+static void leader_enter(struct leader *l, enum leader_phase phase) {
+    l->phase = phase;
+    l->since = l->now;
+}
+
+static void leader_put_info(struct leader *l, struct leader_peer *p) {
+    struct buf *out = link_out(l->links, p->link);
+    size_t at = packet_begin(out, PACKET_LEADERINFO, leader_epoch_zxid(l->epoch));
+    jw_i32(out, PACKET_VERSION);
+    packet_end(out, at);
+    p->phase = PEER_ACKEPOCH;
+    p->heard = l->now;
+}
+
+static void leader_uptodate(struct leader *l, struct leader_peer *p) {
+    packet_put(link_out(l->links, p->link), PACKET_UPTODATE, -1, leader_null);
+    p->phase = PEER_ACTIVE;
+    p->heard = l->now;
+    p->probe = 0;
+}
+
+/* Moves on everybody in phase `from`. */
+static void leader_each(struct leader *l, enum peer_phase from,
+                        void (*step)(struct leader *, struct leader_peer *)) {
+    for (uint32_t i = 0; i < l->n_peers; i++)
+        if (l->peers[i].phase == from) step(l, &l->peers[i]);
+}
+
+static void leader_establish(struct leader *l) {
+    log_line(l->log, LOG_INFO_LEVEL, "Have quorum of supporters; starting up and setting last "
+             "processed zxid: 0x%llx", (unsigned long long)leader_epoch_zxid(l->epoch));
+    leader_enter(l, LEADER_BROADCAST);
+    l->up = true;
+    leader_each(l, PEER_SYNCED, leader_uptodate);
+}
+
+/* Passes every barrier that can be passed now. */
+static void leader_advance(struct leader *l) {
+    if (l->phase == LEADER_DISCOVERY && leader_quorum(l, PEER_EPOCH)) {
+        l->epoch = l->accepted + 1;
+        for (uint32_t i = 0; i < l->n_peers; i++) /* strangers do not use the epochs up */
+            if (l->peers[i].phase == PEER_EPOCH && quorum_member(l->cfg, l->peers[i].sid) &&
+                l->peers[i].accepted >= l->epoch)
+                l->epoch = l->peers[i].accepted + 1;
+        l->want_accepted = true;
+        leader_enter(l, LEADER_ACCEPTING);
+    }
+    if (l->phase == LEADER_EPOCH && leader_quorum(l, PEER_HISTORY)) {
+        l->want_current = true;
+        leader_enter(l, LEADER_SYNC);
+    }
+    if (l->phase >= LEADER_EPOCH && l->phase != LEADER_LOST)
+        leader_each(l, PEER_EPOCH, leader_put_info);
+    if (l->phase == LEADER_SYNC || l->phase == LEADER_BROADCAST)
+        leader_each(l, PEER_HISTORY, leader_begin_sync);
+    if (l->phase == LEADER_SYNC && l->current_saved && leader_quorum(l, PEER_SYNCED))
+        leader_establish(l);
+    if (l->phase == LEADER_BROADCAST) leader_each(l, PEER_SYNCED, leader_uptodate);
+}
+
+ZK_PRIVATE void leader_start(struct leader *l, int64_t now, int64_t accepted, int64_t current) {
+    ZK_ASSERT(l->phase == LEADER_OFF);
+    l->now = now;
+    l->accepted = accepted;
+    l->current = current;
+    l->last_zxid = l->synced = l->proposed = l->committed = l->db->last_zxid;
+    l->epoch = 0;
+    l->want_accepted = l->want_current = l->current_saved = l->up = false;
+    l->next_ping = l->next_check = now;
+    l->sizes.last = l->sizes.least = l->sizes.most = -1;
+    leader_enter(l, LEADER_DISCOVERY);
+    leader_advance(l);
+}
+
+ZK_PRIVATE void leader_stop(struct leader *l) {
+    for (uint32_t i = 0; i < l->n_peers; i++) {
+        if (l->peers[i].phase == PEER_FREE) continue;
+        link_close(l->links, l->peers[i].link);
+        buf_free(&l->peers[i].queue);
+        l->peers[i].phase = PEER_FREE;
+    }
+    if (l->image.active) tree_image_abort(&l->db->tree);
+    l->image.active = false;
+    buf_clear(&l->syncs);
+    l->log_read.wanted = false;
+    l->log_read.owner = 0; /* an answer on its way is nobody's */
+    l->phase = LEADER_OFF;
+}
+
+ZK_PRIVATE void leader_saved_accepted(struct leader *l, int64_t now) {
+    l->now = now;
+    if (l->phase != LEADER_ACCEPTING) return;
+    leader_enter(l, LEADER_EPOCH);
+    leader_advance(l);
+}
+
+ZK_PRIVATE void leader_saved_current(struct leader *l, int64_t now) {
+    l->now = now;
+    l->current_saved = true;
+    leader_advance(l);
+}
+
+/* --- what learners say --- */
+
+/* FOLLOWERINFO or OBSERVERINFO. A second connection of a server takes the place of its first. */
+static void leader_info(struct leader *l, struct leader_peer *p, const struct packet *k) {
+    if (k->type != PACKET_FOLLOWERINFO && k->type != PACKET_OBSERVERINFO) {
+        leader_drop(l, p, "its first packet is no FOLLOWERINFO or OBSERVERINFO");
+        return;
+    }
+    struct jr r = jr_open(k->data, UINT32_MAX);
+    int64_t sid = jr_i64(&r);
+    int32_t version = jr_i32(&r);
+    int64_t config = jr_left(&r) >= 8 ? jr_i64(&r) : 0;
+    if (r.bad || version < PACKET_VERSION || config > 0 || k->zxid < 0) {
+        leader_drop(l, p, "its protocol, configuration or epoch is none of ours");
+        return;
+    }
+    for (uint32_t i = 0; i < l->n_peers; i++)
+        if (&l->peers[i] != p && l->peers[i].phase > PEER_INFO && l->peers[i].sid == sid)
+            leader_drop(l, &l->peers[i], "it has connected anew");
+    p->sid = sid;
+    p->observer = k->type == PACKET_OBSERVERINFO;
+    p->voter = !p->observer && sid != l->self && quorum_is_voter(l->cfg, sid);
+    p->accepted = k->zxid >> 32;
+    p->phase = PEER_EPOCH;
+    leader_advance(l);
+}
+
+static void leader_ackepoch(struct leader *l, struct leader_peer *p, const struct packet *k) {
+    struct jr r = jr_open(k->data, UINT32_MAX);
+    int32_t current = jr_i32(&r);
+    if (k->type != PACKET_ACKEPOCH || r.bad || k->zxid < 0) {
+        leader_drop(l, p, "its answer to LEADERINFO is no ACKEPOCH");
+        return;
+    }
+    p->current = current;
+    p->last_zxid = k->zxid;
+    bool ahead = current > l->current || (current == l->current && k->zxid > l->last_zxid);
+    if (l->phase == LEADER_EPOCH && current != -1 && ahead) {
+        leader_drop(l, p, "Follower is ahead of the leader");
+        return;
+    }
+    p->phase = PEER_HISTORY;
+    leader_advance(l);
+}
+
+static void leader_ack_newleader(struct leader *l, struct leader_peer *p, const struct packet *k) {
+    if (k->type != PACKET_ACK) {
+        leader_drop(l, p, "its answer to NEWLEADER is no ACK");
+        return;
+    }
+    if (p->base > p->acked) p->acked = p->base;
+    p->phase = PEER_SYNCED;
+    leader_advance(l);
+}
+
+static void leader_ack(struct leader_peer *p, int64_t zxid) {
+    if ((zxid & ZXID_COUNTER) == 0 || zxid <= p->acked || zxid > p->sent) return;
+    p->acked = zxid;
+    if (p->probe && zxid >= p->probe) p->probe = 0;
+}
+
+static void leader_pong(struct leader *l, struct slice data) {
+    struct jr r = jr_open(data, UINT32_MAX);
+    while (jr_left(&r) >= 12) {
+        int64_t id = jr_i64(&r);
+        int32_t timeout = jr_i32(&r);
+        uint32_t s = session_find(&l->db->sessions, id);
+        if (s != SESSION_NONE && timeout >= 0) session_touch(&l->db->sessions, s, l->now, timeout);
+    }
+}
+
+static void leader_revalidate(struct leader *l, struct leader_peer *p, struct slice data) {
+    struct jr r = jr_open(data, UINT32_MAX);
+    int64_t id = jr_i64(&r);
+    int32_t timeout = jr_i32(&r);
+    if (r.bad) {
+        leader_drop(l, p, "a REVALIDATE that cannot be read");
+        return;
+    }
+    uint32_t s = session_find(&l->db->sessions, id);
+    struct session *e = s == SESSION_NONE ? NULL : &l->db->sessions.slots[s];
+    bool valid = e && e->committed && !e->closing && timeout >= 0;
+    if (valid) {
+        session_touch(&l->db->sessions, s, l->now, timeout);
+        e->owner = p->owner;
+    }
+    struct buf *out = leader_out(l, p);
+    size_t at = packet_begin(out, PACKET_REVALIDATE, -1);
+    jw_i64(out, id);
+    jw_u8(out, valid);
+    packet_end(out, at);
+}
+
+static bool leader_request(const struct leader_peer *p, const struct packet *k,
+                           struct leader_request *out) {
+    struct jr r = jr_open(k->data, UINT32_MAX);
+    out->owner = p->owner;
+    out->session = jr_i64(&r);
+    out->cxid = jr_i32(&r);
+    out->op = jr_i32(&r);
+    out->body = slice_of(r.p, jr_left(&r));
+    out->auth = k->auth;
+    out->n_auth = k->n_auth > 0 ? k->n_auth : 0;
+    return !r.bad;
+}
+
+/* A packet in broadcast; true: it is a request. */
+static bool leader_broadcast(struct leader *l, struct leader_peer *p, const struct packet *k,
+                             struct leader_request *out) {
+    switch (k->type) {
+    case PACKET_ACK:
+        leader_ack(p, k->zxid);
+        return false;
+    case PACKET_PING:
+        leader_pong(l, k->data);
+        return false;
+    case PACKET_REVALIDATE:
+        leader_revalidate(l, p, k->data);
+        return false;
+    case PACKET_REQUEST:
+        if (leader_request(p, k, out)) return true;
+        leader_drop(l, p, "a REQUEST that cannot be read");
+        return false;
+    default:
+        log_line(l->log, LOG_WARN_LEVEL, "unexpected quorum packet of type %d", k->type);
+        return false;
+    }
+}
+
+static bool leader_packet(struct leader *l, struct leader_peer *p, const struct packet *k,
+                          struct leader_request *out) {
+    p->heard = l->now;
+    switch (p->phase) {
+    case PEER_INFO:
+        leader_info(l, p, k);
+        return false;
+    case PEER_ACKEPOCH:
+        leader_ackepoch(l, p, k);
+        return false;
+    case PEER_NEWLEADER:
+        leader_ack_newleader(l, p, k);
+        return false;
+    default:
+        return leader_broadcast(l, p, k, out);
+    }
+}
+
+/* What comes in the other phases waits in the link. */
+static bool leader_listens(enum peer_phase phase) {
+    return phase == PEER_INFO || phase == PEER_ACKEPOCH || phase == PEER_NEWLEADER ||
+           phase == PEER_ACTIVE;
+}
+
+static bool leader_read(struct leader *l, struct leader_peer *p, struct leader_request *out) {
+    uint32_t max = (uint32_t)l->cfg->jute_max_buffer + (uint32_t)l->cfg->jute_extra_size;
+    while (leader_listens(p->phase)) {
+        struct buf *in = &link_at(l->links, p->link)->in;
+        struct packet k;
+        size_t used;
+        enum packet_status st = packet_take(buf_slice(in), max, &k, &used);
+        if (st == PACKET_MORE) return false;
+        if (st == PACKET_BAD) {
+            leader_drop(l, p, "unreasonable length");
+            return false;
+        }
+        buf_consume(in, used);
+        if (leader_packet(l, p, &k, out)) return true;
+    }
+    return false;
+}
+
+ZK_PRIVATE bool leader_next(struct leader *l, int64_t now, struct leader_request *out) {
+    l->now = now;
+    for (; l->next_peer < l->n_peers && l->phase != LEADER_LOST; l->next_peer++)
+        if (leader_read(l, &l->peers[l->next_peer], out)) return true;
+    l->next_peer = 0;
+    return false;
+}
+
+/* --- broadcast --- */
+
+static void leader_tell(struct leader *l, struct leader_peer *p, enum packet_type type,
+                        int64_t zxid, struct slice data) {
+    struct buf *out = leader_out(l, p);
+    packet_put(out, (int32_t)type, zxid, data);
+    size_t most = p->phase == PEER_IMAGE ? LEADER_QUEUE_MAX : LEADER_OUT_MAX;
+    if (buf_len(out) > most) leader_drop(l, p, "it does not read what it is sent");
+}
+
+ZK_PRIVATE void leader_propose(struct leader *l, int64_t zxid, struct slice txn) {
+    int64_t size = (int64_t)txn.n;
+    l->proposed = zxid;
+    l->sizes.last = size;
+    if (l->sizes.least < 0 || size < l->sizes.least) l->sizes.least = size;
+    if (size > l->sizes.most) l->sizes.most = size;
+    for (uint32_t i = 0; i < l->n_peers; i++) {
+        struct leader_peer *p = &l->peers[i];
+        if (!leader_enrolled(p) || p->observer) continue;
+        p->sent = zxid;
+        if (!p->probe && p->phase == PEER_ACTIVE) {
+            p->probe = zxid;
+            p->probe_since = l->now;
+        }
+        leader_tell(l, p, PACKET_PROPOSAL, zxid, txn);
+    }
+}
+
+ZK_PRIVATE void leader_synced(struct leader *l, int64_t zxid) {
+    if (zxid > l->synced) l->synced = zxid;
+}
+
+/* The largest zxid that a quorum has on disk. */
+static int64_t leader_durable(const struct leader *l) {
+    int64_t best = l->committed;
+    for (uint32_t i = 0; i <= l->n_peers; i++) {
+        bool self = i == l->n_peers;
+        if (!self && (l->peers[i].phase != PEER_ACTIVE || !l->peers[i].voter)) continue;
+        int64_t zxid = self ? l->synced : l->peers[i].acked;
+        if (zxid <= best) continue;
+        struct sidset set;
+        sidset_clear(&set);
+        if (l->synced >= zxid) (void)sidset_add(&set, l->cfg, l->self);
+        for (uint32_t k = 0; k < l->n_peers; k++)
+            if (l->peers[k].phase == PEER_ACTIVE && l->peers[k].voter && l->peers[k].acked >= zxid)
+                (void)sidset_add(&set, l->cfg, l->peers[k].sid);
+        if (quorum_reached(l->cfg, &set)) best = zxid;
+    }
+    return best;
+}
+
+static void leader_answer_syncs(struct leader *l) {
+    struct leader_sync s;
+    while (buf_len(&l->syncs)) {
+        memcpy(&s, l->syncs.p + l->syncs.head, sizeof s);
+        if (s.zxid > l->committed) return;
+        buf_consume(&l->syncs, sizeof s);
+        struct leader_peer *p = leader_owner(l, s.owner);
+        if (p) leader_tell(l, p, PACKET_SYNC, 0, leader_null);
+    }
+}
+
+ZK_PRIVATE int64_t leader_commit(struct leader *l) {
+    int64_t to = l->phase == LEADER_BROADCAST ? leader_durable(l) : l->committed;
+    const struct history *h = l->history;
+    for (uint32_t i = history_after(h, l->committed); i < h->n && l->committed < to; i++) {
+        const struct history_entry *e = history_at(h, i);
+        l->committed = e->zxid;
+        for (uint32_t k = 0; k < l->n_peers; k++) {
+            struct leader_peer *p = &l->peers[k];
+            if (!leader_enrolled(p)) continue;
+            if (p->observer)
+                leader_tell(l, p, PACKET_INFORM, e->zxid, history_bytes(e));
+            else
+                leader_tell(l, p, PACKET_COMMIT, e->zxid, leader_null);
+        }
+        leader_answer_syncs(l);
+    }
+    return l->committed;
+}
+
+ZK_PRIVATE void leader_sync(struct leader *l, uint64_t owner) {
+    struct leader_sync s = {owner, l->proposed};
+    buf_compact(&l->syncs);
+    buf_put(&l->syncs, &s, sizeof s);
+    leader_answer_syncs(l);
+}
+
+ZK_PRIVATE struct leader_census leader_count_all(const struct leader *l) {
+    struct leader_census c = {.syncs = (uint32_t)(buf_len(&l->syncs) / sizeof(struct leader_sync))};
+    for (uint32_t i = 0; i < l->n_peers; i++) {
+        const struct leader_peer *p = &l->peers[i];
+        if (p->phase == PEER_FREE || p->phase == PEER_INFO) continue;
+        c.learners++;
+        if (p->phase != PEER_ACTIVE) continue;
+        ++*(p->observer ? &c.observers : p->voter ? &c.followers : &c.others);
+    }
+    return c;
+}
+
+/* --- time --- */
+
+static void leader_watch_peer(struct leader *l, struct leader_peer *p) {
+    uint64_t sent = link_at(l->links, p->link)->sent;
+    int64_t init = leader_limit(l, l->cfg->init_limit), sync = leader_limit(l, l->cfg->sync_limit);
+    if (p->phase < PEER_SYNCED && sent != p->link_sent) p->heard = l->now; /* it reads: alive */
+    p->link_sent = sent;
+    if (p->phase == PEER_EPOCH || p->phase == PEER_HISTORY || p->phase == PEER_IMAGE_WAIT ||
+        p->phase == PEER_SYNCED)
+        p->heard = l->now; /* it waits for us */
+    if (l->now - p->heard > (p->phase == PEER_ACTIVE ? sync : init))
+        leader_drop(l, p, "it has been silent for too long");
+    else if (p->probe && l->now - p->probe_since > sync)
+        leader_drop(l, p, "it does not acknowledge what it is sent");
+}
+
+static void leader_ping(struct leader *l) {
+    l->next_ping = l->now + l->cfg->tick_time_ms / 2;
+    for (uint32_t i = 0; i < l->n_peers; i++)
+        if (l->peers[i].phase >= PEER_NEWLEADER)
+            leader_tell(l, &l->peers[i], PACKET_PING,
+                        l->proposed > leader_epoch_zxid(l->epoch) ? l->proposed
+                                                                  : leader_epoch_zxid(l->epoch),
+                        leader_null);
+}
+
+ZK_PRIVATE void leader_tick(struct leader *l, int64_t now) {
+    l->now = now;
+    if (l->phase == LEADER_OFF || l->phase == LEADER_LOST) return;
+    for (uint32_t i = 0; i < l->n_peers; i++)
+        if (l->peers[i].phase != PEER_FREE) leader_watch_peer(l, &l->peers[i]);
+    if (now >= l->next_ping) leader_ping(l);
+    if (l->phase < LEADER_BROADCAST) {
+        /* Who voted for us dials at once; if a quorum does not, it has found somebody else. */
+        int32_t ticks = l->phase == LEADER_DISCOVERY && l->cfg->sync_limit < l->cfg->init_limit
+                            ? l->cfg->sync_limit : l->cfg->init_limit;
+        if (now - l->since > leader_limit(l, ticks))
+            leader_lose(l, l->phase <= LEADER_ACCEPTING
+                               ? "Timeout while waiting for epoch from quorum"
+                           : l->phase == LEADER_EPOCH
+                               ? "Timeout while waiting for epoch to be acked by quorum"
+                               : "Timeout while waiting for NEWLEADER to be acked by quorum");
+    } else if (now >= l->next_check) {
+        l->next_check = now + l->cfg->tick_time_ms;
+        if (!leader_quorum(l, PEER_EPOCH))
+            leader_lose(l, "Not sufficient followers synced, only synced with a minority");
+    }
+}
+
+ZK_PRIVATE int64_t leader_next_tick(const struct leader *l) {
+    if (l->phase == LEADER_OFF || l->phase == LEADER_LOST) return INT64_MAX;
+    return l->next_ping;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== ensemble/learner.c ==== */
+
+
+
+#define LEARNER_TRIES 5
+
+static const struct slice learner_null = {NULL, 0};
+
+ZK_PRIVATE void learner_init(struct learner *l, const struct config *cfg, int64_t self,
+                             struct links *links, struct logq *log) {
+    memset(l, 0, sizeof *l);
+    l->cfg = cfg;
+    l->self = self;
+    l->links = links;
+    l->log = log;
+    l->link = LINK_NONE;
+}
+
+static void learner_drop_stream(struct learner *l) {
+    if (!l->stream.db) return;
+    snapfile_close(&l->stream);
+    db_free(&l->incoming);
+    memset(&l->stream, 0, sizeof l->stream);
+}
+
+ZK_PRIVATE void learner_free(struct learner *l) {
+    learner_drop_stream(l);
+    buf_free(&l->unacked);
+    buf_free(&l->inform);
+}
+
+static void learner_lose(struct learner *l, const char *why) {
+    if (l->phase == LEARNER_LOST || l->phase == LEARNER_OFF) return;
+    l->phase = LEARNER_LOST;
+    l->why = why;
+}
+
+static void learner_dial(struct learner *l) {
+    const struct config_member *m = quorum_member(l->cfg, l->leader);
+    l->tries++;
+    l->link = link_dial(l->links, LINK_QUORUM, m->host, (uint16_t)m->quorum_port, l->now);
+}
+
+ZK_PRIVATE void learner_start(struct learner *l, int64_t now, int64_t leader, bool observer,
+                              int64_t accepted, int64_t current, int64_t last_zxid) {
+    ZK_ASSERT(l->phase == LEARNER_OFF && l->link == LINK_NONE);
+    l->now = l->since = l->heard = now;
+    l->leader = leader;
+    l->observer = observer;
+    l->accepted = accepted;
+    l->current = current;
+    l->logged = l->committed = last_zxid;
+    l->epoch = 0;
+    l->hold = false;
+    l->tries = 0;
+    buf_clear(&l->unacked);
+    buf_clear(&l->inform);
+    l->phase = LEARNER_CONNECTING;
+    if (quorum_member(l->cfg, leader))
+        learner_dial(l);
+    else
+        learner_lose(l, "the leader is no member");
+}
+
+ZK_PRIVATE void learner_stop(struct learner *l) {
+    if (l->link != LINK_NONE) link_close(l->links, l->link);
+    l->link = LINK_NONE;
+    learner_drop_stream(l);
+    l->phase = LEARNER_OFF;
+}
+
+ZK_PRIVATE void learner_opened(struct learner *l, int64_t now) {
+    l->now = l->heard = now;
+    struct buf *out = link_out(l->links, l->link);
+    size_t at = packet_begin(out, l->observer ? PACKET_OBSERVERINFO : PACKET_FOLLOWERINFO,
+                             (int64_t)((uint64_t)l->accepted << 32));
+    jw_i64(out, l->self);
+    jw_i32(out, PACKET_VERSION);
+    jw_i64(out, 0);
+    packet_end(out, at);
+    l->phase = LEARNER_REGISTERED;
+}
+
+ZK_PRIVATE void learner_closed(struct learner *l, int64_t now) {
+    l->now = now;
+    l->link = LINK_NONE;
+    if (l->phase != LEARNER_CONNECTING)
+        learner_lose(l, "the leader has closed the connection");
+    else if (l->tries >= LEARNER_TRIES)
+        learner_lose(l, "the leader cannot be reached");
+    else
+        l->retry_at = now + l->cfg->leader_connect_delay_ms;
+}
+
+ZK_PRIVATE void learner_heard(struct learner *l, int64_t now) {
+    l->heard = now;
+}
+
+/* --- what has been done meanwhile --- */
+
+ZK_PRIVATE void learner_saved_accepted(struct learner *l) {
+    if (l->phase != LEARNER_ACCEPTING) return;
+    int32_t current = l->accepted == l->epoch ? -1 : (int32_t)l->current;
+    l->accepted = l->epoch;
+    struct buf *out = link_out(l->links, l->link);
+    size_t at = packet_begin(out, PACKET_ACKEPOCH, l->logged);
+    jw_i32(out, current);
+    packet_end(out, at);
+    l->phase = LEARNER_SYNC;
+    l->hold = false;
+}
+
+ZK_PRIVATE void learner_truncated(struct learner *l, int64_t last_zxid) {
+    l->hold = false;
+    if (last_zxid != l->stream_zxid)
+        learner_lose(l, "our log does not hold the zxid that the leader wanted it cut to");
+    l->logged = l->committed = last_zxid;
+}
+
+static void learner_ack(struct learner *l, int64_t zxid) {
+    packet_put(link_out(l->links, l->link), PACKET_ACK, zxid, learner_null);
+}
+
+ZK_PRIVATE void learner_saved_current(struct learner *l) {
+    if (l->phase != LEARNER_NEWLEADER) return;
+    l->current = l->epoch;
+    l->phase = LEARNER_ACKED;
+    l->hold = false;
+    learner_ack(l, (int64_t)((uint64_t)l->epoch << 32));
+}
+
+ZK_PRIVATE void learner_synced(struct learner *l, int64_t zxid) {
+    if (l->phase != LEARNER_BROADCAST) return;
+    while (buf_len(&l->unacked)) {
+        int64_t z;
+        memcpy(&z, l->unacked.p + l->unacked.head, sizeof z);
+        if (z > zxid) return;
+        buf_consume(&l->unacked, sizeof z);
+        learner_ack(l, z);
+    }
+}
+
+/* --- what we say --- */
+
+ZK_PRIVATE void learner_pong(struct learner *l, int64_t zxid, struct slice touched) {
+    static const uint8_t none;
+    packet_put(link_out(l->links, l->link), PACKET_PING, zxid,
+               touched.p ? touched : slice_of(&none, 0));
+}
+
+ZK_PRIVATE void learner_revalidate(struct learner *l, int64_t session, int32_t timeout) {
+    struct buf *out = link_out(l->links, l->link);
+    size_t at = packet_begin(out, PACKET_REVALIDATE, -1);
+    jw_i64(out, session);
+    jw_i32(out, timeout);
+    packet_end(out, at);
+}
+
+ZK_PRIVATE void learner_request(struct learner *l, int64_t session, int32_t cxid, int32_t op,
+                                struct slice body, struct slice auth, uint32_t n_auth) {
+    struct buf *out = link_out(l->links, l->link);
+    size_t at = packet_begin(out, PACKET_REQUEST, -1);
+    jw_i64(out, session);
+    jw_i32(out, cxid);
+    jw_i32(out, op);
+    buf_put(out, body.p, body.n);
+    packet_end_data(out, at);
+    jw_i32(out, (int32_t)n_auth);
+    buf_put(out, auth.p, auth.n);
+}
+
+/* --- what the leader says --- */
+
+static enum learner_event learner_leaderinfo(struct learner *l, const struct packet *k) {
+    int64_t epoch = k->zxid >> 32;
+    if (k->type != PACKET_LEADERINFO || epoch < l->accepted || epoch > INT32_MAX) {
+        learner_lose(l, "the leader names no epoch that we may accept");
+        return LEARNER_NOTHING;
+    }
+    l->epoch = epoch;
+    l->phase = LEARNER_ACCEPTING;
+    l->hold = true;
+    if (epoch > l->accepted) return LEARNER_ACCEPT_EPOCH;
+    learner_saved_accepted(l); /* it is on disk since we accepted it */
+    return LEARNER_NOTHING;
+}
+
+static enum learner_event learner_first(struct learner *l, const struct packet *k,
+                                        struct learner_news *out) {
+    out->zxid = l->stream_zxid = k->zxid;
+    switch (k->type) {
+    case PACKET_DIFF:
+        l->phase = LEARNER_HISTORY;
+        return LEARNER_NOTHING;
+    case PACKET_TRUNC:
+        l->phase = LEARNER_HISTORY;
+        l->hold = true;
+        return LEARNER_TRUNCATE;
+    case PACKET_SNAP:
+        l->phase = LEARNER_SNAPSHOT;
+        db_init(&l->incoming, (uint64_t)l->now ^ (uint64_t)k->zxid, l->cfg->tick_time_ms, l->now);
+        l->incoming.tree.extended_types = l->cfg->extended_types;
+        l->incoming.tree.emulate353 = l->cfg->emulate353;
+        snapfile_open_stream(&l->stream, &l->incoming,
+                             (uint32_t)l->cfg->jute_max_buffer + (uint32_t)l->cfg->jute_extra_size);
+        return LEARNER_NOTHING;
+    default:
+        learner_lose(l, "the leader began with something that is no DIFF, TRUNC or SNAP");
+        return LEARNER_NOTHING;
+    }
+}
+
+/* Takes in what has come of the snapshot; what follows it goes back to the link. */
+static enum learner_event learner_snapshot(struct learner *l, struct learner_news *out) {
+    struct buf *in = &link_at(l->links, l->link)->in;
+    if (!snapfile_feed(&l->stream, buf_slice(in))) {
+        log_line(l->log, LOG_ERROR_LEVEL, "snapshot from the leader: %s", l->stream.error);
+        learner_lose(l, "the leader's snapshot is damaged");
+        return LEARNER_NOTHING;
+    }
+    buf_clear(in);
+    if (l->stream.section != SNAP_RECEIVED) return LEARNER_NOTHING;
+    struct slice rest = buf_slice(&l->stream.in);
+    buf_put(in, rest.p, rest.n);
+    snapfile_close(&l->stream);
+    memset(&l->stream, 0, sizeof l->stream);
+    l->incoming.last_zxid = l->logged = l->committed = out->zxid = l->stream_zxid;
+    l->phase = LEARNER_HISTORY;
+    l->hold = true;
+    return LEARNER_SNAPSHOT_READ;
+}
+
+/* A transaction: nothing may be missing before it. Those that we have are passed over. */
+static enum learner_event learner_proposal(struct learner *l, const struct packet *k,
+                                           struct slice txn, struct learner_news *out) {
+    struct jr r = jr_open(txn, UINT32_MAX);
+    struct txn_header h = jr_txn_header(&r);
+    if (r.bad || h.zxid != k->zxid) {
+        learner_lose(l, "a proposal that cannot be read");
+        return LEARNER_NOTHING;
+    }
+    if (!wire_op_flags(h.type) && h.type != ZOP_ERROR) {
+        learner_lose(l, "a transaction of an unknown type");
+        return LEARNER_NOTHING;
+    }
+    if (k->zxid <= l->logged) return LEARNER_NOTHING;
+    if (k->zxid != l->logged + 1 && k->zxid >> 32 == l->logged >> 32) {
+        learner_lose(l, "transactions are missing before a proposal");
+        return LEARNER_NOTHING;
+    }
+    l->logged = k->zxid;
+    if (!l->observer) buf_put(&l->unacked, &k->zxid, sizeof k->zxid);
+    out->zxid = k->zxid;
+    out->txn = txn;
+    return LEARNER_PROPOSED;
+}
+
+static enum learner_event learner_commit(struct learner *l, int64_t zxid,
+                                         struct learner_news *out) {
+    if (zxid <= l->committed) return LEARNER_NOTHING;
+    if (zxid > l->logged) {
+        learner_lose(l, "a commit of what was never proposed");
+        return LEARNER_NOTHING;
+    }
+    l->committed = out->zxid = zxid;
+    return LEARNER_COMMITTED;
+}
+
+static enum learner_event learner_inform(struct learner *l, const struct packet *k,
+                                         struct slice txn, struct learner_news *out) {
+    enum learner_event e = learner_proposal(l, k, txn, out);
+    if (e == LEARNER_PROPOSED) buf_put(&l->inform, &k->zxid, sizeof k->zxid);
+    return e;
+}
+
+static enum learner_event learner_newleader(struct learner *l) {
+    if (l->phase != LEARNER_HISTORY) return LEARNER_NOTHING;
+    l->phase = LEARNER_NEWLEADER;
+    l->hold = true;
+    return LEARNER_SYNCED_UP;
+}
+
+/* What was committed before is not acknowledged: the leader did not wait for us. */
+static enum learner_event learner_uptodate(struct learner *l) {
+    if (l->phase != LEARNER_ACKED) return LEARNER_NOTHING;
+    l->phase = LEARNER_BROADCAST;
+    learner_ack(l, (int64_t)((uint64_t)l->epoch << 32));
+    while (buf_len(&l->unacked)) {
+        int64_t z;
+        memcpy(&z, l->unacked.p + l->unacked.head, sizeof z);
+        if (z > l->committed) break;
+        buf_consume(&l->unacked, sizeof z);
+    }
+    return LEARNER_UP;
+}
+
+static enum learner_event learner_revalidated(const struct packet *k, struct learner_news *out) {
+    struct jr r = jr_open(k->data, UINT32_MAX);
+    out->session = jr_i64(&r);
+    out->valid = jr_bool(&r);
+    return r.bad ? LEARNER_NOTHING : LEARNER_REVALIDATED;
+}
+
+/* From DIFF, TRUNC or SNAP on. */
+static enum learner_event learner_packet(struct learner *l, const struct packet *k,
+                                         struct learner_news *out) {
+    bool up = l->phase == LEARNER_BROADCAST;
+    struct slice txn = k->data;
+    out->zxid = k->zxid;
+    switch (k->type) {
+    case PACKET_PROPOSAL:
+        return learner_proposal(l, k, txn, out);
+    case PACKET_COMMIT_AND_ACTIVATE: /* of a configuration that we do not change with */
+    case PACKET_COMMIT:
+        return learner_commit(l, k->zxid, out);
+    case PACKET_INFORM_AND_ACTIVATE:
+        if (txn.n < 8) return LEARNER_NOTHING;
+        txn = slice_of(txn.p + 8, txn.n - 8);
+        return learner_inform(l, k, txn, out);
+    case PACKET_INFORM:
+        return learner_inform(l, k, txn, out);
+    case PACKET_NEWLEADER:
+        return learner_newleader(l);
+    case PACKET_UPTODATE:
+        return learner_uptodate(l);
+    case PACKET_PING: /* stock: not answered before UPTODATE */
+        return up ? LEARNER_PINGED : LEARNER_NOTHING;
+    case PACKET_SYNC:
+        return up ? LEARNER_SYNC_DONE : LEARNER_NOTHING;
+    case PACKET_REVALIDATE:
+        return up ? learner_revalidated(k, out) : LEARNER_NOTHING;
+    default:
+        log_line(l->log, LOG_WARN_LEVEL, "Unexpected quorum packet of type %d", k->type);
+        return LEARNER_NOTHING;
+    }
+}
+
+/* An observer is told of a transaction and its commit in one packet: two events. */
+static bool learner_take_inform(struct learner *l, struct learner_news *out) {
+    if (!buf_len(&l->inform)) return false;
+    memcpy(&out->zxid, l->inform.p + l->inform.head, sizeof out->zxid);
+    buf_consume(&l->inform, sizeof out->zxid);
+    l->committed = out->zxid;
+    return true;
+}
+
+ZK_PRIVATE enum learner_event learner_next(struct learner *l, int64_t now,
+                                           struct learner_news *out) {
+    uint32_t max = (uint32_t)l->cfg->jute_max_buffer + (uint32_t)l->cfg->jute_extra_size;
+    l->now = now;
+    while (!l->hold && l->link != LINK_NONE && l->phase >= LEARNER_REGISTERED &&
+           l->phase != LEARNER_LOST) {
+        struct buf *in = &link_at(l->links, l->link)->in;
+        enum learner_event e;
+        if (learner_take_inform(l, out)) return LEARNER_COMMITTED;
+        if (l->phase == LEARNER_SNAPSHOT) {
+            e = learner_snapshot(l, out);
+            return e;
+        }
+        struct packet k;
+        size_t used;
+        enum packet_status st = packet_take(buf_slice(in), max, &k, &used);
+        if (st == PACKET_BAD) learner_lose(l, "unreasonable length in a packet");
+        if (st != PACKET_READ) break;
+        buf_consume(in, used);
+        e = l->phase == LEARNER_REGISTERED ? learner_leaderinfo(l, &k)
+            : l->phase == LEARNER_SYNC     ? learner_first(l, &k, out)
+                                           : learner_packet(l, &k, out);
+        if (e != LEARNER_NOTHING) return e;
+    }
+    return LEARNER_NOTHING;
+}
+
+/* --- time --- */
+
+ZK_PRIVATE void learner_tick(struct learner *l, int64_t now) {
+    l->now = now;
+    if (l->phase == LEARNER_OFF || l->phase == LEARNER_LOST) return;
+    bool up = l->phase >= LEARNER_ACKED;
+    int64_t limit = (int64_t)(up ? l->cfg->sync_limit : l->cfg->init_limit) * l->cfg->tick_time_ms;
+    if (l->hold) l->heard = now; /* it is we who do not listen */
+    if (l->phase == LEARNER_CONNECTING) {
+        int32_t ticks = l->cfg->learner_master_limit > 0 ? l->cfg->learner_master_limit
+                                                         : l->cfg->init_limit;
+        if (now - l->since > (int64_t)ticks * l->cfg->tick_time_ms)
+            learner_lose(l, "the leader cannot be reached in time");
+        else if (l->link == LINK_NONE && now >= l->retry_at)
+            learner_dial(l);
+    } else if (now - l->heard > limit) {
+        learner_lose(l, "the leader has been silent for too long");
+    }
+}
+
+ZK_PRIVATE int64_t learner_next_tick(const struct learner *l) {
+    if (l->phase == LEARNER_OFF || l->phase == LEARNER_LOST) return INT64_MAX;
+    if (l->phase == LEARNER_CONNECTING && l->link == LINK_NONE) return l->retry_at;
+    return l->now + l->cfg->tick_time_ms / 2;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
 /* ==== node/metrics.h ==== */
 
 /*
@@ -7239,7 +10547,15 @@ enum node_input_kind {
     NODE_LOG_SYNCED,    /* zxid: every appended record up to it is durable */
     NODE_SNAPSHOT_ROOM, /* the host can take more snapshot bytes */
     NODE_SNAPSHOT_DONE, /* the snapshot is durable under its name */
-    NODE_SNAPSHOT_FAILED /* it could not be written; what was written is gone */
+    NODE_SNAPSHOT_FAILED, /* it could not be written; what was written is gone */
+    /* of an ensemble */
+    NODE_LINK_OPENED,   /* link: the connection that NODE_LINK_DIAL asked for stands */
+    NODE_LINK_BYTES,    /* link, bytes */
+    NODE_LINK_CLOSED,   /* link: gone, or never came about; the number is free */
+    NODE_LISTEN_FAILED, /* the quorum port could not be bound */
+    NODE_EPOCH_SAVED,   /* the oldest NODE_SAVE_EPOCH not answered yet is durable */
+    NODE_LOG_READ,      /* bytes: answers NODE_READ_LOG, see leader_log_read() */
+    NODE_LOADED         /* db: what the disk holds; answers NODE_LOAD */
 };
 
 struct node_addr {
@@ -7255,6 +10571,8 @@ struct node_input {
     uint32_t conn;
     struct slice bytes; /* borrowed during the step */
     int64_t zxid;
+    uint32_t link;
+    struct db *db; /* NODE_LOADED: its content is taken over, what is left is an empty one */
 };
 
 enum node_output_kind {
@@ -7267,7 +10585,22 @@ enum node_output_kind {
     NODE_SNAPSHOT_CHUNK, /* owned: bytes, the host frees them */
     NODE_SNAPSHOT_END,   /* sync, rename */
     NODE_READ_PAUSE,     /* conn: stop reading from it */
-    NODE_READ_RESUME     /* conn */
+    NODE_READ_RESUME,    /* conn */
+    /* of an ensemble; links: ensemble/link.h */
+    NODE_LINK_DIAL,      /* link: to its host and port; NODE_LINK_OPENED or _CLOSED answers */
+    NODE_LINK_SEND,      /* link has bytes: node_link_out() */
+    NODE_LINK_CLOSE,     /* link: send what can be sent at once, hang up; answer with _CLOSED */
+    NODE_LISTEN,         /* bind the quorum port: accepted connections are LINK_QUORUM */
+    NODE_UNLISTEN,       /* ... and let it go */
+    /* The next two keep their place among NODE_APPEND: what was appended before is durable first,
+     * what is appended after comes after. */
+    NODE_SAVE_EPOCH,     /* epoch, accepted or current: durable, then NODE_EPOCH_SAVED */
+    NODE_LOAD,           /* zxid not -1: whatever lies beyond it is cut off, in logs and snapshots,
+                            durably. reload: then the state is loaded anew; NODE_LOADED answers */
+    NODE_READ_LOG,       /* committed transactions after zxid and up to `upto`, some at a time;
+                            first: none if the rest of the log is too long to be sent instead
+                            of a snapshot. NODE_LOG_READ answers */
+    NODE_SNAPSHOT_ABORT  /* what was written since _BEGIN is of no use; no answer */
 };
 
 struct node_output {
@@ -7277,6 +10610,12 @@ struct node_output {
     int64_t zxid;
     struct slice bytes; /* NODE_APPEND: lives until its NODE_LOG_SYNCED has been given */
     struct buf owned;   /* NODE_SNAPSHOT_CHUNK */
+    uint32_t link;
+    int64_t epoch;      /* NODE_SAVE_EPOCH */
+    bool accepted;      /* ... acceptedEpoch, not currentEpoch */
+    bool reload;        /* NODE_LOAD */
+    int64_t upto;       /* NODE_READ_LOG */
+    bool first;         /* ... */
 };
 
 enum conn_phase {
@@ -7329,6 +10668,65 @@ struct pending {
     uint32_t large;   /* bytes that count against the budget of large requests */
 };
 
+/* A request of our own client that went to the leader, in the order of leaving. */
+struct role_wait {
+    uint32_t conn, gen;
+    int64_t session;
+    int32_t xid, op, err;
+    int64_t ready_at; /* answered when this zxid is applied; -1: its transaction answers it */
+    int64_t received; /* monotonic ms */
+    struct blob *body; /* counted; of a sync */
+};
+
+struct role_save {
+    int64_t epoch;
+    bool accepted;
+};
+
+struct role_revalidation {
+    int64_t session;
+    uint32_t conn, gen;
+};
+
+enum role_phase {
+    ROLE_ALONE,
+    ROLE_DRAINING,
+    ROLE_LOOKING,
+    ROLE_LEADING,
+    ROLE_LEARNING
+};
+
+/* What has to be done as soon as no snapshot is about to get its name. */
+enum role_todo {
+    ROLE_NOTHING,
+    ROLE_TRUNCATE, /* the leader wants the log cut */
+    ROLE_TAKE,     /* the leader's snapshot takes the place of our state */
+    ROLE_RELOAD    /* ... did, and never reached the disk */
+};
+
+/* The place in the ensemble; see node/role.h. */
+struct role {
+    enum role_phase phase;
+    int64_t self; /* sid */
+    struct links links;
+    struct election election;
+    struct leader leader;
+    struct learner learner;
+    struct history history;
+    int64_t accepted, current; /* epochs on disk */
+    struct buf saving;         /* struct role_save: on their way there */
+    enum role_todo todo;
+    bool loading;   /* NODE_LOADED has to come */
+    bool unsaved;   /* the state came by a snapshot that is not durable yet */
+    bool cut;       /* ... and the log goes on beyond it */
+    bool newleader; /* to be acknowledged when all is durable */
+    struct role_wait *waiting; /* ring */
+    uint32_t wait_head, wait_n, wait_cap;
+    struct buf revalidating; /* struct role_revalidation */
+    struct buf touched;      /* u32: slots of sessions heard of since the last ping */
+    struct auth_set auth;    /* of the request that a learner passed on */
+};
+
 struct node_stats {
     int64_t latency_min, latency_max, latency_sum, latency_count; /* ms */
     int64_t received, sent; /* packets */
@@ -7369,7 +10767,9 @@ struct node {
     struct auth_config auth_cfg;
     struct prng rng;
     struct logq log;
-    bool serving; /* state has been loaded */
+    bool loaded;  /* the state is there */
+    bool serving; /* clients get sessions */
+    struct role role;
     int64_t now, wall, started; /* started: monotonic ms */
     int64_t tick;               /* ms */
     int32_t min_timeout, max_timeout;
@@ -7395,6 +10795,7 @@ struct node {
     struct pending *pending; /* ring */
     uint32_t pend_head, pend_n, pend_cap;
     int64_t appended, synced; /* zxids */
+    int64_t committed; /* zxid; what is synced up to it is applied. INT64_MAX: nobody else counts */
     int64_t last_append;      /* monotonic ms */
     bool sync_wanted;
     struct buf scratch, hits;
@@ -7436,6 +10837,7 @@ struct ip_count {
 ZK_PRIVATE void node_state_init(struct node *n, const struct config *cfg, uint64_t seed,
                                 int64_t now, int64_t wall);
 ZK_PRIVATE void node_state_free(struct node *n);
+ZK_PRIVATE void node_prepare(struct node *n); /* n->prep for the state as it is */
 ZK_PRIVATE struct node_output *node_output(struct node *n, enum node_output_kind kind);
 ZK_PRIVATE bool node_take_output(struct node *n, struct node_output *out);
 
@@ -7524,12 +10926,24 @@ struct pipeline_request {
     int64_t session;
     struct slice body;
     bool internal;
+    bool forwarded; /* by a learner: fails as a transaction, since there is no other answer */
+    uint64_t owner; /* ... its connection */
+    const struct auth_set *auth; /* ... its client's identities */
+};
+
+/* A transaction that the leader made. */
+struct pipeline_txn {
+    int64_t zxid, session;
+    int32_t type;
+    struct slice bytes; /* header, record, digest */
 };
 
 ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q);
 ZK_PRIVATE void pipeline_barrier(struct node *n, uint32_t conn);
 ZK_PRIVATE void pipeline_close_session(struct node *n, int64_t session); /* expiry */
+ZK_PRIVATE void pipeline_log(struct node *n, const struct pipeline_txn *t);
 ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid);
+ZK_PRIVATE void pipeline_apply(struct node *n); /* what is durable and committed */
 ZK_PRIVATE void pipeline_flush(struct node *n); /* end of a step: asks for the sync it needs */
 
 /* Replies. begin reserves frame length and header; end fills them in. */
@@ -7546,8 +10960,80 @@ ZK_PRIVATE void reply_connect(struct node *n, uint32_t conn, bool accepted);
 
 /* Snapshot of the whole state, in slices. */
 ZK_PRIVATE void pipeline_snapshot_begin(struct node *n);
+ZK_PRIVATE void pipeline_snapshot_abort(struct node *n); /* unless it is about to get its name */
 ZK_PRIVATE bool pipeline_snapshot_step(struct node *n); /* true when there is more to do now */
 ZK_PRIVATE void pipeline_draw_roll(struct node *n);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/role.h ==== */
+
+/*
+ * node/role: what this server is in its ensemble, and the change from one role to another.
+ *
+ *   ALONE      no ensemble
+ *   DRAINING   a role has ended: the log, epochs and snapshots under way reach the disk first; then
+ *              everything logged is applied, committed or not, because all of it counts now. Memory
+ *              that is not what the disk holds (a snapshot was cut short) is loaded again
+ *   LOOKING    election
+ *   LEADING    node's prepared transactions are proposed; a quorum commits
+ *   LEARNING   follower or observer: requests go to the leader, transactions come from it
+ *
+ * Whatever the role, a transaction is in the pending ring from the moment it is appended until it
+ * is applied, and it is applied when it is durable here and committed. Requests of our own clients
+ * that went to the leader wait in `waiting`, in the order in which they went; the transaction that
+ * answers the first one is known by its session and cxid. stock: QuorumPeer, CommitProcessor
+ */
+#ifndef ZK_NODE_ROLE_H
+#define ZK_NODE_ROLE_H
+
+
+struct pipeline_request;
+
+ZK_PRIVATE void role_init(struct node *n);
+ZK_PRIVATE void role_free(struct node *n);
+ZK_PRIVATE void role_start(struct node *n); /* the state has been loaded */
+/* After each input: lets the machines of the role do what they can now. */
+ZK_PRIVATE void role_settle(struct node *n);
+ZK_PRIVATE void role_tick(struct node *n);
+ZK_PRIVATE int64_t role_next_tick(const struct node *n);
+ZK_PRIVATE bool role_idle_work(struct node *n);
+
+/* Inputs. */
+ZK_PRIVATE void role_link_opened(struct node *n, uint32_t link);
+ZK_PRIVATE void role_link_bytes(struct node *n, uint32_t link, struct slice bytes);
+ZK_PRIVATE void role_link_closed(struct node *n, uint32_t link);
+ZK_PRIVATE uint32_t role_link_accept(struct node *n, enum link_kind kind);
+ZK_PRIVATE void role_listen_failed(struct node *n);
+ZK_PRIVATE void role_epoch_saved(struct node *n);
+ZK_PRIVATE void role_log_read(struct node *n, struct slice txns);
+ZK_PRIVATE void role_loaded(struct node *n, struct db *db);
+ZK_PRIVATE void role_log_synced(struct node *n);
+ZK_PRIVATE void role_snapshot_over(struct node *n, bool failed);
+
+/* Whether this server decides what becomes a transaction, and when a session expires. */
+ZK_PRIVATE bool role_decides(const struct node *n);
+ZK_PRIVATE bool role_learns(const struct node *n);
+ZK_PRIVATE uint64_t role_self_owner(const struct node *n); /* of sessions of our own clients */
+ZK_PRIVATE bool role_exhausted(const struct node *n);      /* the epoch has no zxid left */
+
+/* Of a learner's clients. */
+ZK_PRIVATE void role_forward(struct node *n, const struct pipeline_request *q);
+ZK_PRIVATE void role_barrier(struct node *n, uint32_t conn);
+ZK_PRIVATE void role_revalidate(struct node *n, uint32_t conn, int64_t session);
+ZK_PRIVATE void role_touch(struct node *n, uint32_t session_slot);
+/* A committed transaction: whose request it answers goes into p. */
+ZK_PRIVATE void role_claim(struct node *n, struct pending *p);
+/* What waits for nothing but what is applied by now. */
+ZK_PRIVATE void role_answer(struct node *n);
+/* A transaction has been appended, or applied. */
+ZK_PRIVATE void role_appended(struct node *n, const struct pending *p);
+ZK_PRIVATE void role_applied(struct node *n, int64_t zxid);
+
+/* "standalone", "leader", "follower", "observer"; NULL while there is none of these. */
+ZK_PRIVATE const char *role_name(const struct node *n);
 
 #endif
 #endif /* ZK_WITH_SERVER */
@@ -7597,6 +11083,8 @@ ZK_PRIVATE void serve_run(struct node *n, uint32_t conn); /* what waits, as far 
 ZK_PRIVATE bool serve_turn(struct node *n); /* those whose budget ran out; true: some again */
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn);   /* the peer is gone */
 ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it has to be told */
+/* The leader has answered whether the session may go on here. */
+ZK_PRIVATE void serve_renewed(struct node *n, uint32_t conn, bool valid);
 ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn);
 ZK_PRIVATE void serve_idle(struct node *n); /* closes those that never asked for a session */
 
@@ -7613,7 +11101,10 @@ ZK_PRIVATE void serve_idle(struct node *n); /* closes those that never asked for
 #define ZK_NODE_NODE_H
 
 
-/* The state has been loaded into n->db: sessions are tracked, requests are served from now on. */
+/*
+ * The state has been loaded into n->db: requests are served from now on, or, in an ensemble, a
+ * leader is looked for.
+ */
 ZK_PRIVATE void node_start(struct node *n, bool snapshot);
 ZK_PRIVATE void node_step(struct node *n, const struct node_input *in);
 /* Work that waits for a free moment (a snapshot being walked): true when there is more. */
@@ -7623,6 +11114,17 @@ ZK_PRIVATE int64_t node_next_tick(const struct node *n);
 /* A connection was accepted: its number, CONN_NONE when the limits refuse it. */
 ZK_PRIVATE uint32_t node_accept(struct node *n, const struct node_addr *addr, int64_t now,
                                 int64_t wall);
+
+/* --- an ensemble --- */
+/* Before node_start: what the epoch files say. -1: the file does not exist. */
+ZK_PRIVATE void node_epochs(struct node *n, int64_t accepted, int64_t current);
+/* A server connected to the election or the quorum port: the number of the link, LINK_NONE to hang
+ * up. */
+ZK_PRIVATE uint32_t node_link_accept(struct node *n, enum link_kind kind, int64_t now,
+                                     int64_t wall);
+/* NODE_LINK_DIAL, NODE_LINK_SEND: where to, and what to send. Valid until the next input. */
+ZK_PRIVATE const struct link *node_link(struct node *n, uint32_t link);
+ZK_PRIVATE void node_link_sent(struct node *n, uint32_t link, size_t bytes); /* host: consumed */
 
 #endif
 #endif /* ZK_WITH_SERVER */
@@ -7841,6 +11343,17 @@ ZK_PRIVATE void node_state_init(struct node *n, const struct config *cfg, uint64
     n->db.tree.emulate353 = cfg->emulate353;
     watch_init(&n->watches, prng_next(&n->rng));
     metrics_init(&n->metrics, prng_next(&n->rng));
+    role_init(n);
+}
+
+ZK_PRIVATE void node_prepare(struct node *n) {
+    struct prep_config pc = {.skip_acl = n->cfg->skip_acl,
+                             .enforce_quota = n->cfg->enforce_quota,
+                             .digest = n->cfg->digest_enabled,
+                             .digest_auth = n->cfg->digest_auth,
+                             .reconfig = n->cfg->reconfig_enabled,
+                             .max_record = n->max_string};
+    prep_init(&n->prep, &n->db, &pc);
 }
 
 ZK_PRIVATE void node_state_free(struct node *n) {
@@ -7852,6 +11365,7 @@ ZK_PRIVATE void node_state_free(struct node *n) {
         blob_unref(n->pending[(n->pend_head + i) & (n->pend_cap - 1)].blob);
     for (uint32_t i = 0; i < n->pool_n; i++) buf_free(&n->pool[i]);
     blob_unref(n->log_blob);
+    role_free(n);
     txn_out_free(&n->db, &n->applied);
     prep_free(&n->prep);
     watch_free(&n->watches);
@@ -8250,6 +11764,34 @@ ZK_PRIVATE uint32_t mntr_alive(const struct node *n) {
     return alive;
 }
 
+/* What only members of an ensemble have. stock: QuorumZooKeeperServer.registerMetrics */
+static void mntr_ensemble(const struct node *n, struct buf *out) {
+    const struct role *o = &n->role;
+    if (o->phase == ROLE_ALONE) return;
+    mntr_put(out, "quorum_size", quorum_voters(n->cfg));
+    buf_printf(out, "zk_peer_state\t%s - broadcast\n",
+               o->phase == ROLE_LEADING ? "leading" : o->learner.observer ? "observing"
+                                                                         : "following");
+    if (o->phase != ROLE_LEADING) return;
+    struct leader_census c = leader_count_all(&o->leader);
+    const struct {
+        const char *name;
+        int64_t value;
+    } gauges[] = {
+        {"learners", c.learners},
+        {"synced_followers", c.followers},
+        {"synced_non_voting_followers", c.others},
+        {"synced_observers", c.observers},
+        {"pending_syncs", c.syncs},
+        {"leader_uptime", n->now - o->leader.since},
+        {"last_proposal_size", o->leader.sizes.last},
+        {"max_proposal_size", o->leader.sizes.most},
+        {"min_proposal_size", o->leader.sizes.least},
+    };
+    for (size_t i = 0; i < sizeof gauges / sizeof gauges[0]; i++)
+        mntr_put(out, gauges[i].name, gauges[i].value);
+}
+
 static void mntr_gauges(const struct node *n, const struct node_facts *f, struct buf *out) {
     const struct node_stats *st = &n->stats;
     const struct tree *t = &n->db.tree;
@@ -8383,6 +11925,7 @@ ZK_PRIVATE void mntr_dump(const struct node *n, const struct node_facts *facts, 
     static const int64_t nothing = 0;
     if (n->cfg->metrics == CONFIG_METRICS_NULL) return;
     mntr_gauges(n, facts, out);
+    mntr_ensemble(n, out);
     mntr_quotas(n, out);
     for (size_t i = 0; i < sizeof mntr_counters / sizeof mntr_counters[0]; i++) {
         int64_t value;
@@ -8527,6 +12070,16 @@ static struct node_facts ops_facts(const struct ops *q) {
     return f;
 }
 
+/* stock: QuorumZooKeeperServer.dumpConf */
+static void ops_conf_quorum(struct ops *q) {
+    const struct config *c = q->n->cfg;
+    const struct config_member *m = quorum_member(c, q->n->role.self);
+    buf_printf(q->out, "initLimit=%d\nsyncLimit=%d\nelectionAlg=3\nelectionPort=%d\n"
+               "quorumPort=%d\npeerType=%d\nmembership: \n", c->init_limit, c->sync_limit,
+               m->election_port, m->quorum_port, m->observer);
+    config_string(c, q->out);
+}
+
 static void ops_conf(struct ops *q) {
     const struct config *c = q->n->cfg;
     struct node_facts f = ops_facts(q);
@@ -8537,7 +12090,9 @@ static void ops_conf(struct ops *q) {
                c->max_client_cnxns);
     buf_printf(q->out, "minSessionTimeout=%d\nmaxSessionTimeout=%d\n", q->n->min_timeout,
                q->n->max_timeout);
-    buf_printf(q->out, "clientPortListenBacklog=%d\nserverId=0\n", c->listen_backlog);
+    buf_printf(q->out, "clientPortListenBacklog=%d\nserverId=%lld\n", c->listen_backlog,
+               (long long)q->n->role.self);
+    if (q->n->role.phase != ROLE_ALONE) ops_conf_quorum(q);
 }
 
 static void ops_dirs(struct ops *q) {
@@ -8562,8 +12117,14 @@ static void ops_put_server(const struct ops *q) {
                (long long)st->latency_max, (long long)st->received, (long long)st->sent,
                (unsigned)mntr_alive(n), (unsigned)n->pend_n);
     /* stock keeps the root under two names and counts both */
-    buf_printf(q->out, "Zxid: 0x%llx\nMode: standalone\nNode count: %u\n",
-               (unsigned long long)n->db.last_zxid, n->db.tree.count + 1);
+    int64_t zxid = n->db.last_zxid, led = (int64_t)((uint64_t)n->role.leader.epoch << 32);
+    if (n->role.phase == ROLE_LEADING && led > zxid) zxid = led; /* a new epoch begins with it */
+    buf_printf(q->out, "Zxid: 0x%llx\nMode: %s\nNode count: %u\n", (unsigned long long)zxid,
+               role_name(n), n->db.tree.count + 1);
+    if (n->role.phase == ROLE_LEADING)
+        buf_printf(q->out, "Proposal sizes last/min/max: %lld/%lld/%lld\n",
+                   (long long)n->role.leader.sizes.last, (long long)n->role.leader.sizes.least,
+                   (long long)n->role.leader.sizes.most);
 }
 
 static void ops_srvr(struct ops *q) {
@@ -8579,7 +12140,8 @@ static void ops_stat(struct ops *q) {
 
 static void ops_mntr(struct ops *q) {
     struct node_facts f = ops_facts(q);
-    buf_puts(q->out, "zk_version\t" OPS_VERSION "\nzk_server_state\tstandalone\n");
+    buf_puts(q->out, "zk_version\t" OPS_VERSION "\n");
+    buf_printf(q->out, "zk_server_state\t%s\n", role_name(q->n));
     mntr_dump(q->n, &f, q->out);
 }
 
@@ -8674,16 +12236,37 @@ static void ops_put_ephemerals(const struct ops *q) {
     }
 }
 
+static void ops_put_sessions(const struct ops *q) {
+    const struct session_table *t = &q->n->db.sessions;
+    struct buf items = {0};
+    bool learns = role_learns(q->n); /* it knows the sessions, but not when they expire */
+    for (uint32_t i = 0; i < t->n; i++) {
+        const struct session *s = &t->slots[i];
+        struct ops_item item = {learns ? 0 : s->expires, s->id, CONN_NONE};
+        if (!s->live || !(learns ? s->committed : s->expires >= 0)) continue;
+        buf_put(&items, &item, sizeof item);
+    }
+    buf_puts(q->out, "SessionTracker dump:\n");
+    if (!learns) {
+        buf_puts(q->out, "Session ");
+        ops_put_sets(q, &items, false);
+        return;
+    }
+    size_t n = items.n / sizeof(struct ops_item);
+    if (n) qsort(items.p, n, sizeof(struct ops_item), ops_item_cmp);
+    buf_printf(q->out, "Global Sessions(%zu):\n", n);
+    for (size_t i = 0; i < n; i++) {
+        int64_t id = ops_item(&items, i).id;
+        buf_printf(q->out, "0x%llx\t%dms\n", (unsigned long long)id,
+                   t->slots[session_find(t, id)].timeout);
+    }
+    buf_free(&items);
+}
+
 static void ops_dump(struct ops *q) {
     const struct node *n = q->n;
     struct buf items = {0};
-    for (uint32_t i = 0; i < n->db.sessions.n; i++) {
-        const struct session *s = &n->db.sessions.slots[i];
-        struct ops_item item = {s->expires, s->id, CONN_NONE};
-        if (s->live && s->expires >= 0) buf_put(&items, &item, sizeof item);
-    }
-    buf_puts(q->out, "SessionTracker dump:\nSession ");
-    ops_put_sets(q, &items, false);
+    ops_put_sessions(q);
     ops_put_ephemerals(q);
     int64_t width = n->cfg->sessionless_timeout_ms > 0 ? n->cfg->sessionless_timeout_ms : 1;
     for (uint32_t i = 0; i < n->n_conns; i++) {
@@ -8981,9 +12564,8 @@ static void pipeline_maybe_roll(struct node *n) {
     }
 }
 
-/* Frames the transaction in n->scratch for the log and queues it. */
-static void pipeline_append(struct node *n, struct pending *p) {
-    struct slice body = buf_slice(&n->scratch);
+/* Frames the transaction for the log and queues it. */
+static void pipeline_append(struct node *n, struct pending *p, struct slice body) {
     uint32_t need = (uint32_t)body.n + LOGFILE_ENTRY_OVERHEAD;
     struct blob *b = n->log_blob;
     if (!b || b->cap - b->n < need) {
@@ -9007,16 +12589,36 @@ static void pipeline_append(struct node *n, struct pending *p) {
     n->log_records++;
     n->log_bytes += need;
     n->file_bytes += need;
+    role_appended(n, p);
     pipeline_maybe_roll(n);
+}
+
+ZK_PRIVATE void pipeline_log(struct node *n, const struct pipeline_txn *t) {
+    struct pending *p = pipeline_push(n);
+    p->zxid = t->zxid;
+    p->op = t->type;
+    p->session = t->session;
+    p->received = n->now;
+    pipeline_append(n, p, t->bytes);
 }
 
 ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q) {
     static const struct auth_set nobody = {{NULL, 0, 0, 0}, 0, false};
     struct conn *c = q->conn == CONN_NONE ? NULL : node_conn(n, q->conn);
     struct prep_request req = {.op = q->op, .session = q->session, .cxid = q->xid, .body = q->body,
-                               .auth = c ? &c->auth : &nobody, .time = n->wall,
-                               .internal = q->internal};
+                               .auth = q->auth ? q->auth : c ? &c->auth : &nobody,
+                               .time = n->wall, .internal = q->internal,
+                               .forwarded = q->forwarded,
+                               .owner = q->forwarded ? q->owner : role_self_owner(n)};
     bool made;
+    if (role_learns(n) && c) {
+        role_forward(n, q);
+        return;
+    }
+    if (role_exhausted(n)) { /* the next epoch will serve it */
+        if (c) serve_close(n, q->conn);
+        return;
+    }
     buf_clear(&n->scratch);
     uint64_t refused = n->db.quota.exceeded;
     int err = prep_write(&n->prep, &req, &n->scratch, &made);
@@ -9024,7 +12626,7 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
     if (n->db.quota.exceeded != refused)
         metrics_refused(&n->metrics, buf_slice(&n->db.quota.refused));
     struct pending *p = pipeline_push(n);
-    p->zxid = n->prep.zxid;
+    p->zxid = made ? n->prep.zxid : n->appended;
     p->conn = q->conn;
     p->xid = q->xid;
     p->op = q->op;
@@ -9038,15 +12640,19 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
         p->conn_gen = c->gen;
         c->submitted++;
     }
-    if (made) pipeline_append(n, p);
-    if (!made && n->pend_n == 1 && n->synced >= p->zxid) pipeline_synced(n, n->synced);
+    if (made) pipeline_append(n, p, buf_slice(&n->scratch));
+    if (!made && n->pend_n == 1) pipeline_apply(n);
 }
 
 /* A place in the order of writes without a write: reads of the connection wait for those before. */
 ZK_PRIVATE void pipeline_barrier(struct node *n, uint32_t conn) {
+    if (role_learns(n)) {
+        role_barrier(n, conn);
+        return;
+    }
     if (!n->pend_n) return;
     struct pending *p = pipeline_push(n);
-    p->zxid = n->prep.zxid;
+    p->zxid = n->appended;
     p->conn = conn;
     p->conn_gen = node_conn(n, conn)->gen;
     p->op = ZOP_NOTIFICATION;
@@ -9174,6 +12780,10 @@ static void pipeline_reply(struct node *n, const struct pending *p) {
     }
     int32_t err = p->err;
     if (!err && p->op != ZOP_MULTI) err = n->applied.err;
+    if (err == ZERR_SESSIONMOVED) { /* its other connection goes on; any answer would be late */
+        serve_close(n, p->conn);
+        return;
+    }
     struct buf *out = node_conn_out(n, p->conn);
     size_t at = reply_begin(out);
     if (!err && p->op == ZOP_MULTI)
@@ -9240,6 +12850,7 @@ static void pipeline_commit(struct node *n, const struct pending *p) {
         prep_applied(&n->prep, p->zxid);
         for (uint32_t i = 0; i < n->applied.n_events; i++)
             pipeline_event(n, &n->applied.events[i], p->zxid);
+        role_applied(n, p->zxid);
     }
     if (p->conn != CONN_NONE) {
         struct conn *c = &n->conns[p->conn];
@@ -9254,9 +12865,16 @@ static void pipeline_commit(struct node *n, const struct pending *p) {
 
 ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid) {
     if (zxid > n->synced) n->synced = zxid;
+    role_log_synced(n);
+    pipeline_apply(n);
+}
+
+ZK_PRIVATE void pipeline_apply(struct node *n) {
+    int64_t to = n->synced < n->committed ? n->synced : n->committed;
     while (n->pend_n) {
         struct pending p = n->pending[n->pend_head];
-        if (p.zxid > n->synced) break;
+        if (p.zxid > to) break;
+        if (p.blob) role_claim(n, &p);
         n->pend_head = (n->pend_head + 1) & (n->pend_cap - 1);
         n->pend_n--;
         n->large_in_flight -= p.large;
@@ -9280,8 +12898,15 @@ static void pipeline_snapshot_emit(struct node *n, struct buf *bytes) {
     memset(bytes, 0, sizeof *bytes);
 }
 
+ZK_PRIVATE void pipeline_snapshot_abort(struct node *n) {
+    if (!n->snap.active || n->snap.finishing) return;
+    tree_image_abort(&n->db.tree);
+    n->snap.active = false;
+    (void)node_output(n, NODE_SNAPSHOT_ABORT);
+}
+
 ZK_PRIVATE void pipeline_snapshot_begin(struct node *n) {
-    if (n->snap.active) {
+    if (n->snap.active || n->db.tree.image.active) {
         log_line(&n->log, LOG_WARN_LEVEL, "Too busy to snap, skipping");
         return;
     }
@@ -9319,6 +12944,685 @@ ZK_PRIVATE bool pipeline_snapshot_step(struct node *n) {
         n->snap.blocked = true; /* until the host has room again */
     }
     return true;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== node/role.c ==== */
+
+
+
+#define ROLE_COUNTER_MAX 0xfffffffeLL /* the last counter of an epoch that is given out */
+
+static struct role *role_of(struct node *n) {
+    return &n->role;
+}
+
+ZK_PRIVATE bool role_learns(const struct node *n) {
+    return n->role.phase == ROLE_LEARNING;
+}
+
+ZK_PRIVATE bool role_decides(const struct node *n) {
+    return n->role.phase == ROLE_ALONE ||
+           (n->role.phase == ROLE_LEADING && n->role.leader.phase == LEADER_BROADCAST);
+}
+
+ZK_PRIVATE uint64_t role_self_owner(const struct node *n) {
+    return n->role.phase == ROLE_LEADING ? LEADER_OWNER_SELF : 0;
+}
+
+ZK_PRIVATE bool role_exhausted(const struct node *n) {
+    return n->role.phase == ROLE_LEADING && (n->prep.zxid & 0xffffffffLL) >= ROLE_COUNTER_MAX;
+}
+
+ZK_PRIVATE const char *role_name(const struct node *n) {
+    if (n->role.phase == ROLE_ALONE) return "standalone";
+    if (!n->serving && !role_decides(n)) return NULL;
+    return n->role.phase == ROLE_LEADING ? "leader"
+           : n->role.learner.observer    ? "observer"
+                                         : "follower";
+}
+
+ZK_PRIVATE void role_init(struct node *n) {
+    struct role *o = role_of(n);
+    o->phase = ROLE_ALONE;
+    links_init(&o->links);
+    n->committed = INT64_MAX;
+    if (!config_distributed(n->cfg)) return;
+    o->phase = ROLE_DRAINING;
+    o->self = n->cfg->server_id;
+    o->history.keep = (uint32_t)n->cfg->commit_log_count;
+    election_init(&o->election, n->cfg, o->self, &o->links, &n->log);
+    leader_init(&o->leader, n->cfg, o->self, &o->links, &n->db, &o->history, &n->log);
+    learner_init(&o->learner, n->cfg, o->self, &o->links, &n->log);
+}
+
+ZK_PRIVATE void role_free(struct node *n) {
+    struct role *o = role_of(n);
+    if (o->phase != ROLE_ALONE) {
+        election_free(&o->election);
+        leader_free(&o->leader);
+        learner_free(&o->learner);
+        history_free(&o->history);
+    }
+    links_free(&o->links);
+    auth_free(&o->auth);
+    for (uint32_t i = 0; i < o->wait_n; i++)
+        blob_unref(o->waiting[(o->wait_head + i) & (o->wait_cap - 1)].body);
+    mem_free(o->waiting);
+    buf_free(&o->revalidating);
+    buf_free(&o->touched);
+    buf_free(&o->saving);
+}
+
+/* --- what goes to the disk --- */
+
+static void role_save_epoch(struct node *n, bool accepted, int64_t epoch) {
+    struct role_save s = {epoch, accepted};
+    buf_compact(&n->role.saving);
+    buf_put(&n->role.saving, &s, sizeof s);
+    struct node_output *o = node_output(n, NODE_SAVE_EPOCH);
+    o->epoch = epoch;
+    o->accepted = accepted;
+}
+
+ZK_PRIVATE void role_epoch_saved(struct node *n) {
+    struct role *o = role_of(n);
+    struct role_save s;
+    ZK_ASSERT(buf_len(&o->saving));
+    memcpy(&s, o->saving.p + o->saving.head, sizeof s);
+    buf_consume(&o->saving, sizeof s);
+    *(s.accepted ? &o->accepted : &o->current) = s.epoch;
+    if (o->phase == ROLE_LEADING && s.epoch == o->leader.epoch) {
+        if (s.accepted)
+            leader_saved_accepted(&o->leader, n->now);
+        else
+            leader_saved_current(&o->leader, n->now);
+    } else if (o->phase == ROLE_LEARNING && s.epoch == o->learner.epoch) {
+        if (s.accepted)
+            learner_saved_accepted(&o->learner);
+        else
+            learner_saved_current(&o->learner);
+    }
+}
+
+static void role_load(struct node *n, int64_t cut, bool reload) {
+    struct node_output *o = node_output(n, NODE_LOAD);
+    o->zxid = cut;
+    o->reload = reload;
+    if (reload) n->role.loading = true;
+}
+
+/* The tree is another one from now on, and the log goes on behind its last zxid. */
+static void role_take_db(struct node *n, struct db *db) {
+    txn_out_clear(&n->db, &n->applied);
+    prep_free(&n->prep);
+    struct db old = n->db;
+    n->db = *db;
+    db_init(db, n->db.tree.seed, n->cfg->tick_time_ms, n->now);
+    db_free(&old);
+    node_prepare(n);
+    n->appended = n->synced = n->committed = n->db.last_zxid;
+    n->roll_next = true;
+    history_reset(&n->role.history, n->db.last_zxid);
+}
+
+/*
+ * What changes the disk's idea of the state has to wait for a snapshot that is about to get its
+ * name; one that is not so far is given up.
+ */
+static void role_do(struct node *n) {
+    struct role *o = role_of(n);
+    if (o->todo == ROLE_NOTHING) return;
+    pipeline_snapshot_abort(n);
+    if (n->snap.active) return;
+    enum role_todo todo = o->todo;
+    o->todo = ROLE_NOTHING;
+    if (todo == ROLE_TRUNCATE) {
+        role_load(n, o->learner.stream_zxid, true);
+    } else if (todo == ROLE_RELOAD) {
+        role_load(n, -1, true);
+    } else {
+        o->cut = n->db.last_zxid > o->learner.incoming.last_zxid;
+        role_take_db(n, &o->learner.incoming);
+        db_free(&o->learner.incoming);
+        o->unsaved = true;
+        if (o->cut) role_load(n, n->db.last_zxid, false);
+        pipeline_snapshot_begin(n);
+    }
+}
+
+ZK_PRIVATE void role_snapshot_over(struct node *n, bool failed) {
+    struct role *o = role_of(n);
+    if (!o->unsaved || o->todo != ROLE_NOTHING) return;
+    if (failed) {
+        learner_closed(&o->learner, n->now);
+        return;
+    }
+    o->unsaved = false;
+    if (o->cut) role_load(n, n->db.last_zxid, false); /* what was refused before can go now */
+    o->learner.hold = false;
+}
+
+/* --- the end of a role --- */
+
+static void role_forget_clients(struct node *n) {
+    struct role *o = role_of(n);
+    for (uint32_t i = 0; i < n->n_conns; i++)
+        if (n->conns[i].phase != CONN_FREE && n->conns[i].phase != CONN_CLOSING)
+            serve_close(n, i);
+    while (o->wait_n) {
+        blob_unref(o->waiting[o->wait_head].body);
+        o->wait_head = (o->wait_head + 1) & (o->wait_cap - 1);
+        o->wait_n--;
+    }
+    buf_clear(&o->revalidating);
+    buf_clear(&o->touched);
+}
+
+static void role_leave(struct node *n, const char *why) {
+    struct role *o = role_of(n);
+    log_line(&n->log, LOG_WARN_LEVEL, "Leaving as %s: %s",
+             o->phase == ROLE_LEADING ? "leader" : "learner", why);
+    if (o->phase == ROLE_LEADING) {
+        node_output(n, NODE_UNLISTEN);
+        leader_stop(&o->leader);
+    } else {
+        learner_stop(&o->learner);
+    }
+    election_idle(&o->election);
+    n->serving = false;
+    role_forget_clients(n);
+    o->newleader = false;
+    o->phase = ROLE_DRAINING;
+    if (o->todo == ROLE_TAKE) db_free(&o->learner.incoming);
+    o->todo = o->unsaved ? ROLE_RELOAD : ROLE_NOTHING;
+}
+
+/* Sessions that never came to be; the rest belongs to nobody yet. */
+static void role_forget_sessions(struct node *n) {
+    struct session_table *t = &n->db.sessions;
+    for (uint32_t i = 0; i < t->n; i++) {
+        if (!t->slots[i].live) continue;
+        t->slots[i].owner = 0;
+        t->slots[i].closing = t->slots[i].touched = false;
+        if (!t->slots[i].committed) session_remove(t, i);
+    }
+}
+
+static void role_drain(struct node *n) {
+    struct role *o = role_of(n);
+    role_do(n);
+    if (n->synced < n->appended || buf_len(&o->saving) || o->loading || o->unsaved ||
+        o->todo != ROLE_NOTHING)
+        return;
+    n->committed = n->appended;
+    pipeline_apply(n);
+    history_commit(&o->history, n->appended);
+    role_forget_sessions(n);
+    o->phase = ROLE_LOOKING;
+    election_look(&o->election, n->now, n->db.last_zxid, o->current);
+}
+
+ZK_PRIVATE void role_loaded(struct node *n, struct db *db) {
+    struct role *o = role_of(n);
+    o->loading = o->unsaved = false;
+    role_take_db(n, db);
+    if (o->phase == ROLE_LEARNING) learner_truncated(&o->learner, n->db.last_zxid);
+}
+
+ZK_PRIVATE void role_start(struct node *n) {
+    struct role *o = role_of(n);
+    int64_t epoch = n->db.last_zxid >> 32;
+    if (o->current < 0) o->current = epoch;
+    if (o->accepted < o->current) o->accepted = o->current;
+    if (epoch > o->current)
+        log_line(&n->log, LOG_WARN_LEVEL, "The log goes on to epoch 0x%llx, beyond the current "
+                 "one, 0x%llx: it was not acknowledged", (unsigned long long)epoch,
+                 (unsigned long long)o->current);
+    history_reset(&o->history, n->db.last_zxid);
+    n->committed = n->db.last_zxid;
+    o->phase = ROLE_DRAINING;
+    role_settle(n);
+}
+
+/* --- the election has ended --- */
+
+static void role_decided(struct node *n) {
+    struct role *o = role_of(n);
+    n->roll_next = true;
+    n->committed = n->db.last_zxid;
+    if (o->election.state == SERVER_LEADING) {
+        log_line(&n->log, LOG_INFO_LEVEL, "LEADING - round %lld, last zxid 0x%llx",
+                 (long long)o->election.vote.round, (unsigned long long)n->db.last_zxid);
+        o->phase = ROLE_LEADING;
+        node_output(n, NODE_LISTEN);
+        leader_start(&o->leader, n->now, o->accepted, o->current);
+        return;
+    }
+    bool observer = o->election.state == SERVER_OBSERVING;
+    log_line(&n->log, LOG_INFO_LEVEL, "%s %lld", observer ? "OBSERVING" : "FOLLOWING",
+             (long long)o->election.vote.leader);
+    o->phase = ROLE_LEARNING;
+    learner_start(&o->learner, n->now, o->election.vote.leader, observer, o->accepted, o->current,
+                  n->db.last_zxid);
+}
+
+/* --- leading --- */
+
+static void role_lead_up(struct node *n) {
+    struct role *o = role_of(n);
+    o->leader.up = false;
+    election_led(&o->election, o->leader.epoch);
+    prep_free(&n->prep);
+    node_prepare(n);
+    n->prep.zxid = (int64_t)((uint64_t)o->leader.epoch << 32);
+    session_touch_all(&n->db.sessions, n->now);
+    n->serving = n->cfg->leader_serves;
+}
+
+/* A request that a learner passed on: it becomes a transaction, if only one that fails. */
+static void role_request(struct node *n, const struct leader_request *r) {
+    struct role *o = role_of(n);
+    if (r->op == ZOP_SYNC) {
+        leader_sync(&o->leader, r->owner);
+        return;
+    }
+    bool known = (wire_op_flags(r->op) & OP_WRITE) != 0;
+    bool session = r->op == ZOP_CREATE_SESSION || r->op == ZOP_CLOSE_SESSION;
+    if (r->op == ZOP_CREATE_SESSION && r->body.n >= 4) {
+        int32_t timeout = (int32_t)be32(r->body.p);
+        if (timeout < 0) timeout = 0;
+        uint32_t s = session_add(&n->db.sessions, r->session, timeout);
+        n->db.sessions.slots[s].owner = r->owner;
+        session_touch(&n->db.sessions, s, n->now, timeout);
+    }
+    buf_clear(&o->auth.ids);
+    o->auth.count = 0;
+    o->auth.super = false;
+    auth_add_all(&o->auth, r->auth, (uint32_t)r->n_auth);
+    struct pipeline_request q = {.conn = CONN_NONE, .xid = r->cxid, .session = r->session,
+                                 .op = known ? r->op : ZOP_NOTIFICATION, .body = r->body,
+                                 .internal = session, .forwarded = true, .owner = r->owner,
+                                 .auth = &o->auth};
+    pipeline_submit(n, &q);
+}
+
+static void role_read_log(struct node *n) {
+    struct leader *l = &n->role.leader;
+    struct node_output *o = node_output(n, NODE_READ_LOG);
+    o->zxid = l->log_read.after;
+    o->upto = n->role.history.floor;
+    o->first = l->log_read.first;
+    l->log_read.wanted = false;
+    l->log_read.busy = true;
+}
+
+ZK_PRIVATE void role_log_read(struct node *n, struct slice txns) {
+    leader_log_read(&n->role.leader, txns, n->now);
+}
+
+static void role_lead(struct node *n) {
+    struct role *o = role_of(n);
+    struct leader_request r = {0};
+    while (leader_next(&o->leader, n->now, &r)) {
+        if (role_exhausted(n)) break;
+        role_request(n, &r);
+    }
+    n->committed = leader_commit(&o->leader);
+    pipeline_apply(n);
+    if (o->leader.want_accepted || o->leader.want_current) {
+        role_save_epoch(n, o->leader.want_accepted, o->leader.epoch);
+        o->leader.want_accepted = o->leader.want_current = false;
+    }
+    leader_log_step(&o->leader);
+    if (o->leader.log_read.wanted) role_read_log(n);
+    if (o->leader.up) role_lead_up(n);
+    if (o->leader.phase == LEADER_LOST)
+        role_leave(n, o->leader.why);
+    else if (role_exhausted(n))
+        role_leave(n, "the zxids of this epoch are used up");
+}
+
+/* --- learning --- */
+
+static void role_append(struct node *n, const struct learner_news *news) {
+    struct jr r = jr_open(news->txn, UINT32_MAX);
+    struct txn_header h = jr_txn_header(&r);
+    struct pipeline_txn t = {news->zxid, h.client_id, h.type, news->txn};
+    pipeline_log(n, &t);
+}
+
+static void role_pong(struct node *n, int64_t zxid) {
+    struct role *o = role_of(n);
+    struct buf table = {0};
+    (void)buf_reserve(&table, 1);
+    for (size_t at = 0; at < o->touched.n; at += sizeof(uint32_t)) {
+        uint32_t i;
+        memcpy(&i, o->touched.p + at, sizeof i);
+        struct session *s = &n->db.sessions.slots[i];
+        if (!s->live || !s->touched) continue;
+        s->touched = false;
+        jw_i64(&table, s->id);
+        jw_i32(&table, s->timeout);
+    }
+    buf_clear(&o->touched);
+    learner_pong(&o->learner, zxid, buf_slice(&table));
+    buf_free(&table);
+}
+
+ZK_PRIVATE void role_touch(struct node *n, uint32_t slot) {
+    struct session *s = &n->db.sessions.slots[slot];
+    if (s->touched) return;
+    s->touched = true;
+    buf_put(&n->role.touched, &slot, sizeof slot);
+}
+
+static void role_revalidated(struct node *n, const struct learner_news *news) {
+    struct role *o = role_of(n);
+    struct role_revalidation v;
+    for (size_t at = 0; at < o->revalidating.n; at += sizeof v) {
+        memcpy(&v, o->revalidating.p + at, sizeof v);
+        if (v.session != news->session) continue;
+        memmove(o->revalidating.p + at, o->revalidating.p + at + sizeof v,
+                o->revalidating.n - at - sizeof v);
+        o->revalidating.n -= sizeof v;
+        const struct conn *c = &n->conns[v.conn];
+        if (c->phase == CONN_WAITING && c->gen == v.gen) serve_renewed(n, v.conn, news->valid);
+        return;
+    }
+}
+
+ZK_PRIVATE void role_revalidate(struct node *n, uint32_t conn, int64_t session) {
+    struct conn *c = node_conn(n, conn);
+    struct role_revalidation v = {session, conn, c->gen};
+    buf_put(&n->role.revalidating, &v, sizeof v);
+    learner_revalidate(&n->role.learner, session, c->timeout);
+}
+
+static void role_learner_up(struct node *n) {
+    struct role *o = role_of(n);
+    log_line(&n->log, LOG_INFO_LEVEL, "Synchronized with the leader, epoch 0x%llx, zxid 0x%llx",
+             (unsigned long long)o->learner.epoch, (unsigned long long)n->db.last_zxid);
+    election_led(&o->election, o->learner.epoch);
+    n->serving = true;
+    learner_synced(&o->learner, n->synced);
+}
+
+static void role_sync_done(struct node *n) {
+    struct role *o = role_of(n);
+    for (uint32_t i = 0; i < o->wait_n; i++) {
+        struct role_wait *w = &o->waiting[(o->wait_head + i) & (o->wait_cap - 1)];
+        if (w->op != ZOP_SYNC || w->ready_at >= 0) continue;
+        w->ready_at = n->committed;
+        return;
+    }
+}
+
+static void role_event(struct node *n, enum learner_event e, const struct learner_news *news) {
+    struct role *o = role_of(n);
+    switch (e) {
+    case LEARNER_NOTHING:
+        break;
+    case LEARNER_ACCEPT_EPOCH:
+        role_save_epoch(n, true, o->learner.epoch);
+        break;
+    case LEARNER_TRUNCATE:
+        o->todo = ROLE_TRUNCATE;
+        break;
+    case LEARNER_SNAPSHOT_READ:
+        o->todo = ROLE_TAKE;
+        break;
+    case LEARNER_PROPOSED:
+        role_append(n, news);
+        break;
+    case LEARNER_COMMITTED:
+        n->committed = news->zxid;
+        break;
+    case LEARNER_SYNCED_UP:
+        o->newleader = true;
+        break;
+    case LEARNER_UP:
+        role_learner_up(n);
+        break;
+    case LEARNER_PINGED:
+        role_pong(n, news->zxid);
+        break;
+    case LEARNER_SYNC_DONE:
+        role_sync_done(n);
+        break;
+    case LEARNER_REVALIDATED:
+        role_revalidated(n, news);
+        break;
+    }
+}
+
+static void role_learn(struct node *n) {
+    struct role *o = role_of(n);
+    struct learner_news news;
+    enum learner_event e;
+    while ((e = learner_next(&o->learner, n->now, &news)) != LEARNER_NOTHING)
+        role_event(n, e, &news);
+    role_do(n);
+    pipeline_apply(n);
+    role_answer(n);
+    if (o->newleader && n->synced >= n->appended && !o->unsaved) {
+        o->newleader = false;
+        role_save_epoch(n, false, o->learner.epoch);
+    }
+    if (o->learner.phase == LEARNER_LOST) role_leave(n, o->learner.why);
+}
+
+ZK_PRIVATE void role_log_synced(struct node *n) {
+    struct role *o = role_of(n);
+    if (o->phase == ROLE_LEADING) leader_synced(&o->leader, n->synced);
+    if (o->phase == ROLE_LEARNING) learner_synced(&o->learner, n->synced);
+}
+
+/* --- requests that wait for the leader --- */
+
+static struct role_wait *role_wait_push(struct node *n, uint32_t conn) {
+    struct role *o = role_of(n);
+    if (o->wait_n == o->wait_cap) {
+        uint32_t cap = o->wait_cap ? o->wait_cap * 2 : 64;
+        struct role_wait *ring = mem_alloc(sizeof *ring * cap);
+        for (uint32_t i = 0; i < o->wait_n; i++)
+            ring[i] = o->waiting[(o->wait_head + i) & (o->wait_cap - 1)];
+        mem_free(o->waiting);
+        o->waiting = ring;
+        o->wait_cap = cap;
+        o->wait_head = 0;
+    }
+    struct role_wait *w = &o->waiting[(o->wait_head + o->wait_n++) & (o->wait_cap - 1)];
+    struct conn *c = node_conn(n, conn);
+    struct role_wait fresh = {.conn = conn, .gen = c->gen, .ready_at = -1, .received = n->now};
+    *w = fresh;
+    c->submitted++;
+    return w;
+}
+
+ZK_PRIVATE void role_barrier(struct node *n, uint32_t conn) {
+    if (n->role.wait_n) role_wait_push(n, conn)->ready_at = 0;
+}
+
+ZK_PRIVATE void role_forward(struct node *n, const struct pipeline_request *q) {
+    struct role *o = role_of(n);
+    struct conn *c = node_conn(n, q->conn);
+    struct role_wait *w = role_wait_push(n, q->conn);
+    w->session = q->session;
+    w->xid = q->xid;
+    w->op = q->op;
+    n->stats.requests++;
+    if (!prep_readable(q->op, q->body)) {
+        w->err = ZERR_MARSHALLINGERROR; /* a stock leader would stop at it for ever */
+        w->ready_at = 0;
+        role_answer(n);
+        return;
+    }
+    if (q->op == ZOP_SYNC) {
+        w->body = blob_new((uint32_t)q->body.n + 1);
+        memcpy(w->body->p, q->body.p, q->body.n);
+        w->body->n = (uint32_t)q->body.n;
+    }
+    bool session = q->op == ZOP_CREATE_SESSION;
+    learner_request(&o->learner, q->session, q->xid, q->op, q->body,
+                    session ? slice_of(NULL, 0) : buf_slice(&c->auth.ids),
+                    session ? 0 : c->auth.count);
+}
+
+ZK_PRIVATE void role_claim(struct node *n, struct pending *p) {
+    struct role *o = role_of(n);
+    if (!role_learns(n)) return;
+    role_answer(n); /* what was due before this transaction must not hide who waits for it */
+    if (!o->wait_n) return;
+    struct role_wait *w = &o->waiting[o->wait_head];
+    struct jr r = jr_open(slice_of(p->blob->p + p->off, p->len), UINT32_MAX);
+    struct txn_header h = jr_txn_header(&r);
+    if (w->ready_at >= 0 || w->op == ZOP_SYNC || w->session != h.client_id || w->xid != h.cxid)
+        return;
+    p->conn = w->conn;
+    p->conn_gen = w->gen;
+    p->xid = w->xid;
+    p->op = w->op;
+    p->received = w->received;
+    if (h.type == ZOP_ERROR) p->err = jr_i32(&r);
+    o->wait_head = (o->wait_head + 1) & (o->wait_cap - 1);
+    o->wait_n--;
+}
+
+ZK_PRIVATE void role_answer(struct node *n) {
+    struct role *o = role_of(n);
+    while (o->wait_n) {
+        struct role_wait w = o->waiting[o->wait_head];
+        if (w.ready_at < 0 || n->db.last_zxid < w.ready_at) return;
+        o->wait_head = (o->wait_head + 1) & (o->wait_cap - 1);
+        o->wait_n--;
+        struct conn *c = &n->conns[w.conn];
+        bool there = c->phase != CONN_FREE && c->gen == w.gen;
+        if (there) c->completed++;
+        if (there && c->phase == CONN_OPEN) {
+            if (w.err)
+                reply_error(n, w.conn, w.xid, n->db.last_zxid, w.err);
+            else if (w.op == ZOP_SYNC)
+                reads_serve(n, w.conn, w.xid, w.op, slice_of(w.body->p, w.body->n));
+            if (buf_len(&c->deferred) || buf_len(&c->in)) serve_run(n, w.conn);
+        }
+        blob_unref(w.body);
+    }
+}
+
+/* --- what the pipeline reports --- */
+
+ZK_PRIVATE void role_appended(struct node *n, const struct pending *p) {
+    struct role *o = role_of(n);
+    if (o->phase == ROLE_ALONE) return;
+    history_add(&o->history, p->zxid, p->blob, p->off, p->len);
+    if (o->phase == ROLE_LEADING)
+        leader_propose(&o->leader, p->zxid, slice_of(p->blob->p + p->off, p->len));
+}
+
+ZK_PRIVATE void role_applied(struct node *n, int64_t zxid) {
+    if (n->role.phase != ROLE_ALONE) history_commit(&n->role.history, zxid);
+}
+
+/* --- links --- */
+
+ZK_PRIVATE uint32_t role_link_accept(struct node *n, enum link_kind kind) {
+    struct role *o = role_of(n);
+    if (o->phase == ROLE_ALONE || (kind == LINK_QUORUM && o->phase != ROLE_LEADING))
+        return LINK_NONE;
+    uint32_t id = link_accepted(&o->links, kind, n->now);
+    if (kind == LINK_QUORUM)
+        leader_accepted(&o->leader, id, n->now);
+    else if (election_accepted(&o->election, id, n->now))
+        role_decided(n);
+    return id;
+}
+
+ZK_PRIVATE void role_link_opened(struct node *n, uint32_t link) {
+    struct role *o = role_of(n);
+    const struct link *k = link_at(&o->links, link);
+    link_opened(&o->links, link);
+    if (k->phase != LINK_OPEN) return;
+    if (k->kind == LINK_QUORUM) {
+        if (link == o->learner.link) learner_opened(&o->learner, n->now);
+    } else if (election_opened(&o->election, link, n->now)) {
+        role_decided(n);
+    }
+}
+
+ZK_PRIVATE void role_link_bytes(struct node *n, uint32_t link, struct slice bytes) {
+    struct role *o = role_of(n);
+    if (!link_received(&o->links, link, bytes)) return;
+    if (link_at(&o->links, link)->kind == LINK_QUORUM) {
+        if (link == o->learner.link) learner_heard(&o->learner, n->now);
+    } else if (election_input(&o->election, link, n->now)) {
+        role_decided(n);
+    }
+}
+
+ZK_PRIVATE void role_link_closed(struct node *n, uint32_t link) {
+    struct role *o = role_of(n);
+    bool decided = false;
+    if (link_at(&o->links, link)->kind == LINK_ELECTION)
+        decided = election_closed(&o->election, link, n->now);
+    else if (link == o->learner.link)
+        learner_closed(&o->learner, n->now);
+    else
+        leader_closed(&o->leader, link);
+    link_gone(&o->links, link);
+    if (decided) role_decided(n);
+}
+
+ZK_PRIVATE void role_listen_failed(struct node *n) {
+    if (n->role.phase == ROLE_LEADING) role_leave(n, "the quorum port cannot be bound");
+}
+
+static void role_pass_effects(struct node *n) {
+    static const enum node_output_kind kinds[] = {[LINK_DIAL] = NODE_LINK_DIAL,
+                                                  [LINK_SEND] = NODE_LINK_SEND,
+                                                  [LINK_CLOSE] = NODE_LINK_CLOSE};
+    struct link_effect e;
+    while (link_take_effect(&n->role.links, &e)) node_output(n, kinds[e.kind])->link = e.link;
+}
+
+/* --- time, and the turn of the machines --- */
+
+ZK_PRIVATE void role_tick(struct node *n) {
+    struct role *o = role_of(n);
+    if (o->phase == ROLE_ALONE) return;
+    if (election_tick(&o->election, n->now)) role_decided(n);
+    if (o->phase == ROLE_LEADING) leader_tick(&o->leader, n->now);
+    if (o->phase == ROLE_LEARNING) learner_tick(&o->learner, n->now);
+}
+
+ZK_PRIVATE int64_t role_next_tick(const struct node *n) {
+    const struct role *o = &n->role;
+    if (o->phase == ROLE_ALONE) return INT64_MAX;
+    int64_t next = election_next_tick(&o->election), other = INT64_MAX;
+    if (o->phase == ROLE_LEADING) other = leader_next_tick(&o->leader);
+    if (o->phase == ROLE_LEARNING) other = learner_next_tick(&o->learner);
+    return other < next ? other : next;
+}
+
+ZK_PRIVATE bool role_idle_work(struct node *n) {
+    if (n->role.phase != ROLE_LEADING) return false;
+    bool more = leader_image_step(&n->role.leader);
+    role_pass_effects(n);
+    return more;
+}
+
+ZK_PRIVATE void role_settle(struct node *n) {
+    struct role *o = role_of(n);
+    enum role_phase before;
+    if (o->phase == ROLE_ALONE || !n->loaded) return;
+    do {
+        before = o->phase;
+        if (o->phase == ROLE_LEADING) role_lead(n);
+        if (o->phase == ROLE_LEARNING) role_learn(n);
+        if (o->phase == ROLE_DRAINING) role_drain(n);
+    } while (o->phase != before);
+    role_pass_effects(n);
 }
 #endif /* ZK_WITH_SERVER */
 
@@ -9732,6 +14036,14 @@ ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn) {
     node_conn_drop(n, conn);
 }
 
+/* A learner tells the leader, which alone decides when a session expires. */
+static void serve_touch(struct node *n, uint32_t slot, int32_t timeout) {
+    if (role_learns(n))
+        role_touch(n, slot);
+    else
+        session_touch(&n->db.sessions, slot, n->now, timeout);
+}
+
 /* --- handshake --- */
 
 struct serve_connect {
@@ -9759,7 +14071,8 @@ static void serve_new_session(struct node *n, uint32_t conn) {
     c->session = n->next_session++;
     c->session_slot = session_add(&n->db.sessions, c->session, c->timeout);
     n->db.sessions.slots[c->session_slot].conn = conn;
-    session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
+    n->db.sessions.slots[c->session_slot].owner = role_self_owner(n);
+    serve_touch(n, c->session_slot, c->timeout);
     c->phase = CONN_WAITING;
     put_be32(body, (uint32_t)c->timeout);
     struct pipeline_request q = {.conn = conn, .op = ZOP_CREATE_SESSION, .session = c->session,
@@ -9776,20 +14089,34 @@ static void serve_renew(struct node *n, uint32_t conn, const struct serve_connec
     if (s != SESSION_NONE && n->db.sessions.slots[s].conn != SESSION_NONE)
         serve_close(n, n->db.sessions.slots[s].conn);
     sum_session_passwd(q->session, passwd);
-    bool valid = slice_eq(q->passwd, slice_of(passwd, sizeof passwd)) && s != SESSION_NONE &&
-                 n->db.sessions.slots[s].committed && !n->db.sessions.slots[s].closing;
+    bool valid = slice_eq(q->passwd, slice_of(passwd, sizeof passwd));
+    c->session = q->session;
+    c->phase = CONN_WAITING;
+    if (valid && role_learns(n)) {
+        role_revalidate(n, conn, q->session);
+        return;
+    }
+    serve_renewed(n, conn, valid && s != SESSION_NONE && n->db.sessions.slots[s].committed &&
+                               !n->db.sessions.slots[s].closing);
+}
+
+ZK_PRIVATE void serve_renewed(struct node *n, uint32_t conn, bool valid) {
+    struct conn *c = node_conn(n, conn);
     if (!valid) {
         reply_connect(n, conn, false);
         serve_close(n, conn);
         return;
     }
-    c->session = q->session;
+    /* A learner may not have heard of the session yet. */
+    uint32_t s = session_add(&n->db.sessions, c->session, c->timeout);
     c->session_slot = s;
     c->phase = CONN_OPEN;
     n->db.sessions.slots[s].conn = conn;
-    session_touch(&n->db.sessions, s, n->now, c->timeout);
+    n->db.sessions.slots[s].owner = role_self_owner(n);
+    serve_touch(n, s, c->timeout);
     reply_connect(n, conn, true);
     pipeline_barrier(n, conn); /* the session's own writes may still be under way */
+    if (buf_len(&c->in)) node_conn_ready(n, conn);
 }
 
 ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn) {
@@ -9927,6 +14254,11 @@ static void serve_defer(struct node *n, struct conn *c, struct slice frame) {
     memcpy(p + 8, frame.p, frame.n);
 }
 
+/* Writes, and on a learner the sync too, get their place in the order of all servers. */
+static bool serve_ordered(const struct node *n, int32_t op) {
+    return (wire_op_flags(op) & OP_WRITE) != 0 || (op == ZOP_SYNC && role_learns(n));
+}
+
 /* A request whose turn has come. Takes what it cost from the budget. */
 static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, struct slice body) {
     const struct conn *c = node_conn(n, conn);
@@ -9937,7 +14269,7 @@ static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, st
         serve_refuse(n, conn, xid, 0, ZERR_SESSIONCLOSEDREQUIRESASLAUTH);
     } else if (!(flags & OP_CLIENT)) {
         serve_refuse(n, conn, xid, -1, ZERR_UNIMPLEMENTED);
-    } else if (flags & OP_WRITE) {
+    } else if (serve_ordered(n, op)) {
         struct pipeline_request q = {.conn = conn, .xid = xid, .op = op, .session = c->session,
                                      .body = body};
         pipeline_submit(n, &q);
@@ -9975,7 +14307,8 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     struct slice body = slice_of(r.p, (size_t)(r.end - r.p));
     int flags = wire_op_flags(op);
     bool behind = node_conn_pending(c) || buf_len(&c->deferred);
-    bool crowded = xid > 0 && n->pend_n > (uint32_t)n->cfg->global_outstanding_limit;
+    bool crowded = xid > 0 && n->pend_n + n->role.wait_n >
+                                  (uint32_t)n->cfg->global_outstanding_limit;
     bool full = buf_len(&c->deferred) + frame.n > SERVE_IN_PAUSE;
     /* What may change what the connection is allowed to do keeps its place among its requests. */
     bool barrier = !(flags & OP_CLIENT) || op == ZOP_AUTH || op == ZOP_SASL ||
@@ -9991,8 +14324,8 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
         serve_sasl(n, conn, xid, body);
         return true;
     }
-    session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
-    if (behind && !(flags & OP_WRITE))
+    serve_touch(n, c->session_slot, c->timeout);
+    if (behind && !serve_ordered(n, op))
         serve_defer(n, c, frame);
     else
         serve_now(n, conn, xid, op, body);
@@ -10107,7 +14440,7 @@ ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes) {
     if (c->phase == CONN_CLOSING) return;
     /* What waits for the disk waits for us, not for the client: the session is alive. */
     if (c->session_slot != SESSION_NONE && node_conn_pending(c))
-        session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
+        serve_touch(n, c->session_slot, c->timeout);
     if (buf_len(&c->in)) {
         buf_compact(&c->in);
         buf_put(&c->in, bytes.p, bytes.n);
@@ -10159,26 +14492,45 @@ ZK_PRIVATE void serve_idle(struct node *n) {
 #define NODE_IDLE_CHECK_MS 1000
 
 ZK_PRIVATE void node_start(struct node *n, bool snapshot) {
-    struct prep_config pc = {.skip_acl = n->cfg->skip_acl,
-                             .enforce_quota = n->cfg->enforce_quota,
-                             .digest = n->cfg->digest_enabled,
-                             .digest_auth = n->cfg->digest_auth,
-                             .reconfig = n->cfg->reconfig_enabled,
-                             .max_record = n->max_string};
-    prep_init(&n->prep, &n->db, &pc);
+    node_prepare(n);
     n->appended = n->synced = n->db.last_zxid;
-    n->serving = true;
+    n->loaded = true;
+    n->serving = n->role.phase == ROLE_ALONE;
     n->roll_next = true; /* a start never appends to an old file */
     session_touch_all(&n->db.sessions, n->now);
     /* stock: SessionTrackerImpl.initializeNextSessionId; wall clock, so that no reboot repeats */
-    n->next_session = (int64_t)(((uint64_t)n->wall << 24 >> 8) | (uint64_t)1 << 56);
+    uint64_t sid = n->role.phase == ROLE_ALONE ? 1 : (uint64_t)n->role.self;
+    n->next_session = (int64_t)(((uint64_t)n->wall << 24 >> 8) | sid << 56);
     n->reap_next = n->now + n->cfg->container_check_interval_ms;
     n->throttle.tokens = n->cfg->connection_throttle_tokens;
     if (n->cfg->connection_throttle_weighted)
         n->throttle.tokens *= n->cfg->connection_throttle_global_weight;
     n->throttle.filled = n->throttle.frozen = n->now;
     pipeline_draw_roll(n);
-    if (snapshot) pipeline_snapshot_begin(n);
+    if (n->role.phase != ROLE_ALONE)
+        role_start(n); /* becoming part of an ensemble costs no snapshot */
+    else if (snapshot)
+        pipeline_snapshot_begin(n);
+}
+
+ZK_PRIVATE void node_epochs(struct node *n, int64_t accepted, int64_t current) {
+    n->role.accepted = accepted;
+    n->role.current = current;
+}
+
+ZK_PRIVATE uint32_t node_link_accept(struct node *n, enum link_kind kind, int64_t now,
+                                     int64_t wall) {
+    n->now = now;
+    n->wall = wall;
+    return n->loaded ? role_link_accept(n, kind) : LINK_NONE;
+}
+
+ZK_PRIVATE const struct link *node_link(struct node *n, uint32_t link) {
+    return link_at(&n->role.links, link);
+}
+
+ZK_PRIVATE void node_link_sent(struct node *n, uint32_t link, size_t bytes) {
+    link_sent(&n->role.links, link, bytes);
 }
 
 /* --- what time brings --- */
@@ -10238,16 +14590,18 @@ static void node_reap(struct node *n) {
 }
 
 static void node_tick(struct node *n) {
-    if (n->serving) {
+    if (n->loaded && role_decides(n)) {
         node_expire(n);
         node_reap(n);
     }
+    role_tick(n);
     serve_idle(n);
 }
 
 ZK_PRIVATE int64_t node_next_tick(const struct node *n) {
-    int64_t next = n->now + NODE_IDLE_CHECK_MS;
-    if (!n->serving) return next;
+    int64_t next = n->now + NODE_IDLE_CHECK_MS, role = role_next_tick(n);
+    if (role < next) next = role;
+    if (!n->loaded || !role_decides(n)) return next;
     if (n->db.sessions.next_due < next) next = n->db.sessions.next_due;
     if (n->reap_next < next) next = n->reap_next;
     return next;
@@ -10300,18 +14654,43 @@ ZK_PRIVATE void node_step(struct node *n, const struct node_input *in) {
         break;
     case NODE_SNAPSHOT_DONE:
         node_snapshot_done(n);
+        role_snapshot_over(n, false);
         break;
     case NODE_SNAPSHOT_FAILED:
         node_snapshot_failed(n);
+        role_snapshot_over(n, true);
+        break;
+    case NODE_LINK_OPENED:
+        role_link_opened(n, in->link);
+        break;
+    case NODE_LINK_BYTES:
+        role_link_bytes(n, in->link, in->bytes);
+        break;
+    case NODE_LINK_CLOSED:
+        role_link_closed(n, in->link);
+        break;
+    case NODE_LISTEN_FAILED:
+        role_listen_failed(n);
+        break;
+    case NODE_EPOCH_SAVED:
+        role_epoch_saved(n);
+        break;
+    case NODE_LOG_READ:
+        role_log_read(n, in->bytes);
+        break;
+    case NODE_LOADED:
+        role_loaded(n, in->db);
         break;
     }
+    role_settle(n);
     pipeline_flush(n);
 }
 
 ZK_PRIVATE bool node_idle_work(struct node *n) {
-    bool turn = serve_turn(n);
+    bool turn = serve_turn(n), image = role_idle_work(n);
+    role_settle(n); /* what was served has to leave for the leader or the learners */
     pipeline_flush(n);
-    return pipeline_snapshot_step(n) || turn;
+    return pipeline_snapshot_step(n) || turn || image;
 }
 #endif /* ZK_WITH_SERVER */
 
@@ -10366,6 +14745,16 @@ ZK_PRIVATE void os_unmap(struct slice bytes);
  * Returns the number of sockets, or -errno. */
 ZK_PRIVATE int os_listen(const char *host, uint16_t port, int backlog, int fds[OS_LISTENERS_MAX],
                          uint16_t *bound);
+/* The same addresses as n other listeners, with another port. */
+ZK_PRIVATE int os_listen_beside(const int *others, int n, uint16_t port, int backlog,
+                                int fds[OS_LISTENERS_MAX]);
+#define OS_ADDRS_MAX 4
+/* The addresses of a host, IPv4 first, as many as fit. numeric: of literals only, and never blocks.
+ * Returns their number, or -errno. */
+ZK_PRIVATE int os_resolve(const char *host, uint16_t port, bool numeric,
+                          struct node_addr out[OS_ADDRS_MAX]);
+ZK_PRIVATE int os_connect(const struct node_addr *addr, bool keepalive); /* begins to; the socket */
+ZK_PRIVATE int os_connected(int fd); /* 0: stands; -EINPROGRESS: not yet; else why it never will */
 ZK_PRIVATE int os_accept(int fd, struct node_addr *addr, bool keepalive);
 ZK_PRIVATE int64_t os_recv(int fd, void *p, size_t n); /* -EAGAIN, 0 at the end */
 ZK_PRIVATE int64_t os_send(int fd, const void *p, size_t n);
@@ -10442,13 +14831,17 @@ ZK_PRIVATE void writer_close(struct writer *w); /* no flush; fine when closed */
 /* ==== host/files.h ==== */
 
 /*
- * host/files: the data directory: recovery, the log file being written, snapshots, purging.
+ * host/files: the data directory: recovery, the log file being written, snapshots, epochs, cutting
+ * off the end of history, purging.
  *
  * No threads here: the functions are called by whoever may block. Steps that must survive a power
  * cut say in which order they make things durable:
  *   new log file   create, header, size; sync the directory; only then is it written to
  *   snapshot       write under a neutral name, sync, rename, sync the directory
- * stock: FileTxnSnapLog, FileTxnLog, FileSnap, PurgeTxnLog.
+ *   epoch          write under NAME.tmp, sync, rename, sync the directory
+ *   truncation     whole files one by one, newest first, each durable before the next; then the cut
+ *                  inside a file. See files_truncate
+ * stock: FileTxnSnapLog, FileTxnLog, FileSnap, PurgeTxnLog, QuorumPeer.writeLongToFile.
  */
 #ifndef ZK_HOST_FILES_H
 #define ZK_HOST_FILES_H
@@ -10461,7 +14854,7 @@ struct files {
     char *snap_dir, *log_dir; /* owned; the version-2 directories */
     int lock_fd, log_lock_fd; /* of dataDir and of another dataLogDir; -1 none */
     struct writer log;        /* closed: no file yet */
-    int64_t log_size;         /* of the file, with the preallocation; -1: none was ever opened */
+    int64_t log_size;         /* of the file being written, with the preallocation */
     struct writer snap;       /* the snapshot being written */
     int64_t snap_synced;      /* how much of it is durable */
     char error[FILES_ERROR];  /* of the last call that failed ... */
@@ -10481,13 +14874,32 @@ struct files_report {
 /* Directories and the lock; -1 with error set. stock exits with 3 for these. */
 ZK_PRIVATE int files_open(struct files *f, const struct config *cfg);
 ZK_PRIVATE void files_close(struct files *f);
-/* db must be initialised and empty; may be re-initialised. -1 with error set. */
+/*
+ * db must be initialised and empty; may be re-initialised. Closes the log first, so that it can be
+ * called again at any time. -1 with error set.
+ */
 ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report *report,
                              struct logq *log);
 
 ZK_PRIVATE int files_log_roll(struct files *f, int64_t zxid);
-ZK_PRIVATE int files_log_append(struct files *f, struct slice entries);
+ZK_PRIVATE int files_log_append(struct files *f, struct slice entries); /* a roll came before */
 ZK_PRIVATE int files_log_sync(struct files *f); /* what was appended is durable */
+
+/* acceptedEpoch and currentEpoch: -1 where the file does not exist. A rename that a power cut has
+ * undone is done again. -1 with error set, for instance when a file holds no number. */
+ZK_PRIVATE int files_load_epochs(struct files *f, int64_t *accepted, int64_t *current);
+ZK_PRIVATE int files_save_epoch(struct files *f, const char *name, int64_t epoch);
+
+/*
+ * Cuts off everything beyond zxid, in logs and snapshots, and closes the log: the next append must
+ * roll. 0: done. 1: not possible without forgetting something up to zxid, as only a snapshot beyond
+ * it holds that; nothing was changed. -1 with error set.
+ *
+ * A power cut on the way leaves what was there before with some of its newest transactions gone,
+ * never without one up to zxid and never with a hole. That is why files go one by one, and why a
+ * snapshot beyond zxid goes first where the log holds all that it stands for, and last where not.
+ */
+ZK_PRIVATE int files_truncate(struct files *f, int64_t zxid, struct logq *log);
 
 ZK_PRIVATE int files_snap_begin(struct files *f);
 ZK_PRIVATE int files_snap_write(struct files *f, struct slice bytes);
@@ -10501,13 +14913,44 @@ ZK_PRIVATE int files_purge(struct files *f, int32_t retain, struct logq *log);
 #endif /* ZK_WITH_SERVER */
 
 #if ZK_WITH_SERVER
+/* ==== host/logread.h ==== */
+
+/*
+ * host/logread: transactions read back from the log, for learners that are further behind than
+ * memory goes.
+ *
+ * Nothing is handed out that might have a hole before it: zxids go up by one within an epoch, an
+ * epoch begins with 1, and where it begins no snapshot may be named after a zxid in between (a
+ * server that was brought up by a snapshot has such a gap, and the snapshot). What cannot be read
+ * is not there. stock: LearnerHandler.syncFollower, TxnLogProposalIterator
+ */
+#ifndef ZK_HOST_LOGREAD_H
+#define ZK_HOST_LOGREAD_H
+
+
+#define LOGREAD_BYTES (4u << 20) /* about so much at a time */
+
+/*
+ * Appends int length and transaction, repeated: those after zxid `after`, which the log must hold
+ * itself, up to `upto` or until there is enough. first: nothing when the files they are in are
+ * longer than snapshotSizeFactor of the newest snapshot. Takes no lock: the log may grow meanwhile.
+ */
+ZK_PRIVATE void logread_after(const struct files *f, int64_t after, int64_t upto, bool first,
+                              struct buf *out);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
 /* ==== host/disk.h ==== */
 
 /*
  * host/disk: the threads that wait for the disk, so that the loop does not.
  *
  * The log thread appends and syncs: while one sync runs, the next batch collects (group commit).
- * The background thread writes snapshots and purges.
+ * In the same order it saves epochs, truncates and loads. The background thread writes snapshots,
+ * reads old log for learners and purges; it stands still while files are truncated or loaded, and
+ * what it was given before is done by then.
  *
  * Owned by the loop thread: struct disk. Under the lock: everything in it. Results come back
  * through disk_collect() after a byte on the wake pipe. A write or sync that failed is final: the
@@ -10521,31 +14964,52 @@ ZK_PRIVATE int files_purge(struct files *f, int32_t retain, struct logq *log);
 
 #define DISK_SNAP_QUEUE_MAX (4u << 20) /* bytes of snapshot waiting to be written */
 
-/* A piece of log; bytes stay valid until the zxid has been collected as synced. */
-struct disk_piece {
-    struct slice bytes;
-    int64_t zxid;
-    bool roll;
+/* What the disk holds, made by the log thread. */
+struct disk_load {
+    struct db db; /* handed in initialised and empty */
+    struct files_report report;
 };
 
-struct disk_job {
-    enum node_output_kind kind; /* NODE_SNAPSHOT_* */
+/* Something for the log thread. */
+struct disk_piece {
+    enum node_output_kind kind; /* NODE_APPEND, NODE_SAVE_EPOCH or NODE_LOAD */
+    bool roll, accepted;
+    int64_t zxid;           /* NODE_SAVE_EPOCH: the epoch */
+    struct slice bytes;     /* NODE_APPEND; valid until the zxid has been collected as synced */
+    struct disk_load *load; /* owned; NODE_LOAD: to be filled, NULL when only truncating */
+};
+
+/* Something that has been done, as an input for the node. */
+struct disk_done {
+    enum node_input_kind kind; /* NODE_LOG_SYNCED, _LOG_READ, _EPOCH_SAVED or NODE_LOADED */
     int64_t zxid;
+    struct disk_load *load; /* owned */
+    struct buf bytes;       /* owned; NODE_LOG_READ */
+};
+
+/* Something for the background thread. */
+struct disk_job {
+    enum node_output_kind kind; /* NODE_SNAPSHOT_*, NODE_READ_LOG */
+    int64_t zxid, upto;
+    bool first;
     struct buf bytes; /* owned */
+    uint32_t aborts;  /* before it */
 };
 
 struct disk {
     struct files *files; /* borrowed; the log thread has its log half, background the rest */
     pthread_mutex_t lock;
-    pthread_cond_t log_work, back_work;
+    pthread_cond_t log_work, back_work, back_done;
     pthread_t log_thread, back_thread;
     bool log_running, back_running, stopping, log_idle, back_idle;
+    bool back_busy; /* the background thread is at work */
+    bool loading;   /* it has to wait: files are truncated or loaded */
     int wake_fd;   /* write end of the loop's pipe */
     bool woken;    /* a byte is in the pipe */
 
     struct buf pieces; /* struct disk_piece: the batch that collects */
     struct buf batch;  /* ... the one being written; the log thread's own */
-    int64_t synced;    /* zxid */
+    struct buf done;   /* struct disk_done, in order; not collected yet */
     int64_t slow_syncs;
     struct metrics_sum sync_ms, batch_size; /* not collected yet; records per sync */
     bool failed;
@@ -10553,6 +15017,7 @@ struct disk {
 
     struct buf jobs; /* struct disk_job */
     size_t snap_queued;
+    uint32_t aborts; /* counted: what came before the last one is of no interest any more */
     bool snap_open, snap_done, snap_failed, snap_room;
     struct logq log; /* lines of the threads */
 
@@ -10561,20 +15026,58 @@ struct disk {
 
 /* What has happened since the last call. */
 struct disk_news {
-    int64_t synced;
+    struct buf done; /* struct disk_done, in order; owned by the caller, handed in empty */
     bool failed, snap_done, snap_failed, snap_room;
     int64_t slow_syncs;
     struct metrics_sum sync_ms, batch;
 };
 
-ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd, int64_t synced);
-/* Ends the threads; what was submitted to the log is written and synced first. */
+ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd);
+/* Ends the threads; what was submitted to the log thread is done first. */
 ZK_PRIVATE void disk_join(struct disk *d);
 ZK_PRIVATE void disk_free(struct disk *d); /* after disk_join */
 /* Hands over a batch: pieces is emptied. */
 ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces);
-ZK_PRIVATE void disk_snapshot(struct disk *d, struct node_output *o); /* takes o->owned */
+/* What the background thread does; takes o->owned. */
+ZK_PRIVATE void disk_background(struct disk *d, struct node_output *o);
+ZK_PRIVATE void disk_done_free(struct disk_done *done);
 ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq *log);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
+/* ==== host/resolver.h ==== */
+
+/*
+ * host/resolver: names of hosts become addresses without making the loop wait.
+ *
+ * One thread asks the system, one name at a time, in the order of the questions. Answers come back
+ * through resolver_take() after a byte on the loop's pipe. Nothing is remembered: every dial asks
+ * anew. The system may take very long over a name, and nothing can stop it: a resolver that is
+ * freed meanwhile lives on, unseen, until its thread returns.
+ */
+#ifndef ZK_HOST_RESOLVER_H
+#define ZK_HOST_RESOLVER_H
+
+#include <pthread.h>
+
+
+struct resolver;
+
+struct resolver_answer {
+    uint64_t ticket;
+    int n; /* addresses; 0: the name is unknown */
+    struct node_addr at[OS_ADDRS_MAX];
+};
+
+ZK_PRIVATE struct resolver *resolver_new(int wake_fd); /* the write end of the loop's pipe */
+ZK_PRIVATE void resolver_free(struct resolver *r);     /* NULL is fine */
+/* ticket: for the answer; not in use by another question. */
+ZK_PRIVATE void resolver_ask(struct resolver *r, uint64_t ticket, const char *host, uint16_t port);
+/* Nobody wants the answer any more; it may come all the same. */
+ZK_PRIVATE void resolver_forget(struct resolver *r, uint64_t ticket);
+ZK_PRIVATE bool resolver_take(struct resolver *r, struct resolver_answer *out);
 
 #endif
 #endif /* ZK_WITH_SERVER */
@@ -10588,14 +15091,46 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
  * One turn: wait for readiness; give every readable connection's bytes to the node; hand the log
  * what was appended, first, so that the sync runs while replies are sent; then one send for each
  * connection that has output. Nothing here knows what the bytes mean.
+ *
+ * Clients' connections and links to other servers are sockets of two tables, numbered by the node.
+ * A socket is known by its tag, the number with LOOP_LINK for a link, also to the poller. A link
+ * that is being dialed has a struct loop_dial until it stands:
+ *   name -> (resolver) -> addresses, tried in turn -> the socket of the link, or NODE_LINK_CLOSED
  */
 #ifndef ZK_HOST_LOOP_H
 #define ZK_HOST_LOOP_H
 
 
+struct loop_dial {
+    uint64_t ticket; /* at the resolver */
+    int n, next;     /* addresses, and the next one to try */
+    struct node_addr at[OS_ADDRS_MAX];
+};
+
 struct loop_conn {
     int fd; /* -1: none */
     bool want_write, closing, paused, queued;
+    struct loop_dial *dial; /* owned; NULL: not being dialed */
+};
+
+struct loop_table {
+    struct loop_conn *at; /* owned; indexed by the node's numbers */
+    uint32_t cap;
+};
+
+enum loop_port_kind { LOOP_CLIENTS, LOOP_ELECTION, LOOP_QUORUM, LOOP_PORTS };
+
+struct loop_port {
+    int fds[OS_LISTENERS_MAX];
+    int n;         /* 0: not bound */
+    int64_t after; /* monotonic ms; nothing is accepted until then. 0: accepting */
+};
+
+enum loop_error { /* the exit codes of stock */
+    LOOP_STARTED = 0,
+    LOOP_FAILED = 1, /* recovery, port, threads, disk */
+    LOOP_NO_DATADIR = 3,
+    LOOP_NO_ELECTION_PORT = 14
 };
 
 typedef void (*loop_log_fn)(void *user, int level, const char *text);
@@ -10608,36 +15143,33 @@ struct loop {
     bool disk_running;
     struct os_poller *poller;
     int pipe[2]; /* [0] is watched; a byte means: look at the disk, or at `stop` */
-    int listeners[OS_LISTENERS_MAX];
-    int n_listeners;
-    int fd_limit;         /* connections get no descriptor from here on */
-    int64_t accept_after; /* monotonic ms; out of descriptors until then. 0: accepting */
-    uint16_t port;
-    struct loop_conn *conns; /* owned; indexed by the node's connection numbers */
-    uint32_t cap;
+    struct loop_port ports[LOOP_PORTS];
+    int fd_limit;  /* sockets get no descriptor from here on */
+    uint16_t port; /* of the clients */
+    struct loop_table conns, links;
+    struct resolver *resolver; /* owned */
+    uint64_t tickets;          /* given out */
+    const struct config_member *self; /* NULL: not of an ensemble */
+    int64_t bind_at; /* monotonic ms of the next try to bind the election port; 0: none */
+    int bind_tries;
     uint8_t *scratch; /* owned; LOOP_READ bytes */
     struct buf environment; /* "key=value\n" lines, of the start */
     char *data_dir, *log_dir; /* owned; the version-2 directories, absolute */
-    struct buf send;   /* u32: connections with output */
+    struct buf send;   /* u64: tags of sockets with output */
     struct buf pieces; /* struct disk_piece */
-    int64_t synced;    /* zxid the node has been told */
+    struct buf done;   /* struct disk_done */
     int64_t next_tick; /* monotonic ms */
-    bool failed;
+    enum loop_error failed;
     char error[FILES_ERROR];
     loop_log_fn log;
     void *log_user;
 };
 
-enum loop_start_error {
-    LOOP_STARTED = 0,
-    LOOP_FAILED = 1,   /* recovery, port, threads */
-    LOOP_NO_DATADIR = 3
-};
-
 /* cfg is taken over. Recovers and binds; error is set when it does not return LOOP_STARTED. */
-ZK_PRIVATE enum loop_start_error loop_open(struct loop *l, struct config *cfg, loop_log_fn log,
-                                           void *user);
-/* Runs until *stop is true (set it, then os_notify(l->pipe[1])) or the disk fails (l->failed). */
+ZK_PRIVATE enum loop_error loop_open(struct loop *l, struct config *cfg, loop_log_fn log,
+                                     void *user);
+/* Runs until *stop is true (set it, then os_notify(l->pipe[1])), or until the disk fails or the
+ * election port cannot be had (l->failed). */
 ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop);
 ZK_PRIVATE void loop_close(struct loop *l);
 
@@ -10920,18 +15452,17 @@ static int os_set_flags(int fd) {
     return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
 }
 
-static int os_listen_one(const struct addrinfo *ai, int backlog, uint16_t *port) {
-    int one = 1, fd = socket(ai->ai_family, SOCK_STREAM, 0);
+static in_port_t *os_port_of(struct sockaddr_storage *sa) {
+    return sa->ss_family == AF_INET ? &((struct sockaddr_in *)(void *)sa)->sin_port
+                                    : &((struct sockaddr_in6 *)(void *)sa)->sin6_port;
+}
+
+static int os_listen_one(struct sockaddr_storage sa, socklen_t len, int backlog, uint16_t *port) {
+    int one = 1, fd = socket(sa.ss_family, SOCK_STREAM, 0);
     if (fd < 0) return -errno;
-    struct sockaddr_storage sa;
-    socklen_t len = ai->ai_addrlen;
-    memcpy(&sa, ai->ai_addr, len);
-    if (ai->ai_family == AF_INET)
-        ((struct sockaddr_in *)(void *)&sa)->sin_port = htons(*port);
-    else
-        ((struct sockaddr_in6 *)(void *)&sa)->sin6_port = htons(*port);
+    *os_port_of(&sa) = htons(*port);
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (ai->ai_family == AF_INET6)
+    if (sa.ss_family == AF_INET6)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
     int err = os_set_flags(fd);
     if (!err && bind(fd, (struct sockaddr *)&sa, len) < 0) err = -errno;
@@ -10941,8 +15472,22 @@ static int os_listen_one(const struct addrinfo *ai, int backlog, uint16_t *port)
         (void)close(fd);
         return err;
     }
-    *port = ntohs(ai->ai_family == AF_INET ? ((struct sockaddr_in *)(void *)&sa)->sin_port
-                                           : ((struct sockaddr_in6 *)(void *)&sa)->sin6_port);
+    *port = ntohs(*os_port_of(&sa));
+    return fd;
+}
+
+ZK_PRIVATE int os_listen_beside(const int *others, int n, uint16_t port, int backlog,
+                                int fds[OS_LISTENERS_MAX]) {
+    int done = 0, fd = -EADDRNOTAVAIL;
+    for (; done < n; fds[done++] = fd) {
+        struct sockaddr_storage sa;
+        socklen_t len = sizeof sa;
+        bool known = getsockname(others[done], (struct sockaddr *)&sa, &len) == 0;
+        fd = known ? os_listen_one(sa, len, backlog, &port) : -errno;
+        if (fd < 0) break;
+    }
+    if (done == n && n) return n;
+    while (done) (void)close(fds[--done]);
     return fd;
 }
 
@@ -10957,7 +15502,9 @@ ZK_PRIVATE int os_listen(const char *host, uint16_t port, int backlog, int fds[O
     for (int family = AF_INET; !err; family = AF_INET6) { /* IPv4 first: it decides port 0 */
         for (struct addrinfo *ai = list; ai && !err && n < OS_LISTENERS_MAX; ai = ai->ai_next) {
             if (ai->ai_family != family) continue;
-            int fd = os_listen_one(ai, backlog, bound);
+            struct sockaddr_storage sa;
+            memcpy(&sa, ai->ai_addr, ai->ai_addrlen);
+            int fd = os_listen_one(sa, ai->ai_addrlen, backlog, bound);
             if (fd >= 0)
                 fds[n++] = fd;
             else if (family == AF_INET || !n)
@@ -10993,10 +15540,76 @@ static void os_to_addr(const struct sockaddr_storage *sa, struct node_addr *out)
     memcpy(out->ip, &in->sin_addr, 4);
 }
 
+ZK_PRIVATE int os_resolve(const char *host, uint16_t port, bool numeric,
+                          struct node_addr out[OS_ADDRS_MAX]) {
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
+                             .ai_flags = numeric ? AI_NUMERICHOST : 0};
+    struct addrinfo *list = NULL;
+    if (getaddrinfo(host, NULL, &hints, &list) != 0) return -EADDRNOTAVAIL;
+    int n = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (struct addrinfo *ai = list; ai && n < OS_ADDRS_MAX; ai = ai->ai_next) {
+            if (ai->ai_family != (pass == 0 ? AF_INET : AF_INET6)) continue;
+            struct sockaddr_storage sa;
+            memcpy(&sa, ai->ai_addr, ai->ai_addrlen);
+            os_to_addr(&sa, &out[n]);
+            out[n++].port = port;
+        }
+    }
+    freeaddrinfo(list);
+    return n ? n : -EADDRNOTAVAIL;
+}
+
+static socklen_t os_from_addr(const struct node_addr *addr, struct sockaddr_storage *sa) {
+    memset(sa, 0, sizeof *sa);
+    sa->ss_family = addr->ip_len == 4 ? AF_INET : AF_INET6;
+    *os_port_of(sa) = htons(addr->port);
+    if (addr->ip_len == 4)
+        memcpy(&((struct sockaddr_in *)(void *)sa)->sin_addr, addr->ip, 4);
+    else
+        memcpy(&((struct sockaddr_in6 *)(void *)sa)->sin6_addr, addr->ip, 16);
+    return addr->ip_len == 4 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+}
+
+static void os_set_stream(int fd, bool keepalive) {
+    int one = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (keepalive) (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+}
+
+ZK_PRIVATE int os_connect(const struct node_addr *addr, bool keepalive) {
+    struct sockaddr_storage sa;
+    socklen_t len = os_from_addr(addr, &sa);
+    int fd = socket(sa.ss_family, SOCK_STREAM, 0);
+    if (fd < 0) return -errno;
+    os_set_stream(fd, keepalive);
+    int err = os_set_flags(fd);
+    if (!err && connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS &&
+        errno != EINTR)
+        err = -errno;
+    if (!err) return fd;
+    (void)close(fd);
+    return err;
+}
+
+ZK_PRIVATE int os_connected(int fd) {
+    struct sockaddr_storage here, there;
+    socklen_t len = sizeof(int), here_len = sizeof here, there_len = sizeof there;
+    int err = 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0) return -errno;
+    if (err) return -err;
+    if (getpeername(fd, (struct sockaddr *)&there, &there_len) < 0)
+        return errno == ENOTCONN ? -EINPROGRESS : -errno;
+    if (getsockname(fd, (struct sockaddr *)&here, &here_len) < 0) return -errno;
+    /* A port of this machine that nobody listens on can be dialed from itself. */
+    bool self = here_len == there_len && memcmp(&here, &there, here_len) == 0;
+    return self ? -ECONNREFUSED : 0;
+}
+
 ZK_PRIVATE int os_accept(int fd, struct node_addr *addr, bool keepalive) {
     struct sockaddr_storage sa;
     socklen_t len = sizeof sa;
-    int one = 1, c;
+    int c;
     do c = accept(fd, (struct sockaddr *)&sa, &len);
     while (c < 0 && (errno == EINTR || errno == ECONNABORTED));
     if (c < 0) return -errno;
@@ -11005,8 +15618,7 @@ ZK_PRIVATE int os_accept(int fd, struct node_addr *addr, bool keepalive) {
         (void)close(c);
         return err;
     }
-    (void)setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (keepalive) (void)setsockopt(c, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    os_set_stream(c, keepalive);
     os_to_addr(&sa, addr);
     return c;
 }
@@ -11330,6 +15942,25 @@ static char *files_path(const char *dir, const char *name, int64_t zxid) {
     return (char *)b.p;
 }
 
+/* Of an entry, a string or a buffer in a file. */
+static uint32_t files_longest(const struct files *f) {
+    uint64_t most = (uint64_t)(uint32_t)f->cfg->jute_max_buffer +
+                    (uint32_t)f->cfg->jute_extra_size;
+    return most > INT32_MAX ? INT32_MAX : (uint32_t)most;
+}
+
+static int files_log_close(struct files *f) {
+    int err = f->log.fd >= 0 ? files_log_sync(f) : 0;
+    writer_close(&f->log);
+    return err;
+}
+
+static int files_sync_file(const char *path) {
+    int fd = os_open_read(path), err = fd < 0 ? fd : os_fdatasync(fd);
+    if (fd >= 0) (void)os_close(fd);
+    return err;
+}
+
 /* --- opening --- */
 
 static int files_check_dir(struct files *f, const char *parent, const char *dir,
@@ -11549,11 +16180,9 @@ static bool files_load_snapshot(struct files *f, const struct files_entry *e, st
     char why[160] = "";
     char *path = files_path(f->snap_dir, e->name, -1);
     files_reset_db(db);
-    uint64_t most = (uint64_t)(uint32_t)f->cfg->jute_max_buffer +
-                    (uint32_t)f->cfg->jute_extra_size;
     int64_t size = os_file_size(path);
     if (size > 0) tree_expect(&db->tree, (uint64_t)size / FILES_NODE_BYTES);
-    snapfile_open(s, db, most > INT32_MAX ? INT32_MAX : (uint32_t)most);
+    snapfile_open(s, db, files_longest(f));
     bool ok = *files_ext(e->name) ? files_feed_packed(s, path, why, sizeof why)
                                   : files_feed(s, path, why, sizeof why);
     snapfile_close(s);
@@ -11614,10 +16243,15 @@ static void files_check_digest(struct files_replay *r, int64_t zxid) {
                  (unsigned long long)zxid);
 }
 
+/* Nothing can lie between the two: the next of an epoch, or the first of a later one. */
+static bool files_follows(int64_t last, int64_t zxid) {
+    return zxid == last + 1 || (zxid >> 32 > last >> 32 && (uint32_t)zxid == 1);
+}
+
 static int files_replay_entry(struct files_replay *r, const struct logfile *lf, const char *path) {
     int64_t zxid = lf->header.zxid, last = r->highest ? r->highest : r->db->last_zxid;
     if (zxid <= r->report->snapshot_zxid) return 0;
-    if (zxid > last + 1 && zxid >> 32 == last >> 32 && !r->f->cfg->trust_empty_snapshot) {
+    if (zxid > last && !files_follows(last, zxid) && !r->f->cfg->trust_empty_snapshot) {
         (void)snprintf(r->f->error, sizeof r->f->error,
                        "%s: transactions 0x%llx to 0x%llx are missing", path,
                        (unsigned long long)last + 1, (unsigned long long)zxid - 1);
@@ -11635,13 +16269,17 @@ static int files_replay_entry(struct files_replay *r, const struct logfile *lf, 
     return 0;
 }
 
-/* The damaged end of the last log: what was being written when the machine died. */
-static int files_cut_tail(struct files *f, const char *path, size_t at, struct logq *log) {
+static int files_cut(struct files *f, const char *path, size_t at) {
     int fd = os_open_write(path);
     int err = fd < 0 ? fd : os_truncate(fd, (int64_t)at);
     if (!err) err = os_fdatasync(fd);
     if (fd >= 0) (void)os_close(fd);
-    if (err) return files_fail(f, "cannot cut the torn end of", path, err);
+    return err ? files_fail(f, "cannot cut off the end of", path, err) : 0;
+}
+
+/* The damaged end of the last log: what was being written when the machine died. */
+static int files_cut_tail(struct files *f, const char *path, size_t at, struct logq *log) {
+    if (files_cut(f, path, at)) return -1;
     log_line(log, LOG_WARN_LEVEL, "Last transaction was partial: %s ends at %zu now", path, at);
     return 0;
 }
@@ -11649,10 +16287,7 @@ static int files_cut_tail(struct files *f, const char *path, size_t at, struct l
 static int files_replay_bytes(struct files_replay *r, struct slice bytes, const char *path,
                               bool last) {
     struct logfile lf;
-    uint64_t most = (uint64_t)(uint32_t)r->f->cfg->jute_max_buffer +
-                    (uint32_t)r->f->cfg->jute_extra_size;
-    enum logfile_status st =
-        logfile_open(&lf, bytes, most > INT32_MAX ? INT32_MAX : (uint32_t)most);
+    enum logfile_status st = logfile_open(&lf, bytes, files_longest(r->f));
     if (st == LOGFILE_BAD_MAGIC) return files_refuse(r->f, path, "invalid magic number");
     if (st == LOGFILE_TORN) return files_refuse(r->f, path, "the file ends within its header");
     while ((st = logfile_next(&lf)) == LOGFILE_ENTRY)
@@ -11663,8 +16298,7 @@ static int files_replay_bytes(struct files_replay *r, struct slice bytes, const 
         return 0;
     case LOGFILE_BAD_CRC:
         /* Pages may reach the disk in any order: the end of an entry there, its middle not. */
-        if (last && logfile_tail_is_torn(&lf) && r->f->log_size == -1)
-            return files_cut_tail(r->f, path, lf.at, r->log);
+        if (last && logfile_tail_is_torn(&lf)) return files_cut_tail(r->f, path, lf.at, r->log);
         return files_refuse(r->f, path, "CRC check failed");
     case LOGFILE_BAD_LENGTH:
         return files_refuse(r->f, path, "Unreasonable length");
@@ -11678,9 +16312,7 @@ static int files_replay_bytes(struct files_replay *r, struct slice bytes, const 
  * the ground that the next acknowledged transactions stand on.
  */
 static int files_sync_read(struct files *f, const char *path) {
-    if (!f->cfg->force_sync) return 0;
-    int fd = os_open_read(path), err = fd < 0 ? fd : os_fdatasync(fd);
-    if (fd >= 0) (void)os_close(fd);
+    int err = f->cfg->force_sync ? files_sync_file(path) : 0;
     return err ? files_fail(f, "cannot sync", path, err) : 0;
 }
 
@@ -11705,12 +16337,16 @@ static int files_replay_file(struct files_replay *r, const char *name, bool last
     return ret;
 }
 
-static int files_replay_logs(struct files_replay *r, const struct files_list *logs) {
+/* The file that holds the transaction after zxid; of several with one zxid (a copy) the first. */
+static uint32_t files_first_log(const struct files_list *logs, int64_t zxid) {
     uint32_t first = 0;
-    for (uint32_t i = 1; i < logs->n; i++) /* of several with one zxid (a copy) the first */
-        if (logs->at[i].zxid <= r->db->last_zxid + 1 && logs->at[i].zxid != logs->at[i - 1].zxid)
-            first = i;
-    for (uint32_t i = first; i < logs->n; i++) {
+    for (uint32_t i = 1; i < logs->n; i++)
+        if (logs->at[i].zxid <= zxid + 1 && logs->at[i].zxid != logs->at[i - 1].zxid) first = i;
+    return first;
+}
+
+static int files_replay_logs(struct files_replay *r, const struct files_list *logs) {
+    for (uint32_t i = files_first_log(logs, r->db->last_zxid); i < logs->n; i++) {
         if (logs->at[i].zxid < 0) continue;
         if (files_replay_file(r, logs->at[i].name, i + 1 == logs->n)) return -1;
     }
@@ -11760,9 +16396,11 @@ static int files_fresh(struct files *f, struct db *db) {
 
 /*
  * Ephemerals whose session does not exist go away without a transaction. Only a snapshot makes that
- * last: without it a replay would meet the dead node where a client has since made a new one.
+ * last: without it a replay would meet the dead node where a client has since made a new one. In an
+ * ensemble they stay: its servers change by transactions only, or they would differ.
  */
 static int files_drop_orphans(struct files *f, struct db *db, struct files_report *report) {
+    if (config_distributed(f->cfg)) return 0;
     report->orphans = db_drop_orphans(db);
     return report->orphans ? files_save(f, db) : 0;
 }
@@ -11809,7 +16447,7 @@ ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report
     struct files_list logs;
     memset(report, 0, sizeof *report);
     report->snapshot_zxid = -1;
-    f->log_size = -1; /* no file of ours is open: a torn end may be cut */
+    if (files_log_close(f)) return -1; /* a torn end may be cut: nobody writes there */
     int err = files_list(f->log_dir, "log", &logs);
     if (err)
         (void)files_fail(f, "cannot list", f->log_dir, err);
@@ -11824,8 +16462,7 @@ ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report
 ZK_PRIVATE int files_log_roll(struct files *f, int64_t zxid) {
     uint8_t header[LOGFILE_HEADER_LEN];
     char *path = files_path(f->log_dir, "log", zxid);
-    int err = f->log.fd >= 0 ? files_log_sync(f) : 0;
-    writer_close(&f->log);
+    int err = files_log_close(f);
     logfile_put_header(header);
     f->log_size = LOGFILE_HEADER_LEN;
     if (!err) {
@@ -11858,12 +16495,14 @@ static int files_log_grow(struct files *f, size_t more) {
 }
 
 ZK_PRIVATE int files_log_append(struct files *f, struct slice entries) {
+    ZK_ASSERT(f->log.fd >= 0);
     int err = files_log_grow(f, entries.n);
     if (!err) err = writer_put(&f->log, entries);
     return err ? files_fail(f, "cannot write the log in", f->log_dir, err) : 0;
 }
 
 ZK_PRIVATE int files_log_sync(struct files *f) {
+    ZK_ASSERT(f->log.fd >= 0);
     int err = writer_flush(&f->log);
     if (err) return files_fail(f, "cannot write the log in", f->log_dir, err);
     if (f->cfg->force_sync) err = os_fdatasync(f->log.fd);
@@ -11916,6 +16555,245 @@ ZK_PRIVATE void files_snap_abort(struct files *f) {
     mem_free(path);
 }
 
+/* --- epochs --- */
+
+/* The first line is the number. stock: QuorumPeer.readLongFromFile */
+static int files_read_epoch(const char *path, int64_t *epoch) {
+    struct slice text;
+    size_t i = 0;
+    int64_t v = 0;
+    *epoch = -1;
+    int err = os_map(path, &text);
+    if (err) return err;
+    while (i < text.n && text.p[i] >= '0' && text.p[i] <= '9' && v <= INT32_MAX)
+        v = v * 10 + (text.p[i++] - '0');
+    bool ok = i && (i == text.n || text.p[i] == '\n' || text.p[i] == '\r') && v <= INT32_MAX;
+    bool none = slice_is(text, "-1"); /* stock: of a server that has no database */
+    os_unmap(text);
+    if (ok) *epoch = v;
+    return ok || none ? 0 : -EINVAL;
+}
+
+/* What was written and synced under `from` gets its name, durably. */
+static int files_settle(struct files *f, const char *from, const char *to) {
+    int err = os_rename(from, to);
+    return err ? err : os_fsync_dir(f->snap_dir);
+}
+
+/*
+ * A larger number in NAME.tmp was synced, maybe told to others, and its rename undone by a power
+ * cut: stock does not sync the directory. Anything else there was never told to anybody.
+ */
+static int files_load_epoch(struct files *f, const char *name, int64_t *epoch) {
+    char *path = files_path(f->snap_dir, name, -1);
+    struct buf tmp = {0};
+    int64_t newer = -1;
+    buf_printf(&tmp, "%s.tmp", path);
+    buf_putc(&tmp, '\0');
+    const char *from = (const char *)tmp.p;
+    int err = files_read_epoch(path, epoch);
+    if (err == -EINVAL) {
+        err = files_refuse(f, path, "must hold one number, the epoch, and does not");
+    } else if (err && err != -ENOENT) {
+        err = files_fail(f, "cannot read", path, err);
+    } else {
+        err = files_read_epoch(from, &newer);
+        if (!err && newer > *epoch) {
+            *epoch = newer;
+            err = files_sync_file(from);
+            if (!err) err = files_settle(f, from, path);
+        } else if (!err || err == -EINVAL) {
+            err = os_unlink(from);
+        } else if (err == -ENOENT) {
+            err = 0;
+        }
+        if (err) err = files_fail(f, "cannot recover", from, err);
+    }
+    buf_free(&tmp);
+    mem_free(path);
+    return err;
+}
+
+ZK_PRIVATE int files_load_epochs(struct files *f, int64_t *accepted, int64_t *current) {
+    int err = files_load_epoch(f, "acceptedEpoch", accepted);
+    return err ? err : files_load_epoch(f, "currentEpoch", current);
+}
+
+ZK_PRIVATE int files_save_epoch(struct files *f, const char *name, int64_t epoch) {
+    char text[24], *path = files_path(f->snap_dir, name, -1);
+    struct buf tmp = {0};
+    buf_printf(&tmp, "%s.tmp", path);
+    buf_putc(&tmp, '\0');
+    int n = snprintf(text, sizeof text, "%lld", (long long)epoch);
+    int fd = os_create((const char *)tmp.p), err = fd < 0 ? fd : 0;
+    if (!err) err = os_pwrite(fd, text, (size_t)n, 0);
+    if (!err) err = os_fdatasync(fd);
+    if (fd >= 0) (void)os_close(fd);
+    if (!err) err = files_settle(f, (const char *)tmp.p, path);
+    if (err) err = files_fail(f, "cannot write", path, err);
+    buf_free(&tmp);
+    mem_free(path);
+    return err;
+}
+
+/* --- cutting off the end of history --- */
+
+struct files_cutting {
+    struct files *f;
+    struct logq *log;
+    int64_t zxid;
+    struct files_list logs, snaps;
+    /* What the log holds behind the newest snapshot that may stay. */
+    int64_t base;   /* zxid of that; -1: there is none */
+    int64_t before; /* of the last entry not beyond base; -1: none was seen */
+    int64_t last;   /* no hole between base and here */
+    uint32_t met;   /* snapshots whose zxid has gone by */
+    bool reached;   /* the log comes to zxid, or base is it */
+    bool whole;     /* it goes on without a hole to its end, through each snapshot beyond zxid */
+};
+
+/* The first entry behind base must be known to follow it: base may have come from elsewhere. */
+static bool files_walk_follows(const struct files_cutting *c, int64_t zxid) {
+    return files_follows(c->last, zxid) &&
+           (c->last > c->base || c->before == c->base || zxid == c->base + 1 || c->base == 0);
+}
+
+static void files_walk_entry(struct files_cutting *c, int64_t zxid) {
+    if (zxid <= c->base) c->before = zxid;
+    if (zxid <= c->last || !c->whole) return;
+    c->whole = files_walk_follows(c, zxid);
+    if (!c->whole) return;
+    c->last = zxid;
+    c->reached = c->reached || zxid == c->zxid;
+    while (c->met < c->snaps.n && c->snaps.at[c->met].zxid <= zxid) {
+        int64_t snap = c->snaps.at[c->met++].zxid;
+        if (snap > c->zxid && snap < zxid) c->whole = false; /* it came from elsewhere */
+    }
+}
+
+static int files_walk(struct files_cutting *c) {
+    int err = 0;
+    c->last = c->base;
+    c->before = -1;
+    c->whole = true;
+    c->reached = c->base == c->zxid;
+    for (uint32_t i = files_first_log(&c->logs, c->base); i < c->logs.n && !err; i++) {
+        char *path = files_path(c->f->log_dir, c->logs.at[i].name, -1);
+        struct logfile lf;
+        struct slice bytes;
+        err = os_map(path, &bytes);
+        if (err) {
+            (void)files_fail(c->f, "cannot read", path, err);
+        } else {
+            enum logfile_status st = logfile_open(&lf, bytes, files_longest(c->f));
+            while (st == LOGFILE_ENTRY && (st = logfile_next(&lf)) == LOGFILE_ENTRY)
+                files_walk_entry(c, lf.header.zxid);
+            c->whole = c->whole && (st == LOGFILE_END || st == LOGFILE_TORN);
+            os_unmap(bytes);
+        }
+        mem_free(path);
+    }
+    if (c->snaps.n && c->snaps.at[c->snaps.n - 1].zxid > c->last) c->whole = false;
+    return err;
+}
+
+static int files_discard(struct files_cutting *c, const char *dir, const char *name) {
+    char *path = files_path(dir, name, -1);
+    int err = os_unlink(path);
+    if (!err) err = os_fsync_dir(dir);
+    if (err)
+        err = files_fail(c->f, "cannot remove", path, err);
+    else
+        log_line(c->log, LOG_INFO_LEVEL, "Removed %s: it lies beyond zxid 0x%llx", path,
+                 (unsigned long long)c->zxid);
+    mem_free(path);
+    return err;
+}
+
+static int files_cut_snaps(struct files_cutting *c) {
+    int err = 0;
+    for (uint32_t i = c->snaps.n; i-- > 0 && c->snaps.at[i].zxid > c->zxid && !err;)
+        err = files_discard(c, c->f->snap_dir, c->snaps.at[i].name);
+    return err;
+}
+
+/* The entries of one file that lie beyond. Damage before them is not ours to cut off. */
+static int files_cut_log(struct files_cutting *c, const char *name) {
+    char *path = files_path(c->f->log_dir, name, -1);
+    struct logfile lf;
+    struct slice bytes;
+    int err = os_map(path, &bytes);
+    if (err) {
+        (void)files_fail(c->f, "cannot read", path, err);
+    } else {
+        enum logfile_status st = logfile_open(&lf, bytes, files_longest(c->f));
+        size_t at = lf.at;
+        while (st == LOGFILE_ENTRY && (st = logfile_next(&lf)) == LOGFILE_ENTRY &&
+               lf.header.zxid <= c->zxid)
+            at = lf.at;
+        os_unmap(bytes);
+        if (st == LOGFILE_ENTRY) {
+            err = files_cut(c->f, path, at);
+            if (!err)
+                log_line(c->log, LOG_INFO_LEVEL, "Cut %s at %zu: zxid 0x%llx", path, at,
+                         (unsigned long long)c->zxid);
+        } else if (st != LOGFILE_END && st != LOGFILE_TORN) {
+            err = files_refuse(c->f, path, "damaged, cannot be truncated");
+        }
+    }
+    mem_free(path);
+    return err;
+}
+
+static int files_cut_logs(struct files_cutting *c) {
+    int err = 0;
+    uint32_t i = c->logs.n;
+    while (!err && i > 0 && c->logs.at[i - 1].zxid > c->zxid)
+        err = files_discard(c, c->f->log_dir, c->logs.at[--i].name);
+    /* The file that goes across zxid; copies of it, too. */
+    int64_t across = i ? c->logs.at[i - 1].zxid : -1;
+    while (!err && across >= 0 && i > 0 && c->logs.at[i - 1].zxid == across)
+        err = files_cut_log(c, c->logs.at[--i].name);
+    return err;
+}
+
+static int files_truncate_with(struct files_cutting *c) {
+    c->base = -1;
+    for (uint32_t i = c->snaps.n; i-- > 0 && c->base < 0;) {
+        if (c->snaps.at[i].zxid > c->zxid) continue;
+        int ok = files_snap_plausible(c->f->snap_dir, &c->snaps.at[i]);
+        if (ok < 0) return files_fail(c->f, "cannot read a snapshot in", c->f->snap_dir, ok);
+        if (ok) c->base = c->snaps.at[i].zxid;
+    }
+    if (c->snaps.n == 0 || c->snaps.at[c->snaps.n - 1].zxid <= c->zxid) return files_cut_logs(c);
+    if (c->base >= 0 && files_walk(c)) return -1;
+    if (c->base < 0 || (!c->reached && !c->whole)) {
+        log_line(c->log, LOG_WARN_LEVEL,
+                 "Cannot go back to zxid 0x%llx: only a snapshot beyond it holds what came before",
+                 (unsigned long long)c->zxid);
+        return 1;
+    }
+    int err = c->whole ? files_cut_snaps(c) : files_cut_logs(c);
+    if (!err) err = c->whole ? files_cut_logs(c) : files_cut_snaps(c);
+    return err;
+}
+
+ZK_PRIVATE int files_truncate(struct files *f, int64_t zxid, struct logq *log) {
+    struct files_cutting c = {.f = f, .log = log, .zxid = zxid};
+    int err = files_log_close(f);
+    if (err) return -1;
+    err = files_list(f->log_dir, "log", &c.logs);
+    if (err) (void)files_fail(f, "cannot list", f->log_dir, err);
+    if (!err) {
+        err = files_list(f->snap_dir, "snapshot", &c.snaps);
+        if (err) (void)files_fail(f, "cannot list", f->snap_dir, err);
+    }
+    if (!err) err = files_truncate_with(&c);
+    files_list_free(&c.logs);
+    files_list_free(&c.snaps);
+    return err < 0 ? -1 : err;
+}
+
 /* --- purging --- */
 
 static void files_remove(const char *dir, const char *name, struct logq *log) {
@@ -11952,6 +16830,139 @@ ZK_PRIVATE int files_purge(struct files *f, int32_t retain, struct logq *log) {
 #endif /* ZK_WITH_SERVER */
 
 #if ZK_WITH_SERVER
+/* ==== host/logread.c ==== */
+
+
+
+#include <stdio.h>
+
+struct logread {
+    const struct files *files;
+    struct buf logs, snaps; /* int64 zxids of the file names, in no order */
+    int64_t after, upto;
+    int64_t cursor; /* the last transaction seen, from `after` on; -1: not found yet */
+    struct buf *out;
+};
+
+static void logread_names(const char *dir, const char *prefix, struct buf *zxids) {
+    struct buf names = {0};
+    if (os_list(dir, &names) < 0) buf_clear(&names);
+    for (size_t at = 0; at < names.n;) {
+        const char *name = (const char *)names.p + at;
+        at += strlen(name) + 1;
+        int64_t zxid = logfile_name_zxid(name, prefix);
+        if (zxid >= 0) buf_put(zxids, &zxid, sizeof zxid);
+    }
+    buf_free(&names);
+}
+
+static int64_t logread_zxid(const struct buf *zxids, size_t i) {
+    int64_t zxid;
+    memcpy(&zxid, zxids->p + i * sizeof zxid, sizeof zxid);
+    return zxid;
+}
+
+/* The largest of them that is at most `most`, or the smallest that is at least `least`; or -1. */
+static int64_t logread_floor(const struct buf *zxids, int64_t most) {
+    int64_t best = -1;
+    for (size_t i = 0; i < zxids->n / sizeof best; i++) {
+        int64_t zxid = logread_zxid(zxids, i);
+        if (zxid <= most && zxid > best) best = zxid;
+    }
+    return best;
+}
+
+static int64_t logread_ceiling(const struct buf *zxids, int64_t least) {
+    int64_t best = -1;
+    for (size_t i = 0; i < zxids->n / sizeof best; i++) {
+        int64_t zxid = logread_zxid(zxids, i);
+        if (zxid >= least && (best < 0 || zxid < best)) best = zxid;
+    }
+    return best;
+}
+
+static void logread_path(char *path, size_t n, const char *dir, const char *prefix, int64_t zxid) {
+    (void)snprintf(path, n, "%s/%s.%llx", dir, prefix, (unsigned long long)zxid);
+}
+
+/* Bytes of a log file without the zeros at its end. stock: counts what is preallocated, too */
+static int64_t logread_used(const char *path) {
+    static const uint8_t zeros[4096];
+    struct slice bytes;
+    if (os_map(path, &bytes)) return 0;
+    size_t n = bytes.n;
+    while (n >= sizeof zeros && memcmp(bytes.p + n - sizeof zeros, zeros, sizeof zeros) == 0)
+        n -= sizeof zeros;
+    os_unmap(bytes);
+    return (int64_t)n;
+}
+
+static bool logread_too_long(const struct logread *r, int64_t first_log) {
+    double factor = r->files->cfg->snapshot_size_factor;
+    char path[1024];
+    int64_t logs = 0;
+    if (!(factor > 0)) return false;
+    logread_path(path, sizeof path, r->files->snap_dir, "snapshot",
+                 logread_floor(&r->snaps, INT64_MAX));
+    int64_t snap = os_file_size(path);
+    for (int64_t z = first_log; z >= 0; z = logread_ceiling(&r->logs, z + 1)) {
+        logread_path(path, sizeof path, r->files->log_dir, "log", z);
+        logs += logread_used(path);
+    }
+    return (double)logs > (double)(snap > 0 ? snap : 0) * factor;
+}
+
+static bool logread_follows(const struct logread *r, int64_t zxid) {
+    if (zxid == r->cursor + 1) return true;
+    if (zxid >> 32 <= r->cursor >> 32 || (zxid & 0xffffffffLL) != 1) return false;
+    int64_t snap = logread_ceiling(&r->snaps, r->cursor + 1);
+    return snap < 0 || snap >= zxid;
+}
+
+/* False: there is nothing more to be had. */
+static bool logread_entry(struct logread *r, const struct logfile *lf) {
+    int64_t zxid = lf->header.zxid;
+    if (zxid <= r->after) {
+        if (zxid == r->after) r->cursor = zxid;
+        return true;
+    }
+    if (r->cursor < 0 || zxid > r->upto || !logread_follows(r, zxid)) return false;
+    jw_i32(r->out, (int32_t)(TXN_HEADER_LEN + lf->record.n));
+    jw_txn_header(r->out, &lf->header);
+    buf_put(r->out, lf->record.p, lf->record.n);
+    r->cursor = zxid;
+    return buf_len(r->out) < LOGREAD_BYTES;
+}
+
+static bool logread_file(struct logread *r, int64_t zxid) {
+    uint64_t most = (uint64_t)(uint32_t)r->files->cfg->jute_max_buffer +
+                    (uint32_t)r->files->cfg->jute_extra_size;
+    char path[1024];
+    struct slice bytes;
+    struct logfile lf;
+    logread_path(path, sizeof path, r->files->log_dir, "log", zxid);
+    if (os_map(path, &bytes)) return false;
+    bool more = logfile_open(&lf, bytes, most > INT32_MAX ? INT32_MAX : (uint32_t)most) ==
+                LOGFILE_ENTRY;
+    while (more && logfile_next(&lf) == LOGFILE_ENTRY) more = logread_entry(r, &lf);
+    os_unmap(bytes);
+    return more;
+}
+
+ZK_PRIVATE void logread_after(const struct files *f, int64_t after, int64_t upto, bool first,
+                              struct buf *out) {
+    struct logread r = {.files = f, .after = after, .upto = upto, .cursor = -1, .out = out};
+    logread_names(f->log_dir, "log", &r.logs);
+    logread_names(f->snap_dir, "snapshot", &r.snaps);
+    int64_t log = logread_floor(&r.logs, after);
+    if (log >= 0 && !(first && logread_too_long(&r, log)))
+        while (log >= 0 && logread_file(&r, log)) log = logread_ceiling(&r.logs, log + 1);
+    buf_free(&r.logs);
+    buf_free(&r.snaps);
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
 /* ==== host/disk.c ==== */
 
 
@@ -11971,19 +16982,33 @@ static void disk_fail(struct disk *d) {
     disk_wake(d);
 }
 
+static void disk_load_free(struct disk_load *l) {
+    if (!l) return;
+    db_free(&l->db);
+    mem_free(l);
+}
+
+ZK_PRIVATE void disk_done_free(struct disk_done *done) {
+    disk_load_free(done->load);
+    buf_free(&done->bytes);
+}
+
 /* --- the log thread --- */
 
-static int disk_write_batch(struct disk *d, const struct disk_piece *p, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        if (p[i].roll && files_log_roll(d->files, p[i].zxid)) return -1;
-        if (files_log_append(d->files, p[i].bytes)) return -1;
+/* Under the lock. */
+static void disk_report(struct disk *d, enum node_input_kind kind, int64_t zxid,
+                        struct disk_load *load) {
+    struct disk_done done = {.kind = kind, .zxid = zxid, .load = load}, last;
+    if (kind == NODE_LOG_SYNCED && d->done.n) { /* the later one says it all */
+        memcpy(&last, d->done.p + d->done.n - sizeof last, sizeof last);
+        if (last.kind == kind) d->done.n -= sizeof last;
     }
-    return files_log_sync(d->files);
+    buf_put(&d->done, &done, sizeof done);
+    disk_wake(d);
 }
 
 static void disk_synced(struct disk *d, int64_t zxid, uint32_t n, int64_t ms) {
     (void)pthread_mutex_lock(&d->lock);
-    d->synced = zxid;
     metrics_add(&d->sync_ms, ms);
     metrics_add(&d->batch_size, n);
     if (ms > d->files->cfg->fsync_warning_ms) {
@@ -11993,8 +17018,77 @@ static void disk_synced(struct disk *d, int64_t zxid, uint32_t n, int64_t ms) {
                  "latency. File size is %lld bytes. See the ZooKeeper troubleshooting guide",
                  (long long)ms, (long long)d->files->log_size);
     }
-    disk_wake(d);
+    disk_report(d, NODE_LOG_SYNCED, zxid, NULL);
     (void)pthread_mutex_unlock(&d->lock);
+}
+
+/* The appends at the front of p, with one sync; their number, or -1. */
+static int64_t disk_append(struct disk *d, const struct disk_piece *p, uint32_t n) {
+    int64_t start = os_now_ms();
+    uint32_t i = 0;
+    for (; i < n && p[i].kind == NODE_APPEND; i++) {
+        if (p[i].roll && files_log_roll(d->files, p[i].zxid)) return -1;
+        if (files_log_append(d->files, p[i].bytes)) return -1;
+    }
+    if (files_log_sync(d->files)) return -1;
+    disk_synced(d, p[i - 1].zxid, i, os_now_ms() - start);
+    return i;
+}
+
+static void disk_pass_lines(struct disk *d, struct logq *lines) {
+    int level;
+    const char *text;
+    while (log_take(lines, &level, &text)) log_line(&d->log, level, "%s", text);
+    disk_wake(d);
+    buf_free(&lines->lines);
+}
+
+static int disk_truncate_and_load(struct disk *d, struct disk_piece *p) {
+    struct logq lines = {.max_level = LOG_INFO_LEVEL};
+    (void)pthread_mutex_lock(&d->lock);
+    while (buf_len(&d->jobs) || d->back_busy) (void)pthread_cond_wait(&d->back_done, &d->lock);
+    d->loading = true;
+    (void)pthread_mutex_unlock(&d->lock);
+    int err = p->zxid >= 0 && files_truncate(d->files, p->zxid, &lines) < 0 ? -1 : 0;
+    if (!err && p->load)
+        err = files_recover(d->files, &p->load->db, &p->load->report, &lines);
+    (void)pthread_mutex_lock(&d->lock);
+    d->loading = false;
+    disk_pass_lines(d, &lines);
+    if (!err && p->load) disk_report(d, NODE_LOADED, p->zxid, p->load);
+    if (!err) p->load = NULL;
+    (void)pthread_cond_signal(&d->back_work);
+    (void)pthread_mutex_unlock(&d->lock);
+    return err;
+}
+
+static int disk_save_epoch(struct disk *d, const struct disk_piece *p) {
+    if (files_save_epoch(d->files, p->accepted ? "acceptedEpoch" : "currentEpoch", p->zxid))
+        return -1;
+    (void)pthread_mutex_lock(&d->lock);
+    disk_report(d, NODE_EPOCH_SAVED, p->zxid, NULL);
+    (void)pthread_mutex_unlock(&d->lock);
+    return 0;
+}
+
+static int disk_do_batch(struct disk *d, struct disk_piece *p, uint32_t n) {
+    for (uint32_t i = 0; i < n;) {
+        int64_t done = p[i].kind == NODE_APPEND       ? disk_append(d, p + i, n - i)
+                       : p[i].kind == NODE_SAVE_EPOCH ? disk_save_epoch(d, &p[i])
+                                                      : disk_truncate_and_load(d, &p[i]);
+        if (done < 0) return -1;
+        i += done > 0 ? (uint32_t)done : 1;
+    }
+    return 0;
+}
+
+static void disk_free_pieces(struct buf *pieces) {
+    for (size_t at = 0; at < pieces->n; at += sizeof(struct disk_piece)) {
+        struct disk_piece p;
+        memcpy(&p, pieces->p + at, sizeof p);
+        disk_load_free(p.load);
+    }
+    buf_clear(pieces);
 }
 
 static void *disk_log_main(void *arg) {
@@ -12012,12 +17106,9 @@ static void *disk_log_main(void *arg) {
         d->batch = batch;
         (void)pthread_mutex_unlock(&d->lock);
         if (done) return NULL;
-        const struct disk_piece *p = (const struct disk_piece *)(const void *)d->batch.p;
-        uint32_t n = (uint32_t)(d->batch.n / sizeof *p);
-        int64_t start = os_now_ms();
-        int err = disk_write_batch(d, p, n);
-        if (!err) disk_synced(d, p[n - 1].zxid, n, os_now_ms() - start);
-        buf_clear(&d->batch);
+        struct disk_piece *p = (struct disk_piece *)(void *)d->batch.p;
+        int err = disk_do_batch(d, p, (uint32_t)(d->batch.n / sizeof *p));
+        disk_free_pieces(&d->batch);
         if (!err) continue;
         (void)pthread_mutex_lock(&d->lock);
         disk_fail(d);
@@ -12028,32 +17119,44 @@ static void *disk_log_main(void *arg) {
 
 /* --- the background thread --- */
 
-static void disk_snap_failed(struct disk *d) {
+static void disk_snap_failed(struct disk *d, uint32_t aborts) {
     files_snap_abort(d->files);
     (void)pthread_mutex_lock(&d->lock);
     log_line(&d->log, LOG_ERROR_LEVEL, "Snapshot failed: %s", d->files->snap_error);
-    d->snap_failed = true;
+    if (aborts == d->aborts) d->snap_failed = true;
     d->snap_open = false;
     disk_wake(d);
     (void)pthread_mutex_unlock(&d->lock);
 }
 
-static void disk_do_job(struct disk *d, struct disk_job *j) {
+static void disk_read_log(struct disk *d, const struct disk_job *j) {
+    struct disk_done done = {.kind = NODE_LOG_READ, .zxid = j->zxid};
+    logread_after(d->files, j->zxid, j->upto, j->first, &done.bytes);
+    (void)pthread_mutex_lock(&d->lock);
+    buf_put(&d->done, &done, sizeof done);
+    disk_wake(d);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+static void disk_snapshot(struct disk *d, struct disk_job *j) {
     int err = 0;
     bool end = j->kind == NODE_SNAPSHOT_END;
     if (j->kind == NODE_SNAPSHOT_BEGIN) {
         err = files_snap_begin(d->files);
         d->snap_open = !err;
+    } else if (j->kind == NODE_SNAPSHOT_ABORT) {
+        files_snap_abort(d->files);
+        d->snap_open = false;
     } else if (d->snap_open) {
         err = end ? files_snap_end(d->files, j->zxid)
                   : files_snap_write(d->files, buf_slice(&j->bytes));
     }
-    if (err) disk_snap_failed(d);
+    if (err) disk_snap_failed(d, j->aborts);
     (void)pthread_mutex_lock(&d->lock);
     d->snap_queued -= buf_len(&j->bytes);
     if (d->snap_open && end) {
         d->snap_open = false;
-        d->snap_done = true;
+        if (j->aborts == d->aborts) d->snap_done = true;
         disk_wake(d);
     }
     if (d->snap_queued < DISK_SNAP_QUEUE_MAX && !d->snap_room) {
@@ -12066,14 +17169,10 @@ static void disk_do_job(struct disk *d, struct disk_job *j) {
 
 static void disk_purge(struct disk *d) {
     struct logq lines = {.max_level = LOG_INFO_LEVEL};
-    int level;
-    const char *text;
     (void)files_purge(d->files, d->files->cfg->autopurge_retain, &lines);
     (void)pthread_mutex_lock(&d->lock);
-    while (log_take(&lines, &level, &text)) log_line(&d->log, level, "%s", text);
-    disk_wake(d);
+    disk_pass_lines(d, &lines);
     (void)pthread_mutex_unlock(&d->lock);
-    buf_free(&lines.lines);
 }
 
 static void disk_back_wait(struct disk *d) {
@@ -12088,23 +17187,31 @@ static void *disk_back_main(void *arg) {
     int64_t every = (int64_t)d->files->cfg->autopurge_interval_h * 3600000;
     (void)pthread_mutex_lock(&d->lock);
     for (;;) {
-        if (buf_len(&d->jobs)) {
-            struct disk_job j;
+        bool job = buf_len(&d->jobs) && !d->loading;
+        bool purge = every > 0 && os_now_ms() >= d->purge_next && !d->loading && !d->stopping;
+        struct disk_job j;
+        if (!job && !purge) {
+            if (d->stopping && !d->loading) break;
+            disk_back_wait(d);
+            continue;
+        }
+        if (job) {
             memcpy(&j, d->jobs.p + d->jobs.head, sizeof j);
             buf_consume(&d->jobs, sizeof j);
-            (void)pthread_mutex_unlock(&d->lock);
-            disk_do_job(d, &j);
-            (void)pthread_mutex_lock(&d->lock);
-        } else if (d->stopping) {
-            break;
-        } else if (every > 0 && os_now_ms() >= d->purge_next) {
-            d->purge_next = os_now_ms() + every;
-            (void)pthread_mutex_unlock(&d->lock);
-            disk_purge(d);
-            (void)pthread_mutex_lock(&d->lock);
         } else {
-            disk_back_wait(d);
+            d->purge_next = os_now_ms() + every;
         }
+        d->back_busy = true;
+        (void)pthread_mutex_unlock(&d->lock);
+        if (!job)
+            disk_purge(d);
+        else if (j.kind == NODE_READ_LOG)
+            disk_read_log(d, &j);
+        else
+            disk_snapshot(d, &j);
+        (void)pthread_mutex_lock(&d->lock);
+        d->back_busy = false;
+        (void)pthread_cond_signal(&d->back_done);
     }
     (void)pthread_mutex_unlock(&d->lock);
     return NULL;
@@ -12112,17 +17219,17 @@ static void *disk_back_main(void *arg) {
 
 /* --- the loop's side --- */
 
-ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd, int64_t synced) {
+ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd) {
     memset(d, 0, sizeof *d);
     d->files = files;
     d->wake_fd = wake_fd;
-    d->synced = synced;
     d->snap_room = true;
     d->log.max_level = LOG_INFO_LEVEL;
     d->purge_next = os_now_ms();
     (void)pthread_mutex_init(&d->lock, NULL);
     (void)pthread_cond_init(&d->log_work, NULL);
     (void)pthread_cond_init(&d->back_work, NULL);
+    (void)pthread_cond_init(&d->back_done, NULL);
     int err = pthread_create(&d->log_thread, NULL, disk_log_main, d);
     if (err) return -err;
     d->log_running = true;
@@ -12149,13 +17256,21 @@ ZK_PRIVATE void disk_free(struct disk *d) {
         memcpy(&j, d->jobs.p + at, sizeof j);
         buf_free(&j.bytes);
     }
+    disk_free_pieces(&d->pieces);
     buf_free(&d->pieces);
     buf_free(&d->batch);
+    for (size_t at = 0; at < d->done.n; at += sizeof(struct disk_done)) {
+        struct disk_done done;
+        memcpy(&done, d->done.p + at, sizeof done);
+        disk_done_free(&done);
+    }
+    buf_free(&d->done);
     buf_free(&d->jobs);
     buf_free(&d->log.lines);
     (void)pthread_mutex_destroy(&d->lock);
     (void)pthread_cond_destroy(&d->log_work);
     (void)pthread_cond_destroy(&d->back_work);
+    (void)pthread_cond_destroy(&d->back_done);
 }
 
 ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces) {
@@ -12166,10 +17281,16 @@ ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces) {
     buf_clear(pieces);
 }
 
-ZK_PRIVATE void disk_snapshot(struct disk *d, struct node_output *o) {
-    struct disk_job j = {o->kind, o->zxid, o->owned};
+ZK_PRIVATE void disk_background(struct disk *d, struct node_output *o) {
+    struct disk_job j = {.kind = o->kind, .zxid = o->zxid, .upto = o->upto, .first = o->first,
+                         .bytes = o->owned};
     memset(&o->owned, 0, sizeof o->owned);
     (void)pthread_mutex_lock(&d->lock);
+    if (j.kind == NODE_SNAPSHOT_ABORT) {
+        d->aborts++;
+        d->snap_done = d->snap_failed = false;
+    }
+    j.aborts = d->aborts;
     d->snap_queued += buf_len(&j.bytes);
     if (d->snap_queued < DISK_SNAP_QUEUE_MAX) {
         d->snap_room = true; /* said at once: nothing has to be waited for */
@@ -12187,7 +17308,9 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
     int level;
     const char *text;
     (void)pthread_mutex_lock(&d->lock);
-    news->synced = d->synced;
+    struct buf done = news->done;
+    news->done = d->done;
+    d->done = done;
     news->failed = d->failed;
     news->snap_done = d->snap_done;
     news->snap_failed = d->snap_failed;
@@ -12204,11 +17327,143 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
 #endif /* ZK_WITH_SERVER */
 
 #if ZK_WITH_SERVER
+/* ==== host/resolver.c ==== */
+
+
+
+struct resolver_question {
+    uint64_t ticket;
+    char host[LINK_HOST];
+    uint16_t port;
+};
+
+struct resolver {
+    pthread_mutex_t lock; /* of everything here */
+    pthread_cond_t work;
+    bool running, stopping;
+    int wake_fd;
+    struct buf questions; /* struct resolver_question */
+    struct buf answers;   /* struct resolver_answer */
+};
+
+static void resolver_destroy(struct resolver *r) {
+    buf_free(&r->questions);
+    buf_free(&r->answers);
+    (void)pthread_mutex_destroy(&r->lock);
+    (void)pthread_cond_destroy(&r->work);
+    mem_free(r);
+}
+
+ZK_PRIVATE struct resolver *resolver_new(int wake_fd) {
+    struct resolver *r = mem_zalloc(sizeof *r);
+    r->wake_fd = wake_fd;
+    (void)pthread_mutex_init(&r->lock, NULL);
+    (void)pthread_cond_init(&r->work, NULL);
+    return r;
+}
+
+/* Under the lock. */
+static void resolver_answer(struct resolver *r, const struct resolver_answer *a) {
+    buf_compact(&r->answers);
+    buf_put(&r->answers, a, sizeof *a);
+    os_notify(r->wake_fd);
+}
+
+static void *resolver_main(void *arg) {
+    struct resolver *r = arg;
+    (void)pthread_mutex_lock(&r->lock);
+    while (!r->stopping) {
+        struct resolver_question q;
+        if (!buf_len(&r->questions)) {
+            (void)pthread_cond_wait(&r->work, &r->lock);
+            continue;
+        }
+        memcpy(&q, r->questions.p + r->questions.head, sizeof q);
+        buf_consume(&r->questions, sizeof q);
+        (void)pthread_mutex_unlock(&r->lock);
+        struct resolver_answer a;
+        memset(&a, 0, sizeof a);
+        a.ticket = q.ticket;
+        int n = os_resolve(q.host, q.port, false, a.at);
+        a.n = n > 0 ? n : 0;
+        (void)pthread_mutex_lock(&r->lock);
+        if (!r->stopping) resolver_answer(r, &a);
+    }
+    (void)pthread_mutex_unlock(&r->lock);
+    resolver_destroy(r);
+    return NULL;
+}
+
+/* Under the lock. The thread is nobody's to join: it frees the resolver when it ends. */
+static bool resolver_run(struct resolver *r) {
+    pthread_t thread;
+    if (r->running) return true;
+    r->running = pthread_create(&thread, NULL, resolver_main, r) == 0;
+    if (r->running) (void)pthread_detach(thread);
+    return r->running;
+}
+
+ZK_PRIVATE void resolver_free(struct resolver *r) {
+    if (!r) return;
+    (void)pthread_mutex_lock(&r->lock);
+    bool running = r->running;
+    r->stopping = true;
+    (void)pthread_cond_signal(&r->work);
+    (void)pthread_mutex_unlock(&r->lock);
+    if (!running) resolver_destroy(r);
+}
+
+ZK_PRIVATE void resolver_ask(struct resolver *r, uint64_t ticket, const char *host, uint16_t port) {
+    struct resolver_question q = {.ticket = ticket, .port = port};
+    size_t n = strlen(host);
+    memcpy(q.host, host, n < sizeof q.host ? n : sizeof q.host - 1);
+    (void)pthread_mutex_lock(&r->lock);
+    if (resolver_run(r)) {
+        buf_compact(&r->questions);
+        buf_put(&r->questions, &q, sizeof q);
+        (void)pthread_cond_signal(&r->work);
+    } else {
+        struct resolver_answer none;
+        memset(&none, 0, sizeof none);
+        none.ticket = ticket;
+        resolver_answer(r, &none);
+    }
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+ZK_PRIVATE void resolver_forget(struct resolver *r, uint64_t ticket) {
+    (void)pthread_mutex_lock(&r->lock);
+    struct buf kept = {0};
+    for (size_t at = r->questions.head; at < r->questions.n;
+         at += sizeof(struct resolver_question)) {
+        struct resolver_question q;
+        memcpy(&q, r->questions.p + at, sizeof q);
+        if (q.ticket != ticket) buf_put(&kept, &q, sizeof q);
+    }
+    buf_free(&r->questions);
+    r->questions = kept;
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+ZK_PRIVATE bool resolver_take(struct resolver *r, struct resolver_answer *out) {
+    (void)pthread_mutex_lock(&r->lock);
+    bool any = buf_len(&r->answers) != 0;
+    if (any) {
+        memcpy(out, r->answers.p + r->answers.head, sizeof *out);
+        buf_consume(&r->answers, sizeof *out);
+    }
+    (void)pthread_mutex_unlock(&r->lock);
+    return any;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
 /* ==== host/loop.c ==== */
 
 
 #include <errno.h>
 #include <stdio.h>
+
 
 #define LOOP_READ 262144u
 #define LOOP_EVENTS 256
@@ -12216,15 +17471,23 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
 #define LOOP_ACCEPT_PAUSE_MS 100 /* when descriptors have run out */
 #define LOOP_WAIT_MS 1000        /* longest wait for something to happen */
 #define LOOP_LATE_TURNS 64
-#define LOOP_FD_RESERVE 16 /* descriptors that connections may not take */
-#define LOOP_LISTENER (1ull << 32)
+#define LOOP_FD_RESERVE 16 /* descriptors that no socket may take */
+#define LOOP_FD_LINKS 64   /* ... and no client's, in an ensemble */
+#define LOOP_BIND_MS 1000  /* between tries to bind the election port */
+#define LOOP_LISTENER (1ull << 32) /* with the port's kind << 8 and the number of the listener */
 #define LOOP_PIPE (2ull << 32)
+#define LOOP_LINK (4ull << 32) /* with the number of the link */
 
 static void loop_drain_log(struct loop *l) {
     int level;
     const char *text;
     while (log_take(&l->node.log, &level, &text))
         if (l->log) l->log(l->log_user, level, text);
+}
+
+static struct node_input loop_input(const struct loop *l, enum node_input_kind kind) {
+    struct node_input in = {.kind = kind, .now = l->node.now, .wall = l->node.wall};
+    return in;
 }
 
 /* --- facts for the node --- */
@@ -12295,34 +17558,94 @@ static int loop_recover(struct loop *l) {
     loop_count_recovery(l, &r, os_now_ms() - start);
     l->node.stats.digest_mismatches = r.digest_mismatches;
     l->node.last_snapshot_zxid = r.fresh ? 0 : r.snapshot_zxid;
-    l->synced = l->node.db.last_zxid;
     l->node.now = os_now_ms();
     l->node.wall = os_wall_ms();
+    if (l->self) {
+        int64_t accepted, current;
+        if (files_load_epochs(&l->files, &accepted, &current)) {
+            (void)snprintf(l->error, sizeof l->error, "%s", l->files.error);
+            return -1;
+        }
+        node_epochs(&l->node, accepted, current);
+    }
     node_start(&l->node, r.replayed > 0 || r.orphans > 0);
     return 0;
 }
 
-static int loop_listen(struct loop *l) {
-    char text[128];
-    const struct config *c = &l->cfg;
-    uint16_t port = c->client_port == CONFIG_UNSET ? 0 : (uint16_t)c->client_port;
-    int n = os_listen(c->client_port_address, port, c->listen_backlog, l->listeners, &l->port);
-    if (n < 0) {
-        (void)snprintf(l->error, sizeof l->error, "cannot listen on %s port %u: %s",
-                       c->client_port_address ? c->client_port_address : "any address",
-                       (unsigned)port, os_error(n, text, sizeof text));
-        return -1;
+/* --- ports --- */
+
+static void loop_unlisten(struct loop *l, enum loop_port_kind kind) {
+    struct loop_port *p = &l->ports[kind];
+    for (int i = 0; i < p->n; i++) {
+        os_poller_del(l->poller, p->fds[i]);
+        (void)os_close(p->fds[i]);
     }
-    l->n_listeners = n;
-    for (int i = 0; i < n; i++)
-        if (os_poller_add(l->poller, l->listeners[i], LOOP_LISTENER | (unsigned)i) < 0) return -1;
-    log_line(&l->node.log, LOG_INFO_LEVEL, "binding to port %s:%u",
-             c->client_port_address ? c->client_port_address : "0.0.0.0", (unsigned)l->port);
-    return 0;
+    memset(p, 0, sizeof *p);
 }
 
-ZK_PRIVATE enum loop_start_error loop_open(struct loop *l, struct config *cfg, loop_log_fn log,
-                                           void *user) {
+/* n: what binding gave. Watches the listeners. */
+static int loop_listening(struct loop *l, enum loop_port_kind kind, int n, const char *host,
+                          uint16_t port) {
+    static const char *const names[] = {"", "election ", "quorum "};
+    struct loop_port *p = &l->ports[kind];
+    char text[128];
+    for (p->n = 0; p->n < n; p->n++) {
+        uint64_t tag = LOOP_LISTENER | (unsigned)kind << 8 | (unsigned)p->n;
+        int err = os_poller_add(l->poller, p->fds[p->n], tag);
+        if (!err) continue;
+        for (int i = p->n; i < n; i++) (void)os_close(p->fds[i]);
+        loop_unlisten(l, kind);
+        n = err;
+    }
+    if (n > 0) {
+        log_line(&l->node.log, LOG_INFO_LEVEL, "binding to %sport %s:%u", names[kind],
+                 host ? host : "0.0.0.0", (unsigned)port);
+        return 0;
+    }
+    (void)snprintf(l->error, sizeof l->error, "cannot listen on %s %sport %u: %s",
+                   host ? host : "any address", names[kind], (unsigned)port,
+                   os_error(n, text, sizeof text));
+    return -1;
+}
+
+static int loop_listen(struct loop *l) {
+    const struct config *c = &l->cfg;
+    uint16_t port = c->client_port == CONFIG_UNSET ? 0 : (uint16_t)c->client_port;
+    int n = os_listen(c->client_port_address, port, c->listen_backlog,
+                      l->ports[LOOP_CLIENTS].fds, &l->port);
+    return loop_listening(l, LOOP_CLIENTS, n, c->client_port_address, n > 0 ? l->port : port);
+}
+
+/* Where the other servers find this one. stock: QuorumCnxManager.Listener */
+static void loop_listen_election(struct loop *l) {
+    const char *host = l->cfg.quorum_listen_on_all_ips ? NULL : l->self->host;
+    uint16_t port = (uint16_t)l->self->election_port, bound;
+    int n = os_listen(host, port, -1, l->ports[LOOP_ELECTION].fds, &bound);
+    l->bind_at = 0;
+    if (loop_listening(l, LOOP_ELECTION, n, host, port) == 0) return;
+    log_line(&l->node.log, LOG_ERROR_LEVEL, "%s", l->error);
+    l->bind_tries++;
+    if (l->cfg.election_bind_retries && l->bind_tries >= l->cfg.election_bind_retries)
+        l->failed = LOOP_NO_ELECTION_PORT;
+    else
+        l->bind_at = l->node.now + LOOP_BIND_MS;
+}
+
+/* Beside the election port: its addresses need no name to be resolved any more. */
+static void loop_listen_quorum(struct loop *l) {
+    const struct loop_port *beside = &l->ports[LOOP_ELECTION];
+    const char *host = l->cfg.quorum_listen_on_all_ips ? NULL : l->self->host;
+    uint16_t port = (uint16_t)l->self->quorum_port;
+    loop_unlisten(l, LOOP_QUORUM);
+    int n = os_listen_beside(beside->fds, beside->n, port, -1, l->ports[LOOP_QUORUM].fds);
+    if (loop_listening(l, LOOP_QUORUM, n, host, port) == 0) return;
+    log_line(&l->node.log, LOG_ERROR_LEVEL, "%s", l->error);
+    struct node_input in = loop_input(l, NODE_LISTEN_FAILED);
+    node_step(&l->node, &in);
+}
+
+ZK_PRIVATE enum loop_error loop_open(struct loop *l, struct config *cfg, loop_log_fn log,
+                                     void *user) {
     memset(l, 0, sizeof *l);
     l->cfg = *cfg;
     memset(cfg, 0, sizeof *cfg);
@@ -12335,6 +17658,7 @@ ZK_PRIVATE enum loop_start_error loop_open(struct loop *l, struct config *cfg, l
         return LOOP_NO_DATADIR;
     }
     loop_know(l);
+    if (config_distributed(&l->cfg)) l->self = quorum_member(&l->cfg, l->cfg.server_id);
     (void)snprintf(l->error, sizeof l->error, "cannot set up descriptors or threads");
     l->scratch = mem_alloc(LOOP_READ);
     int64_t files = os_max_files();
@@ -12343,133 +17667,280 @@ ZK_PRIVATE enum loop_start_error loop_open(struct loop *l, struct config *cfg, l
     l->poller = os_poller_new();
     if (!l->poller || os_pipe(l->pipe) < 0) return LOOP_FAILED;
     if (os_poller_add(l->poller, l->pipe[0], LOOP_PIPE) < 0) return LOOP_FAILED;
+    l->resolver = resolver_new(l->pipe[1]);
     if (loop_listen(l)) return LOOP_FAILED;
     if (loop_recover(l)) return LOOP_FAILED;
     l->disk_running = true;
-    if (disk_start(&l->disk, &l->files, l->pipe[1], l->synced) < 0) return LOOP_FAILED;
+    if (disk_start(&l->disk, &l->files, l->pipe[1]) < 0) return LOOP_FAILED;
+    if (l->self) loop_listen_election(l);
     loop_drain_log(l);
+    if (l->failed) return l->failed;
     l->error[0] = '\0';
     return LOOP_STARTED;
 }
 
-/* --- connections --- */
+/* --- sockets --- */
 
-static struct node_input loop_input(const struct loop *l, enum node_input_kind kind) {
-    struct node_input in = {.kind = kind, .now = l->node.now, .wall = l->node.wall};
+static struct loop_conn *loop_at(struct loop *l, uint64_t tag) {
+    return &(tag & LOOP_LINK ? &l->links : &l->conns)->at[(uint32_t)tag];
+}
+
+/* An input about a socket: of the first kind for a client's, of the second for a link. */
+static struct node_input loop_input_of(const struct loop *l, uint64_t tag,
+                                       enum node_input_kind conn, enum node_input_kind link) {
+    struct node_input in = loop_input(l, tag & LOOP_LINK ? link : conn);
+    in.conn = in.link = (uint32_t)tag;
     return in;
 }
 
-static void loop_drop(struct loop *l, uint32_t id, bool abort_now) {
-    struct loop_conn *c = &l->conns[id];
+/* The slot of a number that the node has just given out. */
+static struct loop_conn *loop_claim(struct loop *l, uint64_t tag) {
+    struct loop_table *t = tag & LOOP_LINK ? &l->links : &l->conns;
+    uint32_t id = (uint32_t)tag;
+    if (id >= t->cap) {
+        uint32_t cap = t->cap ? t->cap : 64;
+        while (cap <= id) cap *= 2;
+        t->at = mem_realloc(t->at, sizeof *t->at * cap);
+        for (uint32_t i = t->cap; i < cap; i++) {
+            memset(&t->at[i], 0, sizeof t->at[i]);
+            t->at[i].fd = -1;
+        }
+        t->cap = cap;
+    }
+    struct loop_conn *c = &t->at[id];
+    bool queued = c->queued; /* still in the list from its last use */
+    ZK_ASSERT(c->fd < 0 && !c->dial);
+    memset(c, 0, sizeof *c);
+    c->fd = -1;
+    c->queued = queued;
+    return c;
+}
+
+static void loop_close_fd(struct loop *l, struct loop_conn *c, bool abort_now) {
+    if (c->fd < 0) return;
     os_poller_del(l->poller, c->fd);
     os_hang_up(c->fd, abort_now);
     c->fd = -1;
-    struct node_input in = loop_input(l, NODE_CONN_CLOSED);
-    in.conn = id;
+}
+
+static void loop_end_dial(struct loop *l, struct loop_conn *c) {
+    if (!c->dial) return;
+    if (!c->dial->n) resolver_forget(l->resolver, c->dial->ticket);
+    mem_free(c->dial);
+    c->dial = NULL;
+}
+
+static void loop_drop(struct loop *l, uint64_t tag, bool abort_now) {
+    struct loop_conn *c = loop_at(l, tag);
+    loop_end_dial(l, c);
+    loop_close_fd(l, c, abort_now);
+    struct node_input in = loop_input_of(l, tag, NODE_CONN_CLOSED, NODE_LINK_CLOSED);
     node_step(&l->node, &in);
 }
 
-static void loop_queue(struct loop *l, uint32_t id) {
-    if (l->conns[id].queued) return;
-    l->conns[id].queued = true;
-    buf_put(&l->send, &id, sizeof id);
+static void loop_queue(struct loop *l, uint64_t tag) {
+    struct loop_conn *c = loop_at(l, tag);
+    if (c->queued) return;
+    c->queued = true;
+    buf_put(&l->send, &tag, sizeof tag);
 }
 
-static void loop_add_conn(struct loop *l, int fd, const struct node_addr *addr) {
-    uint32_t id = node_accept(&l->node, addr, l->node.now, l->node.wall);
-    if (id == CONN_NONE) {
+static void loop_accepted(struct loop *l, enum loop_port_kind kind, int fd,
+                          const struct node_addr *addr) {
+    uint32_t id = kind == LOOP_CLIENTS
+                      ? node_accept(&l->node, addr, l->node.now, l->node.wall)
+                      : node_link_accept(&l->node,
+                                         kind == LOOP_ELECTION ? LINK_ELECTION : LINK_QUORUM,
+                                         l->node.now, l->node.wall);
+    if (id == (kind == LOOP_CLIENTS ? CONN_NONE : LINK_NONE)) {
         os_hang_up(fd, true);
         return;
     }
-    if (id >= l->cap) {
-        uint32_t cap = l->cap ? l->cap : 64;
-        while (cap <= id) cap *= 2;
-        l->conns = mem_realloc(l->conns, sizeof *l->conns * cap);
-        for (uint32_t i = l->cap; i < cap; i++) {
-            memset(&l->conns[i], 0, sizeof l->conns[i]);
-            l->conns[i].fd = -1;
-        }
-        l->cap = cap;
-    }
-    struct loop_conn *c = &l->conns[id];
-    bool queued = c->queued; /* still in the list from its last use */
-    memset(c, 0, sizeof *c);
-    c->fd = fd;
-    c->queued = queued;
-    if (os_poller_add(l->poller, fd, id) < 0) loop_drop(l, id, true);
+    uint64_t tag = id | (kind == LOOP_CLIENTS ? 0 : LOOP_LINK);
+    loop_claim(l, tag)->fd = fd;
+    if (os_poller_add(l->poller, fd, tag) < 0) loop_drop(l, tag, true);
 }
 
-static void loop_pause_accept(struct loop *l, bool pause) {
-    for (int i = 0; i < l->n_listeners; i++)
-        os_poller_set(l->poller, l->listeners[i], LOOP_LISTENER | (unsigned)i, !pause, false);
-    l->accept_after = pause ? l->node.now + LOOP_ACCEPT_PAUSE_MS : 0;
+static void loop_pause_accept(struct loop *l, enum loop_port_kind kind, bool pause) {
+    struct loop_port *p = &l->ports[kind];
+    for (int i = 0; i < p->n; i++)
+        os_poller_set(l->poller, p->fds[i], LOOP_LISTENER | (unsigned)kind << 8 | (unsigned)i,
+                      !pause, false);
+    p->after = pause ? l->node.now + LOOP_ACCEPT_PAUSE_MS : 0;
 }
 
-static void loop_accept(struct loop *l, int listener) {
+static void loop_accept(struct loop *l, enum loop_port_kind kind, int listener) {
+    int limit = l->fd_limit;
+    if (kind == LOOP_CLIENTS && l->self && limit > 2 * LOOP_FD_LINKS) limit -= LOOP_FD_LINKS;
     for (int i = 0; i < LOOP_ACCEPTS; i++) {
         struct node_addr addr;
         int fd = os_accept(listener, &addr, l->cfg.tcp_keepalive);
         if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
             log_line(&l->node.log, LOG_WARN_LEVEL, "Cannot accept: out of descriptors");
-            loop_pause_accept(l, true);
+            loop_pause_accept(l, kind, true);
         }
-        if (fd >= l->fd_limit) {
+        if (fd >= limit) {
             /* The next log file needs a descriptor too; without one the server would stop. */
             os_hang_up(fd, true);
-            loop_pause_accept(l, true);
+            loop_pause_accept(l, kind, true);
             return;
         }
         if (fd < 0) return;
-        loop_add_conn(l, fd, &addr);
+        loop_accepted(l, kind, fd, &addr);
     }
 }
 
-static void loop_interest(struct loop *l, uint32_t id) {
-    const struct loop_conn *c = &l->conns[id];
-    os_poller_set(l->poller, c->fd, id, !c->paused, c->want_write);
+static void loop_interest(struct loop *l, uint64_t tag) {
+    const struct loop_conn *c = loop_at(l, tag);
+    os_poller_set(l->poller, c->fd, tag, !c->paused, c->want_write);
 }
 
-static void loop_read(struct loop *l, uint32_t id) {
-    struct loop_conn *c = &l->conns[id];
+static void loop_read(struct loop *l, uint64_t tag) {
+    struct loop_conn *c = loop_at(l, tag);
     int64_t n = os_recv(c->fd, l->scratch, LOOP_READ);
     if (n == -EAGAIN || n == -EWOULDBLOCK) return;
     if (n == 0 && c->closing && c->want_write) {
         c->paused = true; /* it has said all it wants to, and still reads what it is told */
-        loop_interest(l, id);
+        loop_interest(l, tag);
         return;
     }
     if (n <= 0) {
-        loop_drop(l, id, false);
+        loop_drop(l, tag, false);
         return;
     }
     if (c->closing) return;
-    struct node_input in = loop_input(l, NODE_CONN_BYTES);
-    in.conn = id;
+    struct node_input in = loop_input_of(l, tag, NODE_CONN_BYTES, NODE_LINK_BYTES);
     in.bytes = slice_of(l->scratch, (size_t)n);
     node_step(&l->node, &in);
 }
 
-/* Sends what the connection has; hangs up when that was the last of it. */
-static void loop_send(struct loop *l, uint32_t id) {
-    struct loop_conn *c = &l->conns[id];
+static struct slice loop_out(struct loop *l, uint64_t tag) {
+    uint32_t id = (uint32_t)tag;
+    if (tag & LOOP_LINK) return buf_slice(&node_link(&l->node, id)->out);
+    return buf_slice(&node_conn(&l->node, id)->out);
+}
+
+static void loop_sent(struct loop *l, uint64_t tag, size_t n) {
+    if (tag & LOOP_LINK)
+        node_link_sent(&l->node, (uint32_t)tag, n);
+    else
+        node_conn_sent(&l->node, (uint32_t)tag, n);
+}
+
+/* Sends what the socket has; hangs up when that was the last of it, on a link in any case. */
+static void loop_send(struct loop *l, uint64_t tag) {
+    struct loop_conn *c = loop_at(l, tag);
     c->queued = false;
-    if (c->fd < 0) return;
-    struct slice out = buf_slice(&node_conn(&l->node, id)->out);
+    if (c->fd < 0 || c->dial) return;
+    struct slice out = loop_out(l, tag);
     int64_t n = out.n ? os_send(c->fd, out.p, out.n) : 0;
     if (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK) {
-        loop_drop(l, id, false);
+        loop_drop(l, tag, false);
         return;
     }
-    node_conn_sent(&l->node, id, n > 0 ? (size_t)n : 0);
+    loop_sent(l, tag, n > 0 ? (size_t)n : 0);
     bool more = n < 0 || (size_t)n < out.n;
-    if (more != c->want_write) {
-        c->want_write = more;
-        loop_interest(l, id);
+    if (c->closing && (!more || tag & LOOP_LINK)) {
+        loop_drop(l, tag, false);
+        return;
     }
-    if (!more && c->closing) loop_drop(l, id, false);
+    if (more == c->want_write) return;
+    c->want_write = more;
+    loop_interest(l, tag);
+}
+
+/* --- dialing --- */
+
+/* The next address; none left: the link never came about. */
+static void loop_connect(struct loop *l, uint64_t tag) {
+    struct loop_conn *c = loop_at(l, tag);
+    loop_close_fd(l, c, true);
+    while (c->dial->next < c->dial->n && c->fd < 0) {
+        int fd = os_connect(&c->dial->at[c->dial->next++], l->cfg.tcp_keepalive);
+        if (fd < 0) continue;
+        if (fd < l->fd_limit && os_poller_add(l->poller, fd, tag) == 0)
+            c->fd = fd;
+        else
+            (void)os_close(fd);
+    }
+    if (c->fd < 0)
+        loop_drop(l, tag, true);
+    else
+        os_poller_set(l->poller, c->fd, tag, false, true);
+}
+
+static void loop_dial(struct loop *l, uint32_t id) {
+    const struct link *k = node_link(&l->node, id);
+    uint64_t tag = LOOP_LINK | id;
+    struct loop_dial *d = loop_claim(l, tag)->dial = mem_zalloc(sizeof *d);
+    int n = os_resolve(k->host, k->port, true, d->at);
+    d->n = n > 0 ? n : 0;
+    d->ticket = l->tickets++ << 32 | id;
+    if (d->n)
+        loop_connect(l, tag);
+    else
+        resolver_ask(l->resolver, d->ticket, k->host, k->port);
+}
+
+static void loop_resolved(struct loop *l, const struct resolver_answer *a) {
+    uint64_t tag = LOOP_LINK | (uint32_t)a->ticket;
+    struct loop_dial *d = loop_at(l, tag)->dial;
+    if (!d || d->ticket != a->ticket) return; /* given up meanwhile */
+    d->n = a->n;
+    memcpy(d->at, a->at, sizeof d->at);
+    loop_connect(l, tag);
+}
+
+/* The socket of a dial says something. */
+static void loop_dialed(struct loop *l, uint64_t tag) {
+    struct loop_conn *c = loop_at(l, tag);
+    int err = os_connected(c->fd);
+    if (err == -EINPROGRESS) return;
+    if (err) {
+        loop_connect(l, tag);
+        return;
+    }
+    loop_end_dial(l, c);
+    loop_interest(l, tag);
+    struct node_input in = loop_input(l, NODE_LINK_OPENED);
+    in.link = (uint32_t)tag;
+    node_step(&l->node, &in);
 }
 
 /* --- outputs --- */
+
+/* What NODE_LOAD is to fill: like the database of a node that starts. */
+static struct disk_load *loop_fresh_load(const struct loop *l) {
+    struct disk_load *load = mem_zalloc(sizeof *load);
+    db_init(&load->db, os_seed(), l->node.tick, l->node.now);
+    load->db.tree.extended_types = l->cfg.extended_types;
+    load->db.tree.emulate353 = l->cfg.emulate353;
+    return load;
+}
+
+static void loop_piece(struct loop *l, const struct node_output *o) {
+    struct disk_piece p = {.kind = o->kind, .roll = o->roll, .accepted = o->accepted,
+                           .zxid = o->kind == NODE_SAVE_EPOCH ? o->epoch : o->zxid,
+                           .bytes = o->bytes};
+    if (o->kind == NODE_LOAD && o->reload) p.load = loop_fresh_load(l);
+    buf_put(&l->pieces, &p, sizeof p);
+}
+
+static void loop_link_output(struct loop *l, const struct node_output *o) {
+    uint64_t tag = LOOP_LINK | o->link;
+    if (o->kind == NODE_LINK_DIAL) {
+        loop_dial(l, o->link);
+        return;
+    }
+    struct loop_conn *c = loop_at(l, tag);
+    bool closing = o->kind == NODE_LINK_CLOSE;
+    if (c->dial && closing) {
+        loop_drop(l, tag, true);
+    } else if (c->fd >= 0 && !c->dial) {
+        c->closing = c->closing || closing;
+        loop_queue(l, tag);
+    }
+}
 
 static void loop_output(struct loop *l, struct node_output *o) {
     switch (o->kind) {
@@ -12477,29 +17948,42 @@ static void loop_output(struct loop *l, struct node_output *o) {
         loop_queue(l, o->conn);
         break;
     case NODE_CLOSE:
-        l->conns[o->conn].closing = true;
+        loop_at(l, o->conn)->closing = true;
         loop_queue(l, o->conn);
         break;
     case NODE_ABORT:
-        if (l->conns[o->conn].fd >= 0) loop_drop(l, o->conn, true);
+        if (loop_at(l, o->conn)->fd >= 0) loop_drop(l, o->conn, true);
         break;
-    case NODE_APPEND: {
-        struct disk_piece p = {o->bytes, o->zxid, o->roll};
-        buf_put(&l->pieces, &p, sizeof p);
+    case NODE_APPEND:
+    case NODE_SAVE_EPOCH:
+    case NODE_LOAD:
+        loop_piece(l, o);
         break;
-    }
     case NODE_SYNC: /* the log thread syncs whatever it is given */
         break;
     case NODE_SNAPSHOT_BEGIN:
     case NODE_SNAPSHOT_CHUNK:
     case NODE_SNAPSHOT_END:
-        disk_snapshot(&l->disk, o);
+    case NODE_SNAPSHOT_ABORT:
+    case NODE_READ_LOG:
+        disk_background(&l->disk, o);
         break;
     case NODE_READ_PAUSE:
     case NODE_READ_RESUME:
-        if (l->conns[o->conn].fd < 0) break;
-        l->conns[o->conn].paused = o->kind == NODE_READ_PAUSE;
+        if (loop_at(l, o->conn)->fd < 0) break;
+        loop_at(l, o->conn)->paused = o->kind == NODE_READ_PAUSE;
         loop_interest(l, o->conn);
+        break;
+    case NODE_LINK_DIAL:
+    case NODE_LINK_SEND:
+    case NODE_LINK_CLOSE:
+        loop_link_output(l, o);
+        break;
+    case NODE_LISTEN:
+        loop_listen_quorum(l);
+        break;
+    case NODE_UNLISTEN:
+        loop_unlisten(l, LOOP_QUORUM);
         break;
     }
 }
@@ -12516,10 +18000,11 @@ static void loop_outputs(struct loop *l) {
         if (!l->send.n) break;
         struct buf now = l->send; /* sending may queue again */
         memset(&l->send, 0, sizeof l->send);
-        for (size_t at = 0; at < now.n; at += sizeof(uint32_t)) {
-            uint32_t id;
-            memcpy(&id, now.p + at, sizeof id);
-            loop_send(l, id);
+        for (size_t at = 0; at < now.n; at += sizeof(uint64_t)) {
+            uint64_t tag;
+            memcpy(&tag, now.p + at, sizeof tag);
+            loop_send(l, tag);
+            loop_take(l); /* before the next one says that it is closed */
         }
         buf_clear(&now);
         if (l->send.p)
@@ -12532,20 +18017,33 @@ static void loop_outputs(struct loop *l) {
 
 /* --- a turn --- */
 
+static void loop_disk_done(struct loop *l, struct disk_done *done) {
+    struct node_input in = loop_input(l, done->kind);
+    in.zxid = done->zxid;
+    in.bytes = buf_slice(&done->bytes);
+    if (done->load) {
+        const struct files_report *r = &done->load->report;
+        loop_count_recovery(l, r, r->snapshot_ms + r->logs_ms);
+        l->node.stats.digest_mismatches += r->digest_mismatches;
+        in.db = &done->load->db;
+    }
+    node_step(&l->node, &in);
+    disk_done_free(done);
+}
+
 static void loop_disk_news(struct loop *l) {
-    uint8_t bytes[64];
-    struct disk_news news;
-    while (os_read(l->pipe[0], bytes, sizeof bytes) == (int64_t)sizeof bytes) continue;
+    struct disk_news news = {.done = l->done};
     disk_collect(&l->disk, &news, &l->node.log);
+    l->done = news.done;
     l->node.stats.fsync_slow = news.slow_syncs;
     metrics_merge(&l->node.metrics.fsync_ms, &news.sync_ms);
     metrics_merge(&l->node.metrics.batch, &news.batch);
-    if (news.synced > l->synced) {
-        l->synced = news.synced;
-        struct node_input in = loop_input(l, NODE_LOG_SYNCED);
-        in.zxid = news.synced;
-        node_step(&l->node, &in);
+    for (size_t at = 0; at < l->done.n; at += sizeof(struct disk_done)) {
+        struct disk_done done;
+        memcpy(&done, l->done.p + at, sizeof done);
+        loop_disk_done(l, &done);
     }
+    buf_clear(&l->done);
     struct node_input in = loop_input(l, NODE_SNAPSHOT_ROOM);
     if (news.snap_room) node_step(&l->node, &in);
     in.kind = NODE_SNAPSHOT_FAILED;
@@ -12553,44 +18051,75 @@ static void loop_disk_news(struct loop *l) {
     in.kind = NODE_SNAPSHOT_DONE;
     if (news.snap_done) node_step(&l->node, &in);
     if (!news.failed) return;
-    l->failed = true;
+    l->failed = LOOP_FAILED;
     (void)snprintf(l->error, sizeof l->error, "%s", l->disk.error);
     log_line(&l->node.log, LOG_ERROR_LEVEL,
              "Severe unrecoverable error: %s. Nothing more can be made durable; stopping",
              l->error);
 }
 
+/* The threads behind the pipe. */
+static void loop_news(struct loop *l) {
+    uint8_t bytes[64];
+    struct resolver_answer a;
+    while (os_read(l->pipe[0], bytes, sizeof bytes) == (int64_t)sizeof bytes) continue;
+    loop_disk_news(l);
+    while (resolver_take(l->resolver, &a)) {
+        loop_take(l); /* a dial may have been given up */
+        loop_resolved(l, &a);
+    }
+}
+
+static void loop_sooner(int64_t *next, int64_t at) {
+    if (at && at < *next) *next = at;
+}
+
 static int loop_timeout(const struct loop *l, bool busy) {
     if (busy) return 0;
     int64_t next = l->next_tick;
-    if (l->accept_after && l->accept_after < next) next = l->accept_after;
+    for (int i = 0; i < LOOP_PORTS; i++) loop_sooner(&next, l->ports[i].after);
+    loop_sooner(&next, l->bind_at);
     int64_t ms = next - os_now_ms();
     if (l->node.snap.active && !l->node.snap.finishing && ms > 0) ms = 0; /* its next slice */
     return ms < 0 ? 0 : ms > LOOP_WAIT_MS ? LOOP_WAIT_MS : (int)ms + 1;
 }
 
+static void loop_socket_event(struct loop *l, const struct os_event *e) {
+    const struct loop_conn *c = loop_at(l, e->tag);
+    if (c->fd < 0) return;
+    if (c->dial) {
+        loop_dialed(l, e->tag);
+        return;
+    }
+    if (e->failed && c->closing) {
+        loop_drop(l, e->tag, true);
+        return;
+    }
+    if (e->writable) loop_queue(l, e->tag);
+    if (e->readable || (e->failed && !e->writable)) loop_read(l, e->tag);
+}
+
 static void loop_events(struct loop *l, const struct os_event *ev, int n) {
     for (int i = 0; i < n; i++) {
-        if (ev[i].tag == LOOP_PIPE) {
-            loop_disk_news(l);
-        } else if (ev[i].tag & LOOP_LISTENER) {
-            loop_accept(l, l->listeners[ev[i].tag & 0xff]);
-        } else {
-            uint32_t id = (uint32_t)ev[i].tag;
-            if (l->conns[id].fd < 0) continue;
-            if (ev[i].failed && l->conns[id].closing) {
-                loop_drop(l, id, true);
-                continue;
-            }
-            if (ev[i].writable) loop_queue(l, id);
-            if (ev[i].readable || (ev[i].failed && !ev[i].writable)) loop_read(l, id);
-        }
+        enum loop_port_kind kind = (enum loop_port_kind)(ev[i].tag >> 8 & 0xff);
+        int listener = (int)(ev[i].tag & 0xff);
+        if (ev[i].tag == LOOP_PIPE)
+            loop_news(l);
+        else if (!(ev[i].tag & LOOP_LISTENER))
+            loop_socket_event(l, &ev[i]);
+        else if (listener < l->ports[kind].n) /* else it was closed a moment ago */
+            loop_accept(l, kind, l->ports[kind].fds[listener]);
         loop_take(l); /* before a connection's number can be given to another one */
     }
 }
 
 static void loop_tick(struct loop *l) {
-    if (l->accept_after && l->node.now >= l->accept_after) loop_pause_accept(l, false);
+    for (int i = 0; i < LOOP_PORTS; i++)
+        if (l->ports[i].after && l->node.now >= l->ports[i].after)
+            loop_pause_accept(l, (enum loop_port_kind)i, false);
+    if (l->bind_at && l->node.now >= l->bind_at) loop_listen_election(l);
+    /* What happens may bring the next tick nearer, never put it off. */
+    loop_sooner(&l->next_tick, node_next_tick(&l->node));
     if (l->node.now < l->next_tick) return;
     struct node_input in = loop_input(l, NODE_TICK);
     node_step(&l->node, &in);
@@ -12631,19 +18160,24 @@ ZK_PRIVATE void loop_close(struct loop *l) {
         loop_outputs(l);
         disk_free(&l->disk);
     }
-    for (uint32_t i = 0; i < l->cap; i++)
-        if (l->conns[i].fd >= 0) loop_drop(l, i, false);
+    for (uint32_t i = 0; i < l->conns.cap; i++)
+        if (l->conns.at[i].fd >= 0) loop_drop(l, i, false);
+    for (uint32_t i = 0; i < l->links.cap; i++)
+        if (l->links.at[i].fd >= 0 || l->links.at[i].dial) loop_drop(l, LOOP_LINK | i, false);
     loop_drain_log(l);
-    for (int i = 0; i < l->n_listeners; i++) (void)os_close(l->listeners[i]);
+    for (int i = 0; i < LOOP_PORTS; i++) loop_unlisten(l, (enum loop_port_kind)i);
+    resolver_free(l->resolver);
     if (l->pipe[0] >= 0) (void)os_close(l->pipe[0]);
     if (l->pipe[1] >= 0) (void)os_close(l->pipe[1]);
     os_poller_free(l->poller);
     files_close(&l->files);
     node_state_free(&l->node);
-    mem_free(l->conns);
+    mem_free(l->conns.at);
+    mem_free(l->links.at);
     mem_free(l->scratch);
     buf_free(&l->send);
     buf_free(&l->pieces);
+    buf_free(&l->done);
     buf_free(&l->environment);
     mem_free(l->data_dir);
     mem_free(l->log_dir);
@@ -12669,12 +18203,13 @@ ZK_PRIVATE void loop_close(struct loop *l) {
 
 #include <stdio.h>
 
+
 struct zk_server {
     struct loop loop;
     pthread_t thread;
     int wait_pipe[2]; /* a byte: interrupted, or stopped by itself */
     _Atomic bool stop;
-    _Atomic bool failed;
+    _Atomic int failed; /* enum loop_error */
 };
 
 /* --- configuration --- */
@@ -12720,7 +18255,9 @@ static int server_read_membership(struct config *c, struct logq *log) {
         os_unmap(text);
     }
     buf_free(&path);
-    return err;
+    if (err || !config_distributed(c) || c->server_id != CONFIG_UNSET) return err;
+    (void)snprintf(c->error, sizeof c->error, "myid file is missing");
+    return -1;
 }
 
 static void server_set(char **field, const char *value) {
@@ -12749,6 +18286,14 @@ static int server_config(struct config *c, const struct zk_server_options *o, st
     return 0;
 }
 
+/* stock: QuorumPeer.start */
+static bool server_is_member(struct config *c) {
+    if (!config_distributed(c) || quorum_member(c, c->server_id)) return true;
+    (void)snprintf(c->error, sizeof c->error, "My id %lld not in the peer list",
+                   (long long)c->server_id);
+    return false;
+}
+
 static void server_say(const struct zk_server_options *o, struct logq *log) {
     int level;
     const char *text;
@@ -12766,7 +18311,7 @@ static void server_error(char *error, size_t n, const char *text) {
 static void *server_main(void *arg) {
     struct zk_server *s = arg;
     loop_run(&s->loop, &s->stop);
-    if (s->loop.failed) s->failed = true;
+    s->failed = s->loop.failed;
     os_notify(s->wait_pipe[1]);
     return NULL;
 }
@@ -12778,6 +18323,12 @@ static void server_free(struct zk_server *s) {
     mem_free(s);
 }
 
+static int server_result(enum loop_error e) {
+    return e == LOOP_NO_DATADIR         ? ZK_SERVER_NO_DATADIR
+           : e == LOOP_NO_ELECTION_PORT ? ZK_SERVER_NO_ELECTION_PORT
+                                        : ZK_SERVER_FAILED;
+}
+
 ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_options *options,
                            char *error, size_t n) {
     struct config cfg;
@@ -12786,20 +18337,20 @@ ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_option
     memset(&cfg, 0, sizeof cfg);
     int bad = server_config(&cfg, options, &log);
     server_say(options, &log);
-    if (bad) {
+    if (bad || !server_is_member(&cfg)) {
         server_error(error, n, cfg.error);
         config_free(&cfg);
-        return ZK_SERVER_BAD_CONFIG;
+        return bad ? ZK_SERVER_BAD_CONFIG : ZK_SERVER_FAILED;
     }
     struct zk_server *s = mem_zalloc(sizeof *s);
     s->wait_pipe[0] = s->wait_pipe[1] = -1;
-    enum loop_start_error e = loop_open(&s->loop, &cfg, options->log, options->log_user);
+    enum loop_error e = loop_open(&s->loop, &cfg, options->log, options->log_user);
     if (e == LOOP_STARTED && os_blocking_pipe(s->wait_pipe) < 0) e = LOOP_FAILED;
     if (e == LOOP_STARTED && pthread_create(&s->thread, NULL, server_main, s) != 0) e = LOOP_FAILED;
     if (e != LOOP_STARTED) {
         server_error(error, n, s->loop.error[0] ? s->loop.error : "cannot start a thread");
         server_free(s);
-        return e == LOOP_NO_DATADIR ? ZK_SERVER_NO_DATADIR : ZK_SERVER_FAILED;
+        return server_result(e);
     }
     *out = s;
     return ZK_SERVER_OK;
@@ -12814,7 +18365,7 @@ ZK_API int zk_server_wait(struct zk_server *s, char *error, size_t n) {
     (void)os_read(s->wait_pipe[0], &byte, 1);
     if (!s->failed) return ZK_SERVER_OK;
     server_error(error, n, s->loop.error);
-    return ZK_SERVER_FAILED;
+    return server_result((enum loop_error)s->failed);
 }
 
 ZK_API void zk_server_interrupt(struct zk_server *s) {

@@ -43,7 +43,8 @@ typedef void (*zk_log_fn)(void *user, int level, const char *text);
 
 /* --- the server --- */
 
-/* A standalone ZooKeeper server. Opaque; one thread may call its functions at a time. */
+/* A ZooKeeper server, alone or one of an ensemble. Opaque; one thread may call its functions at a
+ * time. */
 struct zk_server;
 
 /* Zero-initialise, then set what you need. Unset members take the defaults of zoo.cfg. */
@@ -61,7 +62,8 @@ enum zk_server_error {
     ZK_SERVER_OK = 0,
     ZK_SERVER_FAILED = -1,    /* recovery, port, threads, or the disk while it ran */
     ZK_SERVER_BAD_CONFIG = -2,
-    ZK_SERVER_NO_DATADIR = -3 /* missing, not writable, or used by another server */
+    ZK_SERVER_NO_DATADIR = -3, /* missing, not writable, or used by another server */
+    ZK_SERVER_NO_ELECTION_PORT = -14 /* of an ensemble: not to be had, after all tries */
 };
 
 /*
@@ -75,8 +77,9 @@ ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_option
 /* The client port that was bound. */
 ZK_API int zk_server_port(const struct zk_server *s);
 
-/* Blocks until the server stops by itself, which only a disk that fails makes it do, or until
- * another thread calls zk_server_interrupt. Returns ZK_SERVER_FAILED or ZK_SERVER_OK. */
+/* Blocks until the server stops by itself, which only a disk that fails or an election port that
+ * cannot be had makes it do, or until another thread calls zk_server_interrupt. Returns
+ * ZK_SERVER_OK after the latter, else why it stopped. */
 ZK_API int zk_server_wait(struct zk_server *s, char *error, size_t n);
 
 /* Ends a zk_server_wait. Async-signal-safe: may be called from a signal handler and any thread. */

@@ -6,7 +6,7 @@
  *   zkd port datadir [ticktime] [maxcnxns]
  *
  * Exit codes are stock's: 0 after SIGTERM or SIGINT, 1 failure, 2 bad arguments or configuration,
- * 3 no access to the data directory.
+ * 3 no access to the data directory, 14 no election port.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -68,7 +68,7 @@ static int zkd_run(const struct zk_server_options *o) {
     running = NULL;
     zk_server_stop(s);
     if (err) (void)fprintf(stderr, "zkd: %s\n", error);
-    return err ? 1 : 0;
+    return -err;
 }
 
 int main(int argc, char **argv) {

@@ -136,7 +136,7 @@ def test_addresses(daemon, tmp_path, address, host):
     ("tickTime=2000\ndataDir=./d\nclientPort=2181\nsslQuorum=true\n", "sslQuorum"),
     ("tickTime=2000\ndataDir=./d\nsecureClientPort=2281\n", "secureClientPort"),
     ("tickTime=2000\ndataDir=./d\nclientPort=2181\ninitLimit=5\nsyncLimit=2\n"
-     "server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888\n", "not yet supported")])
+     "server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888\n", "myid file is missing")])
 def test_configurations_that_are_refused(tmp_path, text, message):
     done = refused(tmp_path, text)
     assert done.returncode == 2

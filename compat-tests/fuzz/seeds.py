@@ -72,6 +72,83 @@ def handshake(read_only=b"\0", session=0):
     return struct.pack(">i", len(body)) + body
 
 
+def piece(action, body=b"", number=None):
+    return bytes([action]) + struct.pack(">H", len(body) if number is None else number) + body
+
+
+def packet(kind, zxid, data=None, auth=struct.pack(">i", -1)):
+    return struct.pack(">iq", kind, zxid) + (VERSION if data is None else text(data)) + auth
+
+
+def vote(state, leader, round_=1, epoch=1, config=b""):
+    body = struct.pack(">iqqqqi", state, leader, 0, round_, epoch, 2) + text(config)
+    return struct.pack(">i", len(body)) + body
+
+
+def hello(sid, version=-65536, address=b"c:3"):
+    return struct.pack(">qq", version, sid) + text(address)
+
+
+def transaction(zxid, kind, record, session=0x200000000000000, cxid=1):
+    return struct.pack(">qiqqi", session, cxid, zxid, 1000, kind) + record
+
+
+EPOCH = 2 << 32
+NODE = text(b"/a") + text(b"x") + ACL + b"\0" + struct.pack(">i", 1)
+STATE = struct.pack(">ii", 0, 1) + struct.pack(">q", 1) + ACL + text(b"") + text(b"") \
+    + struct.pack(">q", 1) + bytes(60) + text(b"/a") + text(b"x") + struct.pack(">q", -1) \
+    + bytes(60) + text(b"/") + text(b"BenWasHere")
+LED = piece(4, packet(17, EPOCH, struct.pack(">i", 0x10000)))
+BEGUN = packet(10, EPOCH, b"server.1=a:1:2:participant\nversion=0") + packet(12, -1)
+INFO = packet(11, 1 << 32, struct.pack(">qiq", 1, 0x10000, 0))
+JOINED = piece(0, INFO) + piece(0, packet(18, 0, struct.pack(">i", 1))) \
+    + piece(0, packet(3, EPOCH)) + piece(0, packet(3, EPOCH))
+
+
+def wish(opcode, body, session=0x100000000000000, cxid=1):
+    return packet(1, -1, struct.pack(">qii", session, cxid, opcode) + body,
+                  struct.pack(">i", 1) + text(b"ip") + text(b"127.0.0.1"))
+
+
+ENSEMBLE = {
+    "election": {
+        "vote": piece(0, hello(3) + vote(0, 3)) + piece(6, number=300),
+        "leading": piece(0, hello(3) + vote(2, 3)) + piece(1, hello(1)) + piece(6, number=300),
+        "old": piece(0, struct.pack(">q", 3) + struct.pack(">iiqqq", 28, 0, 3, 0, 1)),
+        "v2": piece(0, hello(3, -65535, b"c:3|d:4") + vote(0, 3, 5)) + piece(5, number=0),
+        "lengths": piece(0, hello(3) + struct.pack(">i", -1)) + piece(1, hello(9) + vote(1, 2)),
+        "config": piece(0, hello(3) + vote(0, 3, config=b"server.1=a:1:2\nversion=zz"))},
+    "leader": {
+        "diff": JOINED + piece(0, packet(5, EPOCH, b"")) + piece(6, number=1000),
+        "requests": JOINED + piece(0, wish(-10, struct.pack(">i", 4000), cxid=0))
+        + piece(0, wish(1, create(b"/a")[8:]) + wish(14, REQUESTS["multi"][0][8:])
+                + wish(9, text(b"/a")) + wish(13, text(b"/a") + VERSION) + wish(-11, b""))
+        + piece(0, packet(3, EPOCH + 1) + packet(3, EPOCH + 2)
+                + packet(6, -1, struct.pack(">qi", 0x100000000000000, 4000))
+                + packet(5, EPOCH, struct.pack(">qi", 0x100000000000000, 4000))),
+        "observer": JOINED + piece(1, packet(16, 0, struct.pack(">qiq", 9, 0x10000, 0)))
+        + piece(1, packet(18, 0, struct.pack(">i", 0))) + piece(1, packet(3, EPOCH)),
+        "ahead": piece(0, INFO) + piece(0, packet(18, 99, struct.pack(">i", 1))),
+        "snapshot": JOINED + piece(0, wish(-10, struct.pack(">i", 4000), cxid=0))
+        + piece(1, packet(11, 0, struct.pack(">qiq", 3, 0x10000, 0)))
+        + piece(1, packet(18, 1 << 33 | 7, struct.pack(">i", -1))) + piece(1, packet(3, EPOCH))},
+    "follower": {
+        "diff": LED + piece(4, packet(13, 0) + packet(2, EPOCH + 1, transaction(
+            EPOCH + 1, -10, struct.pack(">i", 4000))) + packet(4, EPOCH + 1) + BEGUN
+            + packet(2, EPOCH + 2, transaction(EPOCH + 2, 1, NODE)) + packet(4, EPOCH + 2)
+            + packet(5, EPOCH + 2) + packet(7, 0) + packet(6, -1, bytes(9))),
+        "snapshot": LED + piece(4, packet(15, 9) + STATE + packet(2, 10, transaction(10, 1, NODE))
+                                + packet(4, 10) + BEGUN),
+        "truncate": LED + piece(4, packet(14, 7) + BEGUN) + piece(7),
+        "unknown": LED + piece(4, packet(13, 0) + packet(2, 1, transaction(1, 99, b"")) + BEGUN),
+        "commit": LED + piece(4, packet(13, 0) + packet(4, 5)),
+        "observed": LED + piece(4, packet(13, 0) + BEGUN + packet(8, EPOCH + 1, transaction(
+            EPOCH + 1, 2, text(b"/zookeeper"))) + packet(19, EPOCH + 2, bytes(8) + transaction(
+                EPOCH + 2, -1, struct.pack(">i", -101))))},
+    "stream": {"small": b"\7" + STATE, "whole": b"\xff" + STATE + BEGUN},
+}
+
+
 def main():
     data = HERE.parent / "data" / "stock-3.8.0" / "main" / "version-2"
     config = HERE.parent.parent / "examples" / "zoo.cfg"
@@ -92,6 +169,7 @@ def main():
             "grammar": b"! note\na\\\n b : c\nd\\u0041=\\t\ndataDir /x\nclientPort=9\\\n\n",
             "flags": b"-Dzookeeper.snapCount=9 -Djute.maxbuffer=0x100000 -Xmx1g"},
     }
+    seeds.update(ENSEMBLE)
     for target, files in seeds.items():
         folder = HERE / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,8 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
-TARGETS = ["frames", "handshake", "logfile", "snapfile", "config"]
+TARGETS = ["frames", "handshake", "logfile", "snapfile", "config",
+           "election", "leader", "follower", "stream"]
 MUTATIONS = 300  # per seed file
 
 

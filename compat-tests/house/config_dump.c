@@ -73,6 +73,18 @@ static void print_ensemble(const struct config *c) {
     INT(quorum_listen_on_all_ips), INT(sync_enabled), INT(standalone_enabled);
     INT(reconfig_enabled), INT(multi_address), INT(multi_address_check);
     INT(multi_address_check_ms), TEXT(dynamic_config_file), INT(server_id);
+    INT(leader_serves), INT(force_snapshot_sync), INT(cnx_timeout_ms);
+    INT(quorum_cnxn_timeout_ms), INT(election_bind_retries), INT(notification_min_ms);
+    INT(notification_max_ms), INT(leader_epoch_wait_ms), INT(leader_connect_delay_ms);
+    INT(observer_election_delay_ms), INT(hierarchical);
+    struct buf text = {0};
+    config_string(c, &text);
+    buf_putc(&text, '\0');
+    for (char *line = (char *)text.p, *end; line; line = end) {
+        if ((end = strchr(line, '\n'))) *end++ = '\0';
+        printf("string: %s\n", line);
+    }
+    buf_free(&text);
     for (uint32_t i = 0; i < c->member_count; i++) {
         const struct config_member *m = &c->members[i];
         printf("member=%lld %s %s %d\n", (long long)m->id, m->observer ? "observer" : "participant",

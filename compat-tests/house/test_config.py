@@ -184,6 +184,23 @@ def test_defaults(dump):
     ("metricsProvider.className=org.apache.zookeeper.metrics.impl.NullMetricsProvider",
      dict(metrics="1")),
     ("DigestAuthenticationProvider.digestAlg=sha-1", dict(digest_auth="1")),
+    # the ensemble
+    ("", dict(leader_serves="1", force_snapshot_sync="0", cnx_timeout_ms="5000",
+              quorum_cnxn_timeout_ms="-1", election_bind_retries="3", notification_min_ms="200",
+              notification_max_ms="60000", leader_epoch_wait_ms="-1", leader_connect_delay_ms="100",
+              observer_election_delay_ms="200", sync_enabled="1", quorum_listen_on_all_ips="0")),
+    ("leaderServes=no\ncnxTimeout=7\nquorumCnxnTimeoutMs=8\nelectionPortBindRetry=0",
+     dict(leader_serves="0", cnx_timeout_ms="7", quorum_cnxn_timeout_ms="8",
+          election_bind_retries="0")),
+    ("leaderServes=NO\nforceSnapshotSync=true", dict(leader_serves="1", force_snapshot_sync="1")),
+    ("fastleader.minNotificationInterval=50\nfastleader.maxNotificationInterval=900",
+     dict(notification_min_ms="50", notification_max_ms="900")),
+    ("leader.maxTimeToWaitForEpoch=3000\nleaderConnectDelayDuringRetryMs=10",
+     dict(leader_epoch_wait_ms="3000", leader_connect_delay_ms="10")),
+    ("observer.election.DelayMs=20\nquorumListenOnAllIPs=true",
+     dict(observer_election_delay_ms="20", quorum_listen_on_all_ips="1")),
+    ("observer.syncEnabled=false", dict(sync_enabled="0")),
+    ("observer.syncEnabled=true\nsyncEnabled=false", dict(sync_enabled="1")),
     ("sslQuorum=false\nportUnification=FALSE\nquorum.auth.enableSasl=false",
      dict(client_port="2181")),
 ])
@@ -195,6 +212,7 @@ def test_fields(dump, text, expected):
 # --- errors; WRAPPED ones stock reports as the cause of "Error processing <file>" ---
 
 @pytest.mark.parametrize("text,error", [
+    ("cnxTimeout=x", 'WRAPPED For input string: "x"'),
     ("tickTime=1 2", 'WRAPPED For input string: "1 2"'),
     ("tickTime=0x10", 'WRAPPED For input string: "0x10"'),
     ("tickTime=2147483648", 'WRAPPED For input string: "2147483648"'),
@@ -288,6 +306,8 @@ def test_order_of_checks(dump, text, error):
      "PLAIN Multiple address feature is disabled, but multiple addresses were specified for sid 1"),
     ("multiAddress.enabled=true\nserver.1=a:1:2:observer|b:1:2:participant",
      "PLAIN Multiple addresses should have similar roles: PARTICIPANT vs PARTICIPANT"),
+    ("server.1=a:1:2\ngroup.1=1\nweight.1=-1", "PLAIN weight.1=-1 is out of range"),
+    ("".join(f"server.{i}=a:1:2\n" for i in range(257)), "PLAIN there are more than 256 servers"),
     ("server.x=a:1:2", 'WRAPPED For input string: "x"'),
     ("server.=a:1:2", 'WRAPPED For input string: ""'),
     ("server.1=a:1:2\ngroup.1=1\ngroup.2=1", "PLAIN Server 1is in multiple groups"),
@@ -302,11 +322,6 @@ def test_order_of_checks(dump, text, error):
      "WRAPPED standaloneEnabled = false then number of participants should be >0"),
     ("server.1=a:1:2\nserver.2=b:1:2", "WRAPPED initLimit is not set"),
     ("server.1=a:1:2\nserver.2=b:1:2\ninitLimit=5", "WRAPPED syncLimit is not set"),
-    ("server.1=a:1:2\nserver.2=b:1:2\ninitLimit=5\nsyncLimit=2",
-     "PLAIN an ensemble of more than one server is not yet supported"),
-    ("standaloneEnabled=false\nserver.1=a:1:2\ninitLimit=5\nsyncLimit=2",
-     "PLAIN standaloneEnabled=false makes an ensemble of one server, and an ensemble is not yet"
-     " supported"),
     ("dynamicConfigFile=/x\nserver.1=a:1:2",
      "PLAIN parameter: server.1 must be in a separate dynamic config file"),
 ])
@@ -326,6 +341,21 @@ def test_one_member_is_standalone(dump, line, member):
     lines = dump("file", BASE + line)
     assert "ERROR Invalid configuration, only one server specified (ignoring)" in lines
     assert [x for x in lines if x.startswith("member=")] == ["member=" + member]
+
+
+@pytest.mark.parametrize("text,expected", [
+    ("", ["version=0"]),
+    ("server.1=a:1:2", ["server.1=a:1:2:participant", "version=0"]),
+    ("server.1=[::1]:1:2:Participant;2181\nversion=1F0000000a",
+     ["server.1=[::1]:1:2:participant;0.0.0.0:2181", "version=1f0000000a"]),
+    ("server.1=a:1:2;[fe80::1]:2181", ["server.1=a:1:2:participant;[fe80::1]:2181", "version=0"]),
+    ("weight.7=0\ngroup.3=7:8\nserver.7=a:1:2",
+     ["server.7=a:1:2:participant", "group.3=7", "weight.7=0", "version=0"]),
+    ("server.1=a:1:2\nserver.01=b:3:4", ["server.1=b:3:4:participant", "version=0"]),
+])
+def test_config_string(dump, text, expected):
+    lines = dump("file", BASE + text)
+    assert [x[8:] for x in lines if x.startswith("string: ")] == expected
 
 
 @pytest.mark.parametrize("text,myid,expected", [

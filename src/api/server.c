@@ -2,12 +2,14 @@
 
 #include <stdio.h>
 
+#include "ensemble/quorum.h"
+
 struct zk_server {
     struct loop loop;
     pthread_t thread;
     int wait_pipe[2]; /* a byte: interrupted, or stopped by itself */
     _Atomic bool stop;
-    _Atomic bool failed;
+    _Atomic int failed; /* enum loop_error */
 };
 
 /* --- configuration --- */
@@ -53,7 +55,9 @@ static int server_read_membership(struct config *c, struct logq *log) {
         os_unmap(text);
     }
     buf_free(&path);
-    return err;
+    if (err || !config_distributed(c) || c->server_id != CONFIG_UNSET) return err;
+    (void)snprintf(c->error, sizeof c->error, "myid file is missing");
+    return -1;
 }
 
 static void server_set(char **field, const char *value) {
@@ -82,6 +86,14 @@ static int server_config(struct config *c, const struct zk_server_options *o, st
     return 0;
 }
 
+/* stock: QuorumPeer.start */
+static bool server_is_member(struct config *c) {
+    if (!config_distributed(c) || quorum_member(c, c->server_id)) return true;
+    (void)snprintf(c->error, sizeof c->error, "My id %lld not in the peer list",
+                   (long long)c->server_id);
+    return false;
+}
+
 static void server_say(const struct zk_server_options *o, struct logq *log) {
     int level;
     const char *text;
@@ -99,7 +111,7 @@ static void server_error(char *error, size_t n, const char *text) {
 static void *server_main(void *arg) {
     struct zk_server *s = arg;
     loop_run(&s->loop, &s->stop);
-    if (s->loop.failed) s->failed = true;
+    s->failed = s->loop.failed;
     os_notify(s->wait_pipe[1]);
     return NULL;
 }
@@ -111,6 +123,12 @@ static void server_free(struct zk_server *s) {
     mem_free(s);
 }
 
+static int server_result(enum loop_error e) {
+    return e == LOOP_NO_DATADIR         ? ZK_SERVER_NO_DATADIR
+           : e == LOOP_NO_ELECTION_PORT ? ZK_SERVER_NO_ELECTION_PORT
+                                        : ZK_SERVER_FAILED;
+}
+
 ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_options *options,
                            char *error, size_t n) {
     struct config cfg;
@@ -119,20 +137,20 @@ ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_option
     memset(&cfg, 0, sizeof cfg);
     int bad = server_config(&cfg, options, &log);
     server_say(options, &log);
-    if (bad) {
+    if (bad || !server_is_member(&cfg)) {
         server_error(error, n, cfg.error);
         config_free(&cfg);
-        return ZK_SERVER_BAD_CONFIG;
+        return bad ? ZK_SERVER_BAD_CONFIG : ZK_SERVER_FAILED;
     }
     struct zk_server *s = mem_zalloc(sizeof *s);
     s->wait_pipe[0] = s->wait_pipe[1] = -1;
-    enum loop_start_error e = loop_open(&s->loop, &cfg, options->log, options->log_user);
+    enum loop_error e = loop_open(&s->loop, &cfg, options->log, options->log_user);
     if (e == LOOP_STARTED && os_blocking_pipe(s->wait_pipe) < 0) e = LOOP_FAILED;
     if (e == LOOP_STARTED && pthread_create(&s->thread, NULL, server_main, s) != 0) e = LOOP_FAILED;
     if (e != LOOP_STARTED) {
         server_error(error, n, s->loop.error[0] ? s->loop.error : "cannot start a thread");
         server_free(s);
-        return e == LOOP_NO_DATADIR ? ZK_SERVER_NO_DATADIR : ZK_SERVER_FAILED;
+        return server_result(e);
     }
     *out = s;
     return ZK_SERVER_OK;
@@ -147,7 +165,7 @@ ZK_API int zk_server_wait(struct zk_server *s, char *error, size_t n) {
     (void)os_read(s->wait_pipe[0], &byte, 1);
     if (!s->failed) return ZK_SERVER_OK;
     server_error(error, n, s->loop.error);
-    return ZK_SERVER_FAILED;
+    return server_result((enum loop_error)s->failed);
 }
 
 ZK_API void zk_server_interrupt(struct zk_server *s) {

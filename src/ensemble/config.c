@@ -432,7 +432,7 @@ static const struct config_key config_passed_keys[] = {
     CONFIG_KEY("emulate353TTLNodes", CONFIG_IS_TRUE, emulate353, "false"),
     {"snapshot.compression.method", CONFIG_ANY, CONFIG_UNBUILT, 0,
      "snapshots are written without compression"},
-    {"forceSnapshotSync", CONFIG_IS_TRUE, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    CONFIG_KEY("forceSnapshotSync", CONFIG_IS_TRUE, force_snapshot_sync, "false"),
 
     /* requests, sessions, throttling */
     CONFIG_KEY("globalOutstandingLimit", CONFIG_GET_INT, global_outstanding_limit, "1000"),
@@ -493,14 +493,19 @@ static const struct config_key config_passed_keys[] = {
     {"messageTracker.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
 
     /* the ensemble */
-    {"leaderServes", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
-    {"cnxTimeout", CONFIG_INT, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
-    {"quorumCnxnTimeoutMs", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
-    {"electionPortBindRetry", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    CONFIG_KEY("leaderServes", CONFIG_IS_NOT_NO, leader_serves, "yes"),
+    CONFIG_KEY("cnxTimeout", CONFIG_INT, cnx_timeout_ms, "5000"),
+    CONFIG_KEY("quorumCnxnTimeoutMs", CONFIG_GET_INT, quorum_cnxn_timeout_ms, "-1"),
+    CONFIG_KEY("electionPortBindRetry", CONFIG_GET_INT, election_bind_retries, "3"),
+    CONFIG_KEY("fastleader.minNotificationInterval", CONFIG_GET_INT, notification_min_ms, "200"),
+    CONFIG_KEY("fastleader.maxNotificationInterval", CONFIG_GET_INT, notification_max_ms, "60000"),
     {"fastleader.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    CONFIG_KEY("leader.maxTimeToWaitForEpoch", CONFIG_GET_INT, leader_epoch_wait_ms, "-1"),
     {"leader.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
     {"learner.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
-    {"leaderConnectDelayDuringRetryMs", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    CONFIG_KEY("leaderConnectDelayDuringRetryMs", CONFIG_GET_INT, leader_connect_delay_ms, "100"),
+    CONFIG_KEY("observer.syncEnabled", CONFIG_TEXT, observer_sync, NULL),
+    CONFIG_KEY("observer.election.DelayMs", CONFIG_GET_INT, observer_election_delay_ms, "200"),
     {"observer.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
     {"observerMaster.sizeLimit", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
     {"follower.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
@@ -709,11 +714,18 @@ ZK_PRIVATE void config_defaults(struct config *c) {
             config_store_default(c, &config_tables[t].keys[i]);
 }
 
+static void config_member_free(struct config_member *m) {
+    mem_free(m->host);
+    mem_free(m->client_host);
+}
+
 static void config_members_free(struct config *c) {
-    for (uint32_t i = 0; i < c->member_count; i++) mem_free(c->members[i].client_host);
+    for (uint32_t i = 0; i < c->member_count; i++) config_member_free(&c->members[i]);
     mem_free(c->members);
     c->members = NULL;
     c->member_count = 0;
+    c->hierarchical = false;
+    c->members_version = 0;
 }
 
 ZK_PRIVATE void config_free(struct config *c) {
@@ -811,7 +823,7 @@ static int config_member_client(struct config *c, struct config_member *m, char 
 }
 
 /* One address of a server: host:port:port[:role]; *role is -1 before the first role. */
-static int config_member_address(struct config *c, const struct config_member *m, char *s,
+static int config_member_address(struct config *c, struct config_member *m, char *s,
                                  int *role, const char *whole) {
     char *parts[5];
     int n = config_host_parts(c, s, parts, 5);
@@ -825,6 +837,11 @@ static int config_member_address(struct config *c, const struct config_member *m
                            "Client and election port must be different! Please update the"
                            " configuration file on server.%lld",
                            (long long)m->id);
+    if (!m->host) {
+        m->host = config_copy(parts[0]);
+        m->quorum_port = quorum;
+        m->election_port = election;
+    }
     if (n < 4) return 0;
     int r = config_role(c, config_trim(parts[3]));
     if (r < 0) return -1;
@@ -877,15 +894,19 @@ static int config_key_id(struct config *c, const char *key, int64_t *id) {
 
 /* stock: a second line of the same id replaces the first; they differ as text (server.01). */
 static int config_server(struct config *c, const char *key, const char *value) {
-    struct config_member m = {.client_port = CONFIG_UNSET};
+    struct config_member m = {.client_port = CONFIG_UNSET, .weight = 1};
     if (config_key_id(c, key, &m.id) < 0) return -1;
     if (config_member_parse(c, &m, value) < 0) {
-        mem_free(m.client_host);
+        config_member_free(&m);
         return -1;
     }
     struct config_member *old = config_member_find(c, m.id);
     if (old) {
-        mem_free(old->client_host);
+        config_member_free(old);
+    } else if (c->member_count == CONFIG_MEMBERS_MAX) {
+        config_member_free(&m);
+        return config_fail(c, CONFIG_ERROR_PLAIN, "there are more than %d servers",
+                           CONFIG_MEMBERS_MAX);
     } else {
         size_t size = (c->member_count + 1) * sizeof *c->members;
         c->members = mem_realloc(c->members, size);
@@ -895,36 +916,56 @@ static int config_server(struct config *c, const char *key, const char *value) {
     return 0;
 }
 
-/* Appends the ids of group.N=id:id to `ids`, eight bytes each. stock: QuorumHierarchical.parse */
-static int config_group(struct config *c, const char *key, const char *value, struct buf *ids) {
-    int64_t id;
-    if (config_key_id(c, key, &id) < 0) return -1;
+/* What the lines group.N=id:id and weight.N say; they may stand above the servers they name. */
+struct config_grouping {
+    int64_t id, value; /* value: the group, or the weight */
+};
+
+static const struct config_grouping *config_grouping_find(const struct buf *pairs, int64_t id) {
+    const struct config_grouping *all = (const struct config_grouping *)(const void *)pairs->p;
+    for (size_t i = 0; i < pairs->n / sizeof *all; i++)
+        if (all[i].id == id) return &all[i];
+    return NULL;
+}
+
+static void config_grouping_put(struct buf *pairs, int64_t id, int64_t value) {
+    struct config_grouping pair = {id, value};
+    buf_put(pairs, &pair, sizeof pair);
+}
+
+/* stock: QuorumHierarchical.parse */
+static int config_group(struct config *c, const char *key, const char *value, struct buf *groups) {
+    int64_t group, id;
+    if (config_key_id(c, key, &group) < 0) return -1;
     char *copy = config_copy(value), *rest = copy, *part;
     int rc = 0;
     while (!rc && (part = config_split(&rest, ':'))) {
-        if (!config_parse_number(part, 10, &id)) {
+        if (!config_parse_number(part, 10, &id))
             rc = config_fail_number(c, part, 10);
-            break;
-        }
-        for (size_t i = 0; i < ids->n; i += 8)
-            if ((int64_t)be64(ids->p + i) == id)
-                rc = config_fail(c, CONFIG_ERROR_PLAIN, "Server %lldis in multiple groups",
-                                 (long long)id);
-        put_be64(buf_grow(ids, 8), (uint64_t)id);
+        else if (config_grouping_find(groups, id))
+            rc = config_fail(c, CONFIG_ERROR_PLAIN, "Server %lldis in multiple groups",
+                             (long long)id);
+        else
+            config_grouping_put(groups, id, group);
     }
     mem_free(copy);
     return rc;
 }
 
 /* Every participant must be in a group once there are groups. */
-static int config_check_groups(struct config *c, const struct buf *ids) {
-    for (uint32_t m = 0; m < c->member_count; m++) {
-        bool found = c->members[m].observer;
-        for (size_t i = 0; i < ids->n && !found; i += 8)
-            found = (int64_t)be64(ids->p + i) == c->members[m].id;
-        if (!found)
+static int config_set_groups(struct config *c, const struct buf *groups,
+                             const struct buf *weights) {
+    c->hierarchical = true;
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        struct config_member *m = &c->members[i];
+        const struct config_grouping *group = config_grouping_find(groups, m->id);
+        const struct config_grouping *weight = config_grouping_find(weights, m->id);
+        if (m->observer) continue;
+        if (!group)
             return config_fail(c, CONFIG_ERROR_PLAIN, "Server %lldis not in a group",
-                               (long long)c->members[m].id);
+                               (long long)m->id);
+        m->group = group->value;
+        if (weight) m->weight = weight->value;
     }
     return 0;
 }
@@ -934,17 +975,25 @@ static bool config_starts(const char *s, const char *prefix) {
 }
 
 static int config_member_line(struct config *c, const char *key, const char *value,
-                              struct buf *ids) {
-    int64_t n;
+                              struct buf *groups, struct buf *weights) {
+    int64_t id, n;
     if (config_starts(key, "server.")) return config_server(c, key, value);
-    if (config_starts(key, "group")) return config_group(c, key, value, ids);
+    if (config_starts(key, "group")) return config_group(c, key, value, groups);
     if (config_starts(key, "weight")) {
-        if (config_key_id(c, key, &n) < 0) return -1;
-        return config_parse_number(value, 10, &n) ? 0 : config_fail_number(c, value, 10);
+        if (config_key_id(c, key, &id) < 0) return -1;
+        if (!config_parse_number(value, 10, &n)) return config_fail_number(c, value, 10);
+        if (n < 0 || n > INT32_MAX)
+            return config_fail(c, CONFIG_ERROR_PLAIN, "%s=%s is out of range", key, value);
+        config_grouping_put(weights, id, n);
     }
-    if (strcmp(key, "version") == 0 && !config_parse_number(value, 16, &n))
+    if (strcmp(key, "version") == 0 && !config_parse_number(value, 16, &c->members_version))
         return config_fail_number(c, value, 16);
     return 0;
+}
+
+static int config_by_id(const void *a, const void *b) {
+    const struct config_member *x = a, *y = b;
+    return x->id < y->id ? -1 : x->id > y->id;
 }
 
 /* stock: the counts of QuorumPeerConfig.parseDynamicConfig and what checkValidity asks for */
@@ -978,30 +1027,80 @@ static int config_check_members(struct config *c, struct logq *log) {
                  "Non-optimal configuration, consider an odd number of servers.");
     if (!c->init_limit) return config_fail(c, CONFIG_ERROR_WRAPPED, "initLimit is not set");
     if (!c->sync_limit) return config_fail(c, CONFIG_ERROR_WRAPPED, "syncLimit is not set");
-    if (participants == 1)
-        return config_fail(c, CONFIG_ERROR_PLAIN,
-                           "standaloneEnabled=false makes an ensemble of one server, and an"
-                           " ensemble is not yet supported");
-    return config_fail(c, CONFIG_ERROR_PLAIN,
-                       "an ensemble of more than one server is not yet supported");
+    return 0;
+}
+
+ZK_PRIVATE bool config_distributed(const struct config *c) {
+    uint32_t participants = 0;
+    for (uint32_t i = 0; i < c->member_count; i++) participants += !c->members[i].observer;
+    return participants > 1 || (participants == 1 && !c->standalone_enabled);
 }
 
 static int config_membership(struct config *c, const struct config_props *p, struct logq *log) {
-    struct buf grouped = {0};
-    bool groups = false;
+    struct buf groups = {0}, weights = {0};
+    bool hierarchical = false;
     int rc = 0;
     config_members_free(c);
     for (uint32_t i = 0; i < p->n && !rc; i++) {
-        groups |= config_starts(p->at[i].key, "group") || config_starts(p->at[i].key, "weight");
-        rc = config_member_line(c, p->at[i].key, p->at[i].value, &grouped);
+        const char *key = p->at[i].key;
+        hierarchical |= config_starts(key, "group") || config_starts(key, "weight");
+        rc = config_member_line(c, key, p->at[i].value, &groups, &weights);
     }
-    if (!rc && groups) rc = config_check_groups(c, &grouped);
-    buf_free(&grouped);
+    if (c->member_count) qsort(c->members, c->member_count, sizeof *c->members, config_by_id);
+    if (!rc && hierarchical) rc = config_set_groups(c, &groups, &weights);
+    buf_free(&groups);
+    buf_free(&weights);
     if (!rc && config_role(c, c->peer_type) == 1)
         log_line(log, LOG_WARN_LEVEL,
                  "Peer type from servers list (PARTICIPANT) doesn't match peerType (OBSERVER)."
                  " Defaulting to servers list.");
     return rc ? rc : config_check_members(c, log);
+}
+
+ZK_PRIVATE void config_put_host(struct buf *out, const char *host) {
+    bool v6 = strchr(host, ':') != NULL;
+    buf_printf(out, "%s%s%s", v6 ? "[" : "", host, v6 ? "]" : "");
+}
+
+static void config_put_member(struct buf *out, const struct config_member *m) {
+    buf_printf(out, "server.%lld=", (long long)m->id);
+    config_put_host(out, m->host);
+    buf_printf(out, ":%d:%d:%s", (int)m->quorum_port, (int)m->election_port,
+               m->observer ? "observer" : "participant");
+    if (m->client_host) {
+        buf_putc(out, ';');
+        config_put_host(out, m->client_host);
+        buf_printf(out, ":%d", (int)m->client_port);
+    }
+    buf_putc(out, '\n');
+}
+
+/* A line for each group, where its first member turns up. */
+static void config_put_groups(const struct config *c, struct buf *out) {
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        const struct config_member *first = &c->members[i];
+        bool seen = first->observer;
+        for (uint32_t k = 0; k < i && !seen; k++)
+            seen = !c->members[k].observer && c->members[k].group == first->group;
+        if (seen) continue;
+        buf_printf(out, "group.%lld=%lld", (long long)first->group, (long long)first->id);
+        for (uint32_t k = i + 1; k < c->member_count; k++)
+            if (!c->members[k].observer && c->members[k].group == first->group)
+                buf_printf(out, ":%lld", (long long)c->members[k].id);
+        buf_putc(out, '\n');
+    }
+}
+
+ZK_PRIVATE void config_string(const struct config *c, struct buf *out) {
+    for (uint32_t i = 0; i < c->member_count; i++) config_put_member(out, &c->members[i]);
+    if (c->hierarchical) {
+        config_put_groups(c, out);
+        for (uint32_t i = 0; i < c->member_count; i++)
+            if (!c->members[i].observer)
+                buf_printf(out, "weight.%lld=%lld\n", (long long)c->members[i].id,
+                           (long long)c->members[i].weight);
+    }
+    buf_printf(out, "version=%llx", (unsigned long long)c->members_version);
 }
 
 /* --- checks, in the order of QuorumPeerConfig.parseProperties --- */
@@ -1128,6 +1227,7 @@ static void config_check_bounds(struct config *c, struct logq *log) {
                  (int)c->large_request_threshold);
         c->large_request_threshold = -1;
     }
+    if (c->observer_sync) c->sync_enabled = config_is_word(c->observer_sync, "true");
     if (c->jute_max_buffer < 0) c->jute_max_buffer = 0;
     if (c->jute_extra_size == -1) c->jute_extra_size = c->jute_max_buffer;
     if (c->jute_extra_size < 1024) c->jute_extra_size = 1024;

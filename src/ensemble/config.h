@@ -24,6 +24,7 @@
 #include "base/log.h"
 
 #define CONFIG_UNSET INT32_MIN /* of client_port and server_id: not given */
+#define CONFIG_MEMBERS_MAX 256
 
 /* How stock presents an error: alone, or as the cause of "Error processing <path of the file>". */
 enum config_error { CONFIG_ERROR_PLAIN = 1, CONFIG_ERROR_WRAPPED = 2 };
@@ -34,8 +35,11 @@ enum config_metrics { CONFIG_METRICS_DEFAULT, CONFIG_METRICS_NULL };
 struct config_member {
     int64_t id;
     bool observer;
-    int32_t client_port; /* CONFIG_UNSET when the line has no client part */
-    char *client_host;   /* owned; NULL without a client part */
+    char *host; /* owned; of the first address, as written, without brackets */
+    int32_t quorum_port, election_port;
+    int32_t client_port;   /* CONFIG_UNSET when the line has no client part */
+    char *client_host;     /* owned; NULL without a client part */
+    int64_t group, weight; /* of a participant, where the config is hierarchical */
 };
 
 /* Strings are owned and NUL-terminated; NULL means not given. Units are part of the names. */
@@ -99,8 +103,19 @@ struct config {
     bool multi_address, multi_address_check;
     int32_t multi_address_check_ms;
     char *dynamic_config_file; /* whose bytes go to config_parse_dynamic */
-    struct config_member *members; /* owned */
-    uint32_t member_count;
+    bool leader_serves;       /* clients are served by the leader, too */
+    bool force_snapshot_sync; /* learners get a snapshot, never a difference */
+    int32_t cnx_timeout_ms;   /* to connect to an election port */
+    int32_t quorum_cnxn_timeout_ms;      /* to hear from who connected to ours; <= 0: syncLimit */
+    int32_t election_bind_retries;       /* 0: for ever */
+    int32_t notification_min_ms, notification_max_ms; /* between repeated votes */
+    int32_t leader_epoch_wait_ms;        /* for a quorum's epochs while a voter looks; -1: off */
+    int32_t leader_connect_delay_ms;     /* between a learner's tries */
+    int32_t observer_election_delay_ms;  /* the most an observer waits before it looks again */
+    struct config_member *members; /* owned; by ascending id */
+    uint32_t member_count;         /* <= CONFIG_MEMBERS_MAX */
+    bool hierarchical;             /* quorums are made of groups with weights */
+    int64_t members_version;       /* 0: never reconfigured */
     int64_t server_id; /* of myid; CONFIG_UNSET without one */
 
     /* filled by a call that failed */
@@ -110,6 +125,7 @@ struct config {
     /* read by the checks alone */
     int32_t election_alg, secure_client_port;
     char *secure_client_port_address, *peer_type, *metrics_class, *digest_algorithm;
+    char *observer_sync; /* observer.syncEnabled, which has the last word over syncEnabled */
     bool sasl_enabled, sasl_server_required, sasl_learner_required;
     char refusal[256]; /* first refused key */
 };
@@ -131,6 +147,18 @@ ZK_PRIVATE int config_parse_dynamic(struct config *c, struct slice text, struct 
 ZK_PRIVATE int config_parse_myid(struct config *c, struct slice line);
 /* Instead of a file: port datadir [ticktime] [maxcnxns]; n is 2 to 4. */
 ZK_PRIVATE int config_parse_args(struct config *c, int n, const char *const *args);
+
+/*
+ * The members as text, as servers tell it one another: server, group and weight lines, then the
+ * version, without a line end. Of a list of addresses only the first is in it.
+ * stock: QuorumMaj.toString, QuorumHierarchical.toString
+ */
+ZK_PRIVATE void config_string(const struct config *c, struct buf *out);
+/* host, or [host] when it is an IPv6 literal. */
+ZK_PRIVATE void config_put_host(struct buf *out, const char *host);
+
+/* Whether the server is one of an ensemble. stock: QuorumPeerConfig.isDistributed */
+ZK_PRIVATE bool config_distributed(const struct config *c);
 
 /* The properties grammar by itself: keys and values are trimmed, keys are distinct. */
 struct config_prop {

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "host/logread.h"
 
 static void disk_wake(struct disk *d) {
     if (d->woken) return;
@@ -16,19 +17,33 @@ static void disk_fail(struct disk *d) {
     disk_wake(d);
 }
 
+static void disk_load_free(struct disk_load *l) {
+    if (!l) return;
+    db_free(&l->db);
+    mem_free(l);
+}
+
+ZK_PRIVATE void disk_done_free(struct disk_done *done) {
+    disk_load_free(done->load);
+    buf_free(&done->bytes);
+}
+
 /* --- the log thread --- */
 
-static int disk_write_batch(struct disk *d, const struct disk_piece *p, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        if (p[i].roll && files_log_roll(d->files, p[i].zxid)) return -1;
-        if (files_log_append(d->files, p[i].bytes)) return -1;
+/* Under the lock. */
+static void disk_report(struct disk *d, enum node_input_kind kind, int64_t zxid,
+                        struct disk_load *load) {
+    struct disk_done done = {.kind = kind, .zxid = zxid, .load = load}, last;
+    if (kind == NODE_LOG_SYNCED && d->done.n) { /* the later one says it all */
+        memcpy(&last, d->done.p + d->done.n - sizeof last, sizeof last);
+        if (last.kind == kind) d->done.n -= sizeof last;
     }
-    return files_log_sync(d->files);
+    buf_put(&d->done, &done, sizeof done);
+    disk_wake(d);
 }
 
 static void disk_synced(struct disk *d, int64_t zxid, uint32_t n, int64_t ms) {
     (void)pthread_mutex_lock(&d->lock);
-    d->synced = zxid;
     metrics_add(&d->sync_ms, ms);
     metrics_add(&d->batch_size, n);
     if (ms > d->files->cfg->fsync_warning_ms) {
@@ -38,8 +53,77 @@ static void disk_synced(struct disk *d, int64_t zxid, uint32_t n, int64_t ms) {
                  "latency. File size is %lld bytes. See the ZooKeeper troubleshooting guide",
                  (long long)ms, (long long)d->files->log_size);
     }
-    disk_wake(d);
+    disk_report(d, NODE_LOG_SYNCED, zxid, NULL);
     (void)pthread_mutex_unlock(&d->lock);
+}
+
+/* The appends at the front of p, with one sync; their number, or -1. */
+static int64_t disk_append(struct disk *d, const struct disk_piece *p, uint32_t n) {
+    int64_t start = os_now_ms();
+    uint32_t i = 0;
+    for (; i < n && p[i].kind == NODE_APPEND; i++) {
+        if (p[i].roll && files_log_roll(d->files, p[i].zxid)) return -1;
+        if (files_log_append(d->files, p[i].bytes)) return -1;
+    }
+    if (files_log_sync(d->files)) return -1;
+    disk_synced(d, p[i - 1].zxid, i, os_now_ms() - start);
+    return i;
+}
+
+static void disk_pass_lines(struct disk *d, struct logq *lines) {
+    int level;
+    const char *text;
+    while (log_take(lines, &level, &text)) log_line(&d->log, level, "%s", text);
+    disk_wake(d);
+    buf_free(&lines->lines);
+}
+
+static int disk_truncate_and_load(struct disk *d, struct disk_piece *p) {
+    struct logq lines = {.max_level = LOG_INFO_LEVEL};
+    (void)pthread_mutex_lock(&d->lock);
+    while (buf_len(&d->jobs) || d->back_busy) (void)pthread_cond_wait(&d->back_done, &d->lock);
+    d->loading = true;
+    (void)pthread_mutex_unlock(&d->lock);
+    int err = p->zxid >= 0 && files_truncate(d->files, p->zxid, &lines) < 0 ? -1 : 0;
+    if (!err && p->load)
+        err = files_recover(d->files, &p->load->db, &p->load->report, &lines);
+    (void)pthread_mutex_lock(&d->lock);
+    d->loading = false;
+    disk_pass_lines(d, &lines);
+    if (!err && p->load) disk_report(d, NODE_LOADED, p->zxid, p->load);
+    if (!err) p->load = NULL;
+    (void)pthread_cond_signal(&d->back_work);
+    (void)pthread_mutex_unlock(&d->lock);
+    return err;
+}
+
+static int disk_save_epoch(struct disk *d, const struct disk_piece *p) {
+    if (files_save_epoch(d->files, p->accepted ? "acceptedEpoch" : "currentEpoch", p->zxid))
+        return -1;
+    (void)pthread_mutex_lock(&d->lock);
+    disk_report(d, NODE_EPOCH_SAVED, p->zxid, NULL);
+    (void)pthread_mutex_unlock(&d->lock);
+    return 0;
+}
+
+static int disk_do_batch(struct disk *d, struct disk_piece *p, uint32_t n) {
+    for (uint32_t i = 0; i < n;) {
+        int64_t done = p[i].kind == NODE_APPEND       ? disk_append(d, p + i, n - i)
+                       : p[i].kind == NODE_SAVE_EPOCH ? disk_save_epoch(d, &p[i])
+                                                      : disk_truncate_and_load(d, &p[i]);
+        if (done < 0) return -1;
+        i += done > 0 ? (uint32_t)done : 1;
+    }
+    return 0;
+}
+
+static void disk_free_pieces(struct buf *pieces) {
+    for (size_t at = 0; at < pieces->n; at += sizeof(struct disk_piece)) {
+        struct disk_piece p;
+        memcpy(&p, pieces->p + at, sizeof p);
+        disk_load_free(p.load);
+    }
+    buf_clear(pieces);
 }
 
 static void *disk_log_main(void *arg) {
@@ -57,12 +141,9 @@ static void *disk_log_main(void *arg) {
         d->batch = batch;
         (void)pthread_mutex_unlock(&d->lock);
         if (done) return NULL;
-        const struct disk_piece *p = (const struct disk_piece *)(const void *)d->batch.p;
-        uint32_t n = (uint32_t)(d->batch.n / sizeof *p);
-        int64_t start = os_now_ms();
-        int err = disk_write_batch(d, p, n);
-        if (!err) disk_synced(d, p[n - 1].zxid, n, os_now_ms() - start);
-        buf_clear(&d->batch);
+        struct disk_piece *p = (struct disk_piece *)(void *)d->batch.p;
+        int err = disk_do_batch(d, p, (uint32_t)(d->batch.n / sizeof *p));
+        disk_free_pieces(&d->batch);
         if (!err) continue;
         (void)pthread_mutex_lock(&d->lock);
         disk_fail(d);
@@ -73,32 +154,44 @@ static void *disk_log_main(void *arg) {
 
 /* --- the background thread --- */
 
-static void disk_snap_failed(struct disk *d) {
+static void disk_snap_failed(struct disk *d, uint32_t aborts) {
     files_snap_abort(d->files);
     (void)pthread_mutex_lock(&d->lock);
     log_line(&d->log, LOG_ERROR_LEVEL, "Snapshot failed: %s", d->files->snap_error);
-    d->snap_failed = true;
+    if (aborts == d->aborts) d->snap_failed = true;
     d->snap_open = false;
     disk_wake(d);
     (void)pthread_mutex_unlock(&d->lock);
 }
 
-static void disk_do_job(struct disk *d, struct disk_job *j) {
+static void disk_read_log(struct disk *d, const struct disk_job *j) {
+    struct disk_done done = {.kind = NODE_LOG_READ, .zxid = j->zxid};
+    logread_after(d->files, j->zxid, j->upto, j->first, &done.bytes);
+    (void)pthread_mutex_lock(&d->lock);
+    buf_put(&d->done, &done, sizeof done);
+    disk_wake(d);
+    (void)pthread_mutex_unlock(&d->lock);
+}
+
+static void disk_snapshot(struct disk *d, struct disk_job *j) {
     int err = 0;
     bool end = j->kind == NODE_SNAPSHOT_END;
     if (j->kind == NODE_SNAPSHOT_BEGIN) {
         err = files_snap_begin(d->files);
         d->snap_open = !err;
+    } else if (j->kind == NODE_SNAPSHOT_ABORT) {
+        files_snap_abort(d->files);
+        d->snap_open = false;
     } else if (d->snap_open) {
         err = end ? files_snap_end(d->files, j->zxid)
                   : files_snap_write(d->files, buf_slice(&j->bytes));
     }
-    if (err) disk_snap_failed(d);
+    if (err) disk_snap_failed(d, j->aborts);
     (void)pthread_mutex_lock(&d->lock);
     d->snap_queued -= buf_len(&j->bytes);
     if (d->snap_open && end) {
         d->snap_open = false;
-        d->snap_done = true;
+        if (j->aborts == d->aborts) d->snap_done = true;
         disk_wake(d);
     }
     if (d->snap_queued < DISK_SNAP_QUEUE_MAX && !d->snap_room) {
@@ -111,14 +204,10 @@ static void disk_do_job(struct disk *d, struct disk_job *j) {
 
 static void disk_purge(struct disk *d) {
     struct logq lines = {.max_level = LOG_INFO_LEVEL};
-    int level;
-    const char *text;
     (void)files_purge(d->files, d->files->cfg->autopurge_retain, &lines);
     (void)pthread_mutex_lock(&d->lock);
-    while (log_take(&lines, &level, &text)) log_line(&d->log, level, "%s", text);
-    disk_wake(d);
+    disk_pass_lines(d, &lines);
     (void)pthread_mutex_unlock(&d->lock);
-    buf_free(&lines.lines);
 }
 
 static void disk_back_wait(struct disk *d) {
@@ -133,23 +222,31 @@ static void *disk_back_main(void *arg) {
     int64_t every = (int64_t)d->files->cfg->autopurge_interval_h * 3600000;
     (void)pthread_mutex_lock(&d->lock);
     for (;;) {
-        if (buf_len(&d->jobs)) {
-            struct disk_job j;
+        bool job = buf_len(&d->jobs) && !d->loading;
+        bool purge = every > 0 && os_now_ms() >= d->purge_next && !d->loading && !d->stopping;
+        struct disk_job j;
+        if (!job && !purge) {
+            if (d->stopping && !d->loading) break;
+            disk_back_wait(d);
+            continue;
+        }
+        if (job) {
             memcpy(&j, d->jobs.p + d->jobs.head, sizeof j);
             buf_consume(&d->jobs, sizeof j);
-            (void)pthread_mutex_unlock(&d->lock);
-            disk_do_job(d, &j);
-            (void)pthread_mutex_lock(&d->lock);
-        } else if (d->stopping) {
-            break;
-        } else if (every > 0 && os_now_ms() >= d->purge_next) {
-            d->purge_next = os_now_ms() + every;
-            (void)pthread_mutex_unlock(&d->lock);
-            disk_purge(d);
-            (void)pthread_mutex_lock(&d->lock);
         } else {
-            disk_back_wait(d);
+            d->purge_next = os_now_ms() + every;
         }
+        d->back_busy = true;
+        (void)pthread_mutex_unlock(&d->lock);
+        if (!job)
+            disk_purge(d);
+        else if (j.kind == NODE_READ_LOG)
+            disk_read_log(d, &j);
+        else
+            disk_snapshot(d, &j);
+        (void)pthread_mutex_lock(&d->lock);
+        d->back_busy = false;
+        (void)pthread_cond_signal(&d->back_done);
     }
     (void)pthread_mutex_unlock(&d->lock);
     return NULL;
@@ -157,17 +254,17 @@ static void *disk_back_main(void *arg) {
 
 /* --- the loop's side --- */
 
-ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd, int64_t synced) {
+ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd) {
     memset(d, 0, sizeof *d);
     d->files = files;
     d->wake_fd = wake_fd;
-    d->synced = synced;
     d->snap_room = true;
     d->log.max_level = LOG_INFO_LEVEL;
     d->purge_next = os_now_ms();
     (void)pthread_mutex_init(&d->lock, NULL);
     (void)pthread_cond_init(&d->log_work, NULL);
     (void)pthread_cond_init(&d->back_work, NULL);
+    (void)pthread_cond_init(&d->back_done, NULL);
     int err = pthread_create(&d->log_thread, NULL, disk_log_main, d);
     if (err) return -err;
     d->log_running = true;
@@ -194,13 +291,21 @@ ZK_PRIVATE void disk_free(struct disk *d) {
         memcpy(&j, d->jobs.p + at, sizeof j);
         buf_free(&j.bytes);
     }
+    disk_free_pieces(&d->pieces);
     buf_free(&d->pieces);
     buf_free(&d->batch);
+    for (size_t at = 0; at < d->done.n; at += sizeof(struct disk_done)) {
+        struct disk_done done;
+        memcpy(&done, d->done.p + at, sizeof done);
+        disk_done_free(&done);
+    }
+    buf_free(&d->done);
     buf_free(&d->jobs);
     buf_free(&d->log.lines);
     (void)pthread_mutex_destroy(&d->lock);
     (void)pthread_cond_destroy(&d->log_work);
     (void)pthread_cond_destroy(&d->back_work);
+    (void)pthread_cond_destroy(&d->back_done);
 }
 
 ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces) {
@@ -211,10 +316,16 @@ ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces) {
     buf_clear(pieces);
 }
 
-ZK_PRIVATE void disk_snapshot(struct disk *d, struct node_output *o) {
-    struct disk_job j = {o->kind, o->zxid, o->owned};
+ZK_PRIVATE void disk_background(struct disk *d, struct node_output *o) {
+    struct disk_job j = {.kind = o->kind, .zxid = o->zxid, .upto = o->upto, .first = o->first,
+                         .bytes = o->owned};
     memset(&o->owned, 0, sizeof o->owned);
     (void)pthread_mutex_lock(&d->lock);
+    if (j.kind == NODE_SNAPSHOT_ABORT) {
+        d->aborts++;
+        d->snap_done = d->snap_failed = false;
+    }
+    j.aborts = d->aborts;
     d->snap_queued += buf_len(&j.bytes);
     if (d->snap_queued < DISK_SNAP_QUEUE_MAX) {
         d->snap_room = true; /* said at once: nothing has to be waited for */
@@ -232,7 +343,9 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
     int level;
     const char *text;
     (void)pthread_mutex_lock(&d->lock);
-    news->synced = d->synced;
+    struct buf done = news->done;
+    news->done = d->done;
+    d->done = done;
     news->failed = d->failed;
     news->snap_done = d->snap_done;
     news->snap_failed = d->snap_failed;

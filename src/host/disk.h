@@ -2,7 +2,9 @@
  * host/disk: the threads that wait for the disk, so that the loop does not.
  *
  * The log thread appends and syncs: while one sync runs, the next batch collects (group commit).
- * The background thread writes snapshots and purges.
+ * In the same order it saves epochs, truncates and loads. The background thread writes snapshots,
+ * reads old log for learners and purges; it stands still while files are truncated or loaded, and
+ * what it was given before is done by then.
  *
  * Owned by the loop thread: struct disk. Under the lock: everything in it. Results come back
  * through disk_collect() after a byte on the wake pipe. A write or sync that failed is final: the
@@ -17,31 +19,52 @@
 
 #define DISK_SNAP_QUEUE_MAX (4u << 20) /* bytes of snapshot waiting to be written */
 
-/* A piece of log; bytes stay valid until the zxid has been collected as synced. */
-struct disk_piece {
-    struct slice bytes;
-    int64_t zxid;
-    bool roll;
+/* What the disk holds, made by the log thread. */
+struct disk_load {
+    struct db db; /* handed in initialised and empty */
+    struct files_report report;
 };
 
-struct disk_job {
-    enum node_output_kind kind; /* NODE_SNAPSHOT_* */
+/* Something for the log thread. */
+struct disk_piece {
+    enum node_output_kind kind; /* NODE_APPEND, NODE_SAVE_EPOCH or NODE_LOAD */
+    bool roll, accepted;
+    int64_t zxid;           /* NODE_SAVE_EPOCH: the epoch */
+    struct slice bytes;     /* NODE_APPEND; valid until the zxid has been collected as synced */
+    struct disk_load *load; /* owned; NODE_LOAD: to be filled, NULL when only truncating */
+};
+
+/* Something that has been done, as an input for the node. */
+struct disk_done {
+    enum node_input_kind kind; /* NODE_LOG_SYNCED, _LOG_READ, _EPOCH_SAVED or NODE_LOADED */
     int64_t zxid;
+    struct disk_load *load; /* owned */
+    struct buf bytes;       /* owned; NODE_LOG_READ */
+};
+
+/* Something for the background thread. */
+struct disk_job {
+    enum node_output_kind kind; /* NODE_SNAPSHOT_*, NODE_READ_LOG */
+    int64_t zxid, upto;
+    bool first;
     struct buf bytes; /* owned */
+    uint32_t aborts;  /* before it */
 };
 
 struct disk {
     struct files *files; /* borrowed; the log thread has its log half, background the rest */
     pthread_mutex_t lock;
-    pthread_cond_t log_work, back_work;
+    pthread_cond_t log_work, back_work, back_done;
     pthread_t log_thread, back_thread;
     bool log_running, back_running, stopping, log_idle, back_idle;
+    bool back_busy; /* the background thread is at work */
+    bool loading;   /* it has to wait: files are truncated or loaded */
     int wake_fd;   /* write end of the loop's pipe */
     bool woken;    /* a byte is in the pipe */
 
     struct buf pieces; /* struct disk_piece: the batch that collects */
     struct buf batch;  /* ... the one being written; the log thread's own */
-    int64_t synced;    /* zxid */
+    struct buf done;   /* struct disk_done, in order; not collected yet */
     int64_t slow_syncs;
     struct metrics_sum sync_ms, batch_size; /* not collected yet; records per sync */
     bool failed;
@@ -49,6 +72,7 @@ struct disk {
 
     struct buf jobs; /* struct disk_job */
     size_t snap_queued;
+    uint32_t aborts; /* counted: what came before the last one is of no interest any more */
     bool snap_open, snap_done, snap_failed, snap_room;
     struct logq log; /* lines of the threads */
 
@@ -57,19 +81,21 @@ struct disk {
 
 /* What has happened since the last call. */
 struct disk_news {
-    int64_t synced;
+    struct buf done; /* struct disk_done, in order; owned by the caller, handed in empty */
     bool failed, snap_done, snap_failed, snap_room;
     int64_t slow_syncs;
     struct metrics_sum sync_ms, batch;
 };
 
-ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd, int64_t synced);
-/* Ends the threads; what was submitted to the log is written and synced first. */
+ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd);
+/* Ends the threads; what was submitted to the log thread is done first. */
 ZK_PRIVATE void disk_join(struct disk *d);
 ZK_PRIVATE void disk_free(struct disk *d); /* after disk_join */
 /* Hands over a batch: pieces is emptied. */
 ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces);
-ZK_PRIVATE void disk_snapshot(struct disk *d, struct node_output *o); /* takes o->owned */
+/* What the background thread does; takes o->owned. */
+ZK_PRIVATE void disk_background(struct disk *d, struct node_output *o);
+ZK_PRIVATE void disk_done_free(struct disk_done *done);
 ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq *log);
 
 #endif

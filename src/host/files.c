@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/sum.h"
+#include "ensemble/quorum.h"
 #include "store/logfile.h"
 #include "store/snapfile.h"
 #include "store/unpack.h"
@@ -36,6 +37,25 @@ static char *files_path(const char *dir, const char *name, int64_t zxid) {
     if (zxid >= 0) buf_printf(&b, ".%llx", (unsigned long long)zxid);
     buf_putc(&b, '\0');
     return (char *)b.p;
+}
+
+/* Of an entry, a string or a buffer in a file. */
+static uint32_t files_longest(const struct files *f) {
+    uint64_t most = (uint64_t)(uint32_t)f->cfg->jute_max_buffer +
+                    (uint32_t)f->cfg->jute_extra_size;
+    return most > INT32_MAX ? INT32_MAX : (uint32_t)most;
+}
+
+static int files_log_close(struct files *f) {
+    int err = f->log.fd >= 0 ? files_log_sync(f) : 0;
+    writer_close(&f->log);
+    return err;
+}
+
+static int files_sync_file(const char *path) {
+    int fd = os_open_read(path), err = fd < 0 ? fd : os_fdatasync(fd);
+    if (fd >= 0) (void)os_close(fd);
+    return err;
 }
 
 /* --- opening --- */
@@ -257,11 +277,9 @@ static bool files_load_snapshot(struct files *f, const struct files_entry *e, st
     char why[160] = "";
     char *path = files_path(f->snap_dir, e->name, -1);
     files_reset_db(db);
-    uint64_t most = (uint64_t)(uint32_t)f->cfg->jute_max_buffer +
-                    (uint32_t)f->cfg->jute_extra_size;
     int64_t size = os_file_size(path);
     if (size > 0) tree_expect(&db->tree, (uint64_t)size / FILES_NODE_BYTES);
-    snapfile_open(s, db, most > INT32_MAX ? INT32_MAX : (uint32_t)most);
+    snapfile_open(s, db, files_longest(f));
     bool ok = *files_ext(e->name) ? files_feed_packed(s, path, why, sizeof why)
                                   : files_feed(s, path, why, sizeof why);
     snapfile_close(s);
@@ -322,10 +340,15 @@ static void files_check_digest(struct files_replay *r, int64_t zxid) {
                  (unsigned long long)zxid);
 }
 
+/* Nothing can lie between the two: the next of an epoch, or the first of a later one. */
+static bool files_follows(int64_t last, int64_t zxid) {
+    return zxid == last + 1 || (zxid >> 32 > last >> 32 && (uint32_t)zxid == 1);
+}
+
 static int files_replay_entry(struct files_replay *r, const struct logfile *lf, const char *path) {
     int64_t zxid = lf->header.zxid, last = r->highest ? r->highest : r->db->last_zxid;
     if (zxid <= r->report->snapshot_zxid) return 0;
-    if (zxid > last + 1 && zxid >> 32 == last >> 32 && !r->f->cfg->trust_empty_snapshot) {
+    if (zxid > last && !files_follows(last, zxid) && !r->f->cfg->trust_empty_snapshot) {
         (void)snprintf(r->f->error, sizeof r->f->error,
                        "%s: transactions 0x%llx to 0x%llx are missing", path,
                        (unsigned long long)last + 1, (unsigned long long)zxid - 1);
@@ -343,13 +366,17 @@ static int files_replay_entry(struct files_replay *r, const struct logfile *lf, 
     return 0;
 }
 
-/* The damaged end of the last log: what was being written when the machine died. */
-static int files_cut_tail(struct files *f, const char *path, size_t at, struct logq *log) {
+static int files_cut(struct files *f, const char *path, size_t at) {
     int fd = os_open_write(path);
     int err = fd < 0 ? fd : os_truncate(fd, (int64_t)at);
     if (!err) err = os_fdatasync(fd);
     if (fd >= 0) (void)os_close(fd);
-    if (err) return files_fail(f, "cannot cut the torn end of", path, err);
+    return err ? files_fail(f, "cannot cut off the end of", path, err) : 0;
+}
+
+/* The damaged end of the last log: what was being written when the machine died. */
+static int files_cut_tail(struct files *f, const char *path, size_t at, struct logq *log) {
+    if (files_cut(f, path, at)) return -1;
     log_line(log, LOG_WARN_LEVEL, "Last transaction was partial: %s ends at %zu now", path, at);
     return 0;
 }
@@ -357,10 +384,7 @@ static int files_cut_tail(struct files *f, const char *path, size_t at, struct l
 static int files_replay_bytes(struct files_replay *r, struct slice bytes, const char *path,
                               bool last) {
     struct logfile lf;
-    uint64_t most = (uint64_t)(uint32_t)r->f->cfg->jute_max_buffer +
-                    (uint32_t)r->f->cfg->jute_extra_size;
-    enum logfile_status st =
-        logfile_open(&lf, bytes, most > INT32_MAX ? INT32_MAX : (uint32_t)most);
+    enum logfile_status st = logfile_open(&lf, bytes, files_longest(r->f));
     if (st == LOGFILE_BAD_MAGIC) return files_refuse(r->f, path, "invalid magic number");
     if (st == LOGFILE_TORN) return files_refuse(r->f, path, "the file ends within its header");
     while ((st = logfile_next(&lf)) == LOGFILE_ENTRY)
@@ -371,8 +395,7 @@ static int files_replay_bytes(struct files_replay *r, struct slice bytes, const 
         return 0;
     case LOGFILE_BAD_CRC:
         /* Pages may reach the disk in any order: the end of an entry there, its middle not. */
-        if (last && logfile_tail_is_torn(&lf) && r->f->log_size == -1)
-            return files_cut_tail(r->f, path, lf.at, r->log);
+        if (last && logfile_tail_is_torn(&lf)) return files_cut_tail(r->f, path, lf.at, r->log);
         return files_refuse(r->f, path, "CRC check failed");
     case LOGFILE_BAD_LENGTH:
         return files_refuse(r->f, path, "Unreasonable length");
@@ -386,9 +409,7 @@ static int files_replay_bytes(struct files_replay *r, struct slice bytes, const 
  * the ground that the next acknowledged transactions stand on.
  */
 static int files_sync_read(struct files *f, const char *path) {
-    if (!f->cfg->force_sync) return 0;
-    int fd = os_open_read(path), err = fd < 0 ? fd : os_fdatasync(fd);
-    if (fd >= 0) (void)os_close(fd);
+    int err = f->cfg->force_sync ? files_sync_file(path) : 0;
     return err ? files_fail(f, "cannot sync", path, err) : 0;
 }
 
@@ -413,12 +434,16 @@ static int files_replay_file(struct files_replay *r, const char *name, bool last
     return ret;
 }
 
-static int files_replay_logs(struct files_replay *r, const struct files_list *logs) {
+/* The file that holds the transaction after zxid; of several with one zxid (a copy) the first. */
+static uint32_t files_first_log(const struct files_list *logs, int64_t zxid) {
     uint32_t first = 0;
-    for (uint32_t i = 1; i < logs->n; i++) /* of several with one zxid (a copy) the first */
-        if (logs->at[i].zxid <= r->db->last_zxid + 1 && logs->at[i].zxid != logs->at[i - 1].zxid)
-            first = i;
-    for (uint32_t i = first; i < logs->n; i++) {
+    for (uint32_t i = 1; i < logs->n; i++)
+        if (logs->at[i].zxid <= zxid + 1 && logs->at[i].zxid != logs->at[i - 1].zxid) first = i;
+    return first;
+}
+
+static int files_replay_logs(struct files_replay *r, const struct files_list *logs) {
+    for (uint32_t i = files_first_log(logs, r->db->last_zxid); i < logs->n; i++) {
         if (logs->at[i].zxid < 0) continue;
         if (files_replay_file(r, logs->at[i].name, i + 1 == logs->n)) return -1;
     }
@@ -468,9 +493,11 @@ static int files_fresh(struct files *f, struct db *db) {
 
 /*
  * Ephemerals whose session does not exist go away without a transaction. Only a snapshot makes that
- * last: without it a replay would meet the dead node where a client has since made a new one.
+ * last: without it a replay would meet the dead node where a client has since made a new one. In an
+ * ensemble they stay: its servers change by transactions only, or they would differ.
  */
 static int files_drop_orphans(struct files *f, struct db *db, struct files_report *report) {
+    if (config_distributed(f->cfg)) return 0;
     report->orphans = db_drop_orphans(db);
     return report->orphans ? files_save(f, db) : 0;
 }
@@ -517,7 +544,7 @@ ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report
     struct files_list logs;
     memset(report, 0, sizeof *report);
     report->snapshot_zxid = -1;
-    f->log_size = -1; /* no file of ours is open: a torn end may be cut */
+    if (files_log_close(f)) return -1; /* a torn end may be cut: nobody writes there */
     int err = files_list(f->log_dir, "log", &logs);
     if (err)
         (void)files_fail(f, "cannot list", f->log_dir, err);
@@ -532,8 +559,7 @@ ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report
 ZK_PRIVATE int files_log_roll(struct files *f, int64_t zxid) {
     uint8_t header[LOGFILE_HEADER_LEN];
     char *path = files_path(f->log_dir, "log", zxid);
-    int err = f->log.fd >= 0 ? files_log_sync(f) : 0;
-    writer_close(&f->log);
+    int err = files_log_close(f);
     logfile_put_header(header);
     f->log_size = LOGFILE_HEADER_LEN;
     if (!err) {
@@ -566,12 +592,14 @@ static int files_log_grow(struct files *f, size_t more) {
 }
 
 ZK_PRIVATE int files_log_append(struct files *f, struct slice entries) {
+    ZK_ASSERT(f->log.fd >= 0);
     int err = files_log_grow(f, entries.n);
     if (!err) err = writer_put(&f->log, entries);
     return err ? files_fail(f, "cannot write the log in", f->log_dir, err) : 0;
 }
 
 ZK_PRIVATE int files_log_sync(struct files *f) {
+    ZK_ASSERT(f->log.fd >= 0);
     int err = writer_flush(&f->log);
     if (err) return files_fail(f, "cannot write the log in", f->log_dir, err);
     if (f->cfg->force_sync) err = os_fdatasync(f->log.fd);
@@ -622,6 +650,245 @@ ZK_PRIVATE void files_snap_abort(struct files *f) {
     writer_close(&f->snap);
     (void)os_unlink(path);
     mem_free(path);
+}
+
+/* --- epochs --- */
+
+/* The first line is the number. stock: QuorumPeer.readLongFromFile */
+static int files_read_epoch(const char *path, int64_t *epoch) {
+    struct slice text;
+    size_t i = 0;
+    int64_t v = 0;
+    *epoch = -1;
+    int err = os_map(path, &text);
+    if (err) return err;
+    while (i < text.n && text.p[i] >= '0' && text.p[i] <= '9' && v <= INT32_MAX)
+        v = v * 10 + (text.p[i++] - '0');
+    bool ok = i && (i == text.n || text.p[i] == '\n' || text.p[i] == '\r') && v <= INT32_MAX;
+    bool none = slice_is(text, "-1"); /* stock: of a server that has no database */
+    os_unmap(text);
+    if (ok) *epoch = v;
+    return ok || none ? 0 : -EINVAL;
+}
+
+/* What was written and synced under `from` gets its name, durably. */
+static int files_settle(struct files *f, const char *from, const char *to) {
+    int err = os_rename(from, to);
+    return err ? err : os_fsync_dir(f->snap_dir);
+}
+
+/*
+ * A larger number in NAME.tmp was synced, maybe told to others, and its rename undone by a power
+ * cut: stock does not sync the directory. Anything else there was never told to anybody.
+ */
+static int files_load_epoch(struct files *f, const char *name, int64_t *epoch) {
+    char *path = files_path(f->snap_dir, name, -1);
+    struct buf tmp = {0};
+    int64_t newer = -1;
+    buf_printf(&tmp, "%s.tmp", path);
+    buf_putc(&tmp, '\0');
+    const char *from = (const char *)tmp.p;
+    int err = files_read_epoch(path, epoch);
+    if (err == -EINVAL) {
+        err = files_refuse(f, path, "must hold one number, the epoch, and does not");
+    } else if (err && err != -ENOENT) {
+        err = files_fail(f, "cannot read", path, err);
+    } else {
+        err = files_read_epoch(from, &newer);
+        if (!err && newer > *epoch) {
+            *epoch = newer;
+            err = files_sync_file(from);
+            if (!err) err = files_settle(f, from, path);
+        } else if (!err || err == -EINVAL) {
+            err = os_unlink(from);
+        } else if (err == -ENOENT) {
+            err = 0;
+        }
+        if (err) err = files_fail(f, "cannot recover", from, err);
+    }
+    buf_free(&tmp);
+    mem_free(path);
+    return err;
+}
+
+ZK_PRIVATE int files_load_epochs(struct files *f, int64_t *accepted, int64_t *current) {
+    int err = files_load_epoch(f, "acceptedEpoch", accepted);
+    return err ? err : files_load_epoch(f, "currentEpoch", current);
+}
+
+ZK_PRIVATE int files_save_epoch(struct files *f, const char *name, int64_t epoch) {
+    char text[24], *path = files_path(f->snap_dir, name, -1);
+    struct buf tmp = {0};
+    buf_printf(&tmp, "%s.tmp", path);
+    buf_putc(&tmp, '\0');
+    int n = snprintf(text, sizeof text, "%lld", (long long)epoch);
+    int fd = os_create((const char *)tmp.p), err = fd < 0 ? fd : 0;
+    if (!err) err = os_pwrite(fd, text, (size_t)n, 0);
+    if (!err) err = os_fdatasync(fd);
+    if (fd >= 0) (void)os_close(fd);
+    if (!err) err = files_settle(f, (const char *)tmp.p, path);
+    if (err) err = files_fail(f, "cannot write", path, err);
+    buf_free(&tmp);
+    mem_free(path);
+    return err;
+}
+
+/* --- cutting off the end of history --- */
+
+struct files_cutting {
+    struct files *f;
+    struct logq *log;
+    int64_t zxid;
+    struct files_list logs, snaps;
+    /* What the log holds behind the newest snapshot that may stay. */
+    int64_t base;   /* zxid of that; -1: there is none */
+    int64_t before; /* of the last entry not beyond base; -1: none was seen */
+    int64_t last;   /* no hole between base and here */
+    uint32_t met;   /* snapshots whose zxid has gone by */
+    bool reached;   /* the log comes to zxid, or base is it */
+    bool whole;     /* it goes on without a hole to its end, through each snapshot beyond zxid */
+};
+
+/* The first entry behind base must be known to follow it: base may have come from elsewhere. */
+static bool files_walk_follows(const struct files_cutting *c, int64_t zxid) {
+    return files_follows(c->last, zxid) &&
+           (c->last > c->base || c->before == c->base || zxid == c->base + 1 || c->base == 0);
+}
+
+static void files_walk_entry(struct files_cutting *c, int64_t zxid) {
+    if (zxid <= c->base) c->before = zxid;
+    if (zxid <= c->last || !c->whole) return;
+    c->whole = files_walk_follows(c, zxid);
+    if (!c->whole) return;
+    c->last = zxid;
+    c->reached = c->reached || zxid == c->zxid;
+    while (c->met < c->snaps.n && c->snaps.at[c->met].zxid <= zxid) {
+        int64_t snap = c->snaps.at[c->met++].zxid;
+        if (snap > c->zxid && snap < zxid) c->whole = false; /* it came from elsewhere */
+    }
+}
+
+static int files_walk(struct files_cutting *c) {
+    int err = 0;
+    c->last = c->base;
+    c->before = -1;
+    c->whole = true;
+    c->reached = c->base == c->zxid;
+    for (uint32_t i = files_first_log(&c->logs, c->base); i < c->logs.n && !err; i++) {
+        char *path = files_path(c->f->log_dir, c->logs.at[i].name, -1);
+        struct logfile lf;
+        struct slice bytes;
+        err = os_map(path, &bytes);
+        if (err) {
+            (void)files_fail(c->f, "cannot read", path, err);
+        } else {
+            enum logfile_status st = logfile_open(&lf, bytes, files_longest(c->f));
+            while (st == LOGFILE_ENTRY && (st = logfile_next(&lf)) == LOGFILE_ENTRY)
+                files_walk_entry(c, lf.header.zxid);
+            c->whole = c->whole && (st == LOGFILE_END || st == LOGFILE_TORN);
+            os_unmap(bytes);
+        }
+        mem_free(path);
+    }
+    if (c->snaps.n && c->snaps.at[c->snaps.n - 1].zxid > c->last) c->whole = false;
+    return err;
+}
+
+static int files_discard(struct files_cutting *c, const char *dir, const char *name) {
+    char *path = files_path(dir, name, -1);
+    int err = os_unlink(path);
+    if (!err) err = os_fsync_dir(dir);
+    if (err)
+        err = files_fail(c->f, "cannot remove", path, err);
+    else
+        log_line(c->log, LOG_INFO_LEVEL, "Removed %s: it lies beyond zxid 0x%llx", path,
+                 (unsigned long long)c->zxid);
+    mem_free(path);
+    return err;
+}
+
+static int files_cut_snaps(struct files_cutting *c) {
+    int err = 0;
+    for (uint32_t i = c->snaps.n; i-- > 0 && c->snaps.at[i].zxid > c->zxid && !err;)
+        err = files_discard(c, c->f->snap_dir, c->snaps.at[i].name);
+    return err;
+}
+
+/* The entries of one file that lie beyond. Damage before them is not ours to cut off. */
+static int files_cut_log(struct files_cutting *c, const char *name) {
+    char *path = files_path(c->f->log_dir, name, -1);
+    struct logfile lf;
+    struct slice bytes;
+    int err = os_map(path, &bytes);
+    if (err) {
+        (void)files_fail(c->f, "cannot read", path, err);
+    } else {
+        enum logfile_status st = logfile_open(&lf, bytes, files_longest(c->f));
+        size_t at = lf.at;
+        while (st == LOGFILE_ENTRY && (st = logfile_next(&lf)) == LOGFILE_ENTRY &&
+               lf.header.zxid <= c->zxid)
+            at = lf.at;
+        os_unmap(bytes);
+        if (st == LOGFILE_ENTRY) {
+            err = files_cut(c->f, path, at);
+            if (!err)
+                log_line(c->log, LOG_INFO_LEVEL, "Cut %s at %zu: zxid 0x%llx", path, at,
+                         (unsigned long long)c->zxid);
+        } else if (st != LOGFILE_END && st != LOGFILE_TORN) {
+            err = files_refuse(c->f, path, "damaged, cannot be truncated");
+        }
+    }
+    mem_free(path);
+    return err;
+}
+
+static int files_cut_logs(struct files_cutting *c) {
+    int err = 0;
+    uint32_t i = c->logs.n;
+    while (!err && i > 0 && c->logs.at[i - 1].zxid > c->zxid)
+        err = files_discard(c, c->f->log_dir, c->logs.at[--i].name);
+    /* The file that goes across zxid; copies of it, too. */
+    int64_t across = i ? c->logs.at[i - 1].zxid : -1;
+    while (!err && across >= 0 && i > 0 && c->logs.at[i - 1].zxid == across)
+        err = files_cut_log(c, c->logs.at[--i].name);
+    return err;
+}
+
+static int files_truncate_with(struct files_cutting *c) {
+    c->base = -1;
+    for (uint32_t i = c->snaps.n; i-- > 0 && c->base < 0;) {
+        if (c->snaps.at[i].zxid > c->zxid) continue;
+        int ok = files_snap_plausible(c->f->snap_dir, &c->snaps.at[i]);
+        if (ok < 0) return files_fail(c->f, "cannot read a snapshot in", c->f->snap_dir, ok);
+        if (ok) c->base = c->snaps.at[i].zxid;
+    }
+    if (c->snaps.n == 0 || c->snaps.at[c->snaps.n - 1].zxid <= c->zxid) return files_cut_logs(c);
+    if (c->base >= 0 && files_walk(c)) return -1;
+    if (c->base < 0 || (!c->reached && !c->whole)) {
+        log_line(c->log, LOG_WARN_LEVEL,
+                 "Cannot go back to zxid 0x%llx: only a snapshot beyond it holds what came before",
+                 (unsigned long long)c->zxid);
+        return 1;
+    }
+    int err = c->whole ? files_cut_snaps(c) : files_cut_logs(c);
+    if (!err) err = c->whole ? files_cut_logs(c) : files_cut_snaps(c);
+    return err;
+}
+
+ZK_PRIVATE int files_truncate(struct files *f, int64_t zxid, struct logq *log) {
+    struct files_cutting c = {.f = f, .log = log, .zxid = zxid};
+    int err = files_log_close(f);
+    if (err) return -1;
+    err = files_list(f->log_dir, "log", &c.logs);
+    if (err) (void)files_fail(f, "cannot list", f->log_dir, err);
+    if (!err) {
+        err = files_list(f->snap_dir, "snapshot", &c.snaps);
+        if (err) (void)files_fail(f, "cannot list", f->snap_dir, err);
+    }
+    if (!err) err = files_truncate_with(&c);
+    files_list_free(&c.logs);
+    files_list_free(&c.snaps);
+    return err < 0 ? -1 : err;
 }
 
 /* --- purging --- */

@@ -272,18 +272,17 @@ static int os_set_flags(int fd) {
     return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
 }
 
-static int os_listen_one(const struct addrinfo *ai, int backlog, uint16_t *port) {
-    int one = 1, fd = socket(ai->ai_family, SOCK_STREAM, 0);
+static in_port_t *os_port_of(struct sockaddr_storage *sa) {
+    return sa->ss_family == AF_INET ? &((struct sockaddr_in *)(void *)sa)->sin_port
+                                    : &((struct sockaddr_in6 *)(void *)sa)->sin6_port;
+}
+
+static int os_listen_one(struct sockaddr_storage sa, socklen_t len, int backlog, uint16_t *port) {
+    int one = 1, fd = socket(sa.ss_family, SOCK_STREAM, 0);
     if (fd < 0) return -errno;
-    struct sockaddr_storage sa;
-    socklen_t len = ai->ai_addrlen;
-    memcpy(&sa, ai->ai_addr, len);
-    if (ai->ai_family == AF_INET)
-        ((struct sockaddr_in *)(void *)&sa)->sin_port = htons(*port);
-    else
-        ((struct sockaddr_in6 *)(void *)&sa)->sin6_port = htons(*port);
+    *os_port_of(&sa) = htons(*port);
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (ai->ai_family == AF_INET6)
+    if (sa.ss_family == AF_INET6)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
     int err = os_set_flags(fd);
     if (!err && bind(fd, (struct sockaddr *)&sa, len) < 0) err = -errno;
@@ -293,8 +292,22 @@ static int os_listen_one(const struct addrinfo *ai, int backlog, uint16_t *port)
         (void)close(fd);
         return err;
     }
-    *port = ntohs(ai->ai_family == AF_INET ? ((struct sockaddr_in *)(void *)&sa)->sin_port
-                                           : ((struct sockaddr_in6 *)(void *)&sa)->sin6_port);
+    *port = ntohs(*os_port_of(&sa));
+    return fd;
+}
+
+ZK_PRIVATE int os_listen_beside(const int *others, int n, uint16_t port, int backlog,
+                                int fds[OS_LISTENERS_MAX]) {
+    int done = 0, fd = -EADDRNOTAVAIL;
+    for (; done < n; fds[done++] = fd) {
+        struct sockaddr_storage sa;
+        socklen_t len = sizeof sa;
+        bool known = getsockname(others[done], (struct sockaddr *)&sa, &len) == 0;
+        fd = known ? os_listen_one(sa, len, backlog, &port) : -errno;
+        if (fd < 0) break;
+    }
+    if (done == n && n) return n;
+    while (done) (void)close(fds[--done]);
     return fd;
 }
 
@@ -309,7 +322,9 @@ ZK_PRIVATE int os_listen(const char *host, uint16_t port, int backlog, int fds[O
     for (int family = AF_INET; !err; family = AF_INET6) { /* IPv4 first: it decides port 0 */
         for (struct addrinfo *ai = list; ai && !err && n < OS_LISTENERS_MAX; ai = ai->ai_next) {
             if (ai->ai_family != family) continue;
-            int fd = os_listen_one(ai, backlog, bound);
+            struct sockaddr_storage sa;
+            memcpy(&sa, ai->ai_addr, ai->ai_addrlen);
+            int fd = os_listen_one(sa, ai->ai_addrlen, backlog, bound);
             if (fd >= 0)
                 fds[n++] = fd;
             else if (family == AF_INET || !n)
@@ -345,10 +360,76 @@ static void os_to_addr(const struct sockaddr_storage *sa, struct node_addr *out)
     memcpy(out->ip, &in->sin_addr, 4);
 }
 
+ZK_PRIVATE int os_resolve(const char *host, uint16_t port, bool numeric,
+                          struct node_addr out[OS_ADDRS_MAX]) {
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
+                             .ai_flags = numeric ? AI_NUMERICHOST : 0};
+    struct addrinfo *list = NULL;
+    if (getaddrinfo(host, NULL, &hints, &list) != 0) return -EADDRNOTAVAIL;
+    int n = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (struct addrinfo *ai = list; ai && n < OS_ADDRS_MAX; ai = ai->ai_next) {
+            if (ai->ai_family != (pass == 0 ? AF_INET : AF_INET6)) continue;
+            struct sockaddr_storage sa;
+            memcpy(&sa, ai->ai_addr, ai->ai_addrlen);
+            os_to_addr(&sa, &out[n]);
+            out[n++].port = port;
+        }
+    }
+    freeaddrinfo(list);
+    return n ? n : -EADDRNOTAVAIL;
+}
+
+static socklen_t os_from_addr(const struct node_addr *addr, struct sockaddr_storage *sa) {
+    memset(sa, 0, sizeof *sa);
+    sa->ss_family = addr->ip_len == 4 ? AF_INET : AF_INET6;
+    *os_port_of(sa) = htons(addr->port);
+    if (addr->ip_len == 4)
+        memcpy(&((struct sockaddr_in *)(void *)sa)->sin_addr, addr->ip, 4);
+    else
+        memcpy(&((struct sockaddr_in6 *)(void *)sa)->sin6_addr, addr->ip, 16);
+    return addr->ip_len == 4 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+}
+
+static void os_set_stream(int fd, bool keepalive) {
+    int one = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (keepalive) (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+}
+
+ZK_PRIVATE int os_connect(const struct node_addr *addr, bool keepalive) {
+    struct sockaddr_storage sa;
+    socklen_t len = os_from_addr(addr, &sa);
+    int fd = socket(sa.ss_family, SOCK_STREAM, 0);
+    if (fd < 0) return -errno;
+    os_set_stream(fd, keepalive);
+    int err = os_set_flags(fd);
+    if (!err && connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS &&
+        errno != EINTR)
+        err = -errno;
+    if (!err) return fd;
+    (void)close(fd);
+    return err;
+}
+
+ZK_PRIVATE int os_connected(int fd) {
+    struct sockaddr_storage here, there;
+    socklen_t len = sizeof(int), here_len = sizeof here, there_len = sizeof there;
+    int err = 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0) return -errno;
+    if (err) return -err;
+    if (getpeername(fd, (struct sockaddr *)&there, &there_len) < 0)
+        return errno == ENOTCONN ? -EINPROGRESS : -errno;
+    if (getsockname(fd, (struct sockaddr *)&here, &here_len) < 0) return -errno;
+    /* A port of this machine that nobody listens on can be dialed from itself. */
+    bool self = here_len == there_len && memcmp(&here, &there, here_len) == 0;
+    return self ? -ECONNREFUSED : 0;
+}
+
 ZK_PRIVATE int os_accept(int fd, struct node_addr *addr, bool keepalive) {
     struct sockaddr_storage sa;
     socklen_t len = sizeof sa;
-    int one = 1, c;
+    int c;
     do c = accept(fd, (struct sockaddr *)&sa, &len);
     while (c < 0 && (errno == EINTR || errno == ECONNABORTED));
     if (c < 0) return -errno;
@@ -357,8 +438,7 @@ ZK_PRIVATE int os_accept(int fd, struct node_addr *addr, bool keepalive) {
         (void)close(c);
         return err;
     }
-    (void)setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (keepalive) (void)setsockopt(c, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    os_set_stream(c, keepalive);
     os_to_addr(&sa, addr);
     return c;
 }

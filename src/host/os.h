@@ -48,6 +48,16 @@ ZK_PRIVATE void os_unmap(struct slice bytes);
  * Returns the number of sockets, or -errno. */
 ZK_PRIVATE int os_listen(const char *host, uint16_t port, int backlog, int fds[OS_LISTENERS_MAX],
                          uint16_t *bound);
+/* The same addresses as n other listeners, with another port. */
+ZK_PRIVATE int os_listen_beside(const int *others, int n, uint16_t port, int backlog,
+                                int fds[OS_LISTENERS_MAX]);
+#define OS_ADDRS_MAX 4
+/* The addresses of a host, IPv4 first, as many as fit. numeric: of literals only, and never blocks.
+ * Returns their number, or -errno. */
+ZK_PRIVATE int os_resolve(const char *host, uint16_t port, bool numeric,
+                          struct node_addr out[OS_ADDRS_MAX]);
+ZK_PRIVATE int os_connect(const struct node_addr *addr, bool keepalive); /* begins to; the socket */
+ZK_PRIVATE int os_connected(int fd); /* 0: stands; -EINPROGRESS: not yet; else why it never will */
 ZK_PRIVATE int os_accept(int fd, struct node_addr *addr, bool keepalive);
 ZK_PRIVATE int64_t os_recv(int fd, void *p, size_t n); /* -EAGAIN, 0 at the end */
 ZK_PRIVATE int64_t os_send(int fd, const void *p, size_t n);

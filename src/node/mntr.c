@@ -196,6 +196,34 @@ ZK_PRIVATE uint32_t mntr_alive(const struct node *n) {
     return alive;
 }
 
+/* What only members of an ensemble have. stock: QuorumZooKeeperServer.registerMetrics */
+static void mntr_ensemble(const struct node *n, struct buf *out) {
+    const struct role *o = &n->role;
+    if (o->phase == ROLE_ALONE) return;
+    mntr_put(out, "quorum_size", quorum_voters(n->cfg));
+    buf_printf(out, "zk_peer_state\t%s - broadcast\n",
+               o->phase == ROLE_LEADING ? "leading" : o->learner.observer ? "observing"
+                                                                         : "following");
+    if (o->phase != ROLE_LEADING) return;
+    struct leader_census c = leader_count_all(&o->leader);
+    const struct {
+        const char *name;
+        int64_t value;
+    } gauges[] = {
+        {"learners", c.learners},
+        {"synced_followers", c.followers},
+        {"synced_non_voting_followers", c.others},
+        {"synced_observers", c.observers},
+        {"pending_syncs", c.syncs},
+        {"leader_uptime", n->now - o->leader.since},
+        {"last_proposal_size", o->leader.sizes.last},
+        {"max_proposal_size", o->leader.sizes.most},
+        {"min_proposal_size", o->leader.sizes.least},
+    };
+    for (size_t i = 0; i < sizeof gauges / sizeof gauges[0]; i++)
+        mntr_put(out, gauges[i].name, gauges[i].value);
+}
+
 static void mntr_gauges(const struct node *n, const struct node_facts *f, struct buf *out) {
     const struct node_stats *st = &n->stats;
     const struct tree *t = &n->db.tree;
@@ -329,6 +357,7 @@ ZK_PRIVATE void mntr_dump(const struct node *n, const struct node_facts *facts, 
     static const int64_t nothing = 0;
     if (n->cfg->metrics == CONFIG_METRICS_NULL) return;
     mntr_gauges(n, facts, out);
+    mntr_ensemble(n, out);
     mntr_quotas(n, out);
     for (size_t i = 0; i < sizeof mntr_counters / sizeof mntr_counters[0]; i++) {
         int64_t value;

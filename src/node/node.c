@@ -1,31 +1,51 @@
 #include "node/node.h"
 
 #include "node/pipeline.h"
+#include "node/role.h"
 #include "node/serve.h"
 
 #define NODE_IDLE_CHECK_MS 1000
 
 ZK_PRIVATE void node_start(struct node *n, bool snapshot) {
-    struct prep_config pc = {.skip_acl = n->cfg->skip_acl,
-                             .enforce_quota = n->cfg->enforce_quota,
-                             .digest = n->cfg->digest_enabled,
-                             .digest_auth = n->cfg->digest_auth,
-                             .reconfig = n->cfg->reconfig_enabled,
-                             .max_record = n->max_string};
-    prep_init(&n->prep, &n->db, &pc);
+    node_prepare(n);
     n->appended = n->synced = n->db.last_zxid;
-    n->serving = true;
+    n->loaded = true;
+    n->serving = n->role.phase == ROLE_ALONE;
     n->roll_next = true; /* a start never appends to an old file */
     session_touch_all(&n->db.sessions, n->now);
     /* stock: SessionTrackerImpl.initializeNextSessionId; wall clock, so that no reboot repeats */
-    n->next_session = (int64_t)(((uint64_t)n->wall << 24 >> 8) | (uint64_t)1 << 56);
+    uint64_t sid = n->role.phase == ROLE_ALONE ? 1 : (uint64_t)n->role.self;
+    n->next_session = (int64_t)(((uint64_t)n->wall << 24 >> 8) | sid << 56);
     n->reap_next = n->now + n->cfg->container_check_interval_ms;
     n->throttle.tokens = n->cfg->connection_throttle_tokens;
     if (n->cfg->connection_throttle_weighted)
         n->throttle.tokens *= n->cfg->connection_throttle_global_weight;
     n->throttle.filled = n->throttle.frozen = n->now;
     pipeline_draw_roll(n);
-    if (snapshot) pipeline_snapshot_begin(n);
+    if (n->role.phase != ROLE_ALONE)
+        role_start(n); /* becoming part of an ensemble costs no snapshot */
+    else if (snapshot)
+        pipeline_snapshot_begin(n);
+}
+
+ZK_PRIVATE void node_epochs(struct node *n, int64_t accepted, int64_t current) {
+    n->role.accepted = accepted;
+    n->role.current = current;
+}
+
+ZK_PRIVATE uint32_t node_link_accept(struct node *n, enum link_kind kind, int64_t now,
+                                     int64_t wall) {
+    n->now = now;
+    n->wall = wall;
+    return n->loaded ? role_link_accept(n, kind) : LINK_NONE;
+}
+
+ZK_PRIVATE const struct link *node_link(struct node *n, uint32_t link) {
+    return link_at(&n->role.links, link);
+}
+
+ZK_PRIVATE void node_link_sent(struct node *n, uint32_t link, size_t bytes) {
+    link_sent(&n->role.links, link, bytes);
 }
 
 /* --- what time brings --- */
@@ -85,16 +105,18 @@ static void node_reap(struct node *n) {
 }
 
 static void node_tick(struct node *n) {
-    if (n->serving) {
+    if (n->loaded && role_decides(n)) {
         node_expire(n);
         node_reap(n);
     }
+    role_tick(n);
     serve_idle(n);
 }
 
 ZK_PRIVATE int64_t node_next_tick(const struct node *n) {
-    int64_t next = n->now + NODE_IDLE_CHECK_MS;
-    if (!n->serving) return next;
+    int64_t next = n->now + NODE_IDLE_CHECK_MS, role = role_next_tick(n);
+    if (role < next) next = role;
+    if (!n->loaded || !role_decides(n)) return next;
     if (n->db.sessions.next_due < next) next = n->db.sessions.next_due;
     if (n->reap_next < next) next = n->reap_next;
     return next;
@@ -147,16 +169,41 @@ ZK_PRIVATE void node_step(struct node *n, const struct node_input *in) {
         break;
     case NODE_SNAPSHOT_DONE:
         node_snapshot_done(n);
+        role_snapshot_over(n, false);
         break;
     case NODE_SNAPSHOT_FAILED:
         node_snapshot_failed(n);
+        role_snapshot_over(n, true);
+        break;
+    case NODE_LINK_OPENED:
+        role_link_opened(n, in->link);
+        break;
+    case NODE_LINK_BYTES:
+        role_link_bytes(n, in->link, in->bytes);
+        break;
+    case NODE_LINK_CLOSED:
+        role_link_closed(n, in->link);
+        break;
+    case NODE_LISTEN_FAILED:
+        role_listen_failed(n);
+        break;
+    case NODE_EPOCH_SAVED:
+        role_epoch_saved(n);
+        break;
+    case NODE_LOG_READ:
+        role_log_read(n, in->bytes);
+        break;
+    case NODE_LOADED:
+        role_loaded(n, in->db);
         break;
     }
+    role_settle(n);
     pipeline_flush(n);
 }
 
 ZK_PRIVATE bool node_idle_work(struct node *n) {
-    bool turn = serve_turn(n);
+    bool turn = serve_turn(n), image = role_idle_work(n);
+    role_settle(n); /* what was served has to leave for the leader or the learners */
     pipeline_flush(n);
-    return pipeline_snapshot_step(n) || turn;
+    return pipeline_snapshot_step(n) || turn || image;
 }

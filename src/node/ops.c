@@ -1,6 +1,8 @@
 #include "node/ops.h"
 
+#include "ensemble/quorum.h"
 #include "node/mntr.h"
+#include "node/role.h"
 
 #define OPS_CHUNK 8192 /* characters per packet that stock counts as sent. BufferedWriter */
 
@@ -121,6 +123,16 @@ static struct node_facts ops_facts(const struct ops *q) {
     return f;
 }
 
+/* stock: QuorumZooKeeperServer.dumpConf */
+static void ops_conf_quorum(struct ops *q) {
+    const struct config *c = q->n->cfg;
+    const struct config_member *m = quorum_member(c, q->n->role.self);
+    buf_printf(q->out, "initLimit=%d\nsyncLimit=%d\nelectionAlg=3\nelectionPort=%d\n"
+               "quorumPort=%d\npeerType=%d\nmembership: \n", c->init_limit, c->sync_limit,
+               m->election_port, m->quorum_port, m->observer);
+    config_string(c, q->out);
+}
+
 static void ops_conf(struct ops *q) {
     const struct config *c = q->n->cfg;
     struct node_facts f = ops_facts(q);
@@ -131,7 +143,9 @@ static void ops_conf(struct ops *q) {
                c->max_client_cnxns);
     buf_printf(q->out, "minSessionTimeout=%d\nmaxSessionTimeout=%d\n", q->n->min_timeout,
                q->n->max_timeout);
-    buf_printf(q->out, "clientPortListenBacklog=%d\nserverId=0\n", c->listen_backlog);
+    buf_printf(q->out, "clientPortListenBacklog=%d\nserverId=%lld\n", c->listen_backlog,
+               (long long)q->n->role.self);
+    if (q->n->role.phase != ROLE_ALONE) ops_conf_quorum(q);
 }
 
 static void ops_dirs(struct ops *q) {
@@ -156,8 +170,14 @@ static void ops_put_server(const struct ops *q) {
                (long long)st->latency_max, (long long)st->received, (long long)st->sent,
                (unsigned)mntr_alive(n), (unsigned)n->pend_n);
     /* stock keeps the root under two names and counts both */
-    buf_printf(q->out, "Zxid: 0x%llx\nMode: standalone\nNode count: %u\n",
-               (unsigned long long)n->db.last_zxid, n->db.tree.count + 1);
+    int64_t zxid = n->db.last_zxid, led = (int64_t)((uint64_t)n->role.leader.epoch << 32);
+    if (n->role.phase == ROLE_LEADING && led > zxid) zxid = led; /* a new epoch begins with it */
+    buf_printf(q->out, "Zxid: 0x%llx\nMode: %s\nNode count: %u\n", (unsigned long long)zxid,
+               role_name(n), n->db.tree.count + 1);
+    if (n->role.phase == ROLE_LEADING)
+        buf_printf(q->out, "Proposal sizes last/min/max: %lld/%lld/%lld\n",
+                   (long long)n->role.leader.sizes.last, (long long)n->role.leader.sizes.least,
+                   (long long)n->role.leader.sizes.most);
 }
 
 static void ops_srvr(struct ops *q) {
@@ -173,7 +193,8 @@ static void ops_stat(struct ops *q) {
 
 static void ops_mntr(struct ops *q) {
     struct node_facts f = ops_facts(q);
-    buf_puts(q->out, "zk_version\t" OPS_VERSION "\nzk_server_state\tstandalone\n");
+    buf_puts(q->out, "zk_version\t" OPS_VERSION "\n");
+    buf_printf(q->out, "zk_server_state\t%s\n", role_name(q->n));
     mntr_dump(q->n, &f, q->out);
 }
 
@@ -268,16 +289,37 @@ static void ops_put_ephemerals(const struct ops *q) {
     }
 }
 
+static void ops_put_sessions(const struct ops *q) {
+    const struct session_table *t = &q->n->db.sessions;
+    struct buf items = {0};
+    bool learns = role_learns(q->n); /* it knows the sessions, but not when they expire */
+    for (uint32_t i = 0; i < t->n; i++) {
+        const struct session *s = &t->slots[i];
+        struct ops_item item = {learns ? 0 : s->expires, s->id, CONN_NONE};
+        if (!s->live || !(learns ? s->committed : s->expires >= 0)) continue;
+        buf_put(&items, &item, sizeof item);
+    }
+    buf_puts(q->out, "SessionTracker dump:\n");
+    if (!learns) {
+        buf_puts(q->out, "Session ");
+        ops_put_sets(q, &items, false);
+        return;
+    }
+    size_t n = items.n / sizeof(struct ops_item);
+    if (n) qsort(items.p, n, sizeof(struct ops_item), ops_item_cmp);
+    buf_printf(q->out, "Global Sessions(%zu):\n", n);
+    for (size_t i = 0; i < n; i++) {
+        int64_t id = ops_item(&items, i).id;
+        buf_printf(q->out, "0x%llx\t%dms\n", (unsigned long long)id,
+                   t->slots[session_find(t, id)].timeout);
+    }
+    buf_free(&items);
+}
+
 static void ops_dump(struct ops *q) {
     const struct node *n = q->n;
     struct buf items = {0};
-    for (uint32_t i = 0; i < n->db.sessions.n; i++) {
-        const struct session *s = &n->db.sessions.slots[i];
-        struct ops_item item = {s->expires, s->id, CONN_NONE};
-        if (s->live && s->expires >= 0) buf_put(&items, &item, sizeof item);
-    }
-    buf_puts(q->out, "SessionTracker dump:\nSession ");
-    ops_put_sets(q, &items, false);
+    ops_put_sessions(q);
     ops_put_ephemerals(q);
     int64_t width = n->cfg->sessionless_timeout_ms > 0 ? n->cfg->sessionless_timeout_ms : 1;
     for (uint32_t i = 0; i < n->n_conns; i++) {

@@ -1,6 +1,7 @@
 #include "node/pipeline.h"
 
 #include "base/sum.h"
+#include "node/role.h"
 #include "node/serve.h"
 #include "state/path.h"
 #include "store/logfile.h"
@@ -144,9 +145,8 @@ static void pipeline_maybe_roll(struct node *n) {
     }
 }
 
-/* Frames the transaction in n->scratch for the log and queues it. */
-static void pipeline_append(struct node *n, struct pending *p) {
-    struct slice body = buf_slice(&n->scratch);
+/* Frames the transaction for the log and queues it. */
+static void pipeline_append(struct node *n, struct pending *p, struct slice body) {
     uint32_t need = (uint32_t)body.n + LOGFILE_ENTRY_OVERHEAD;
     struct blob *b = n->log_blob;
     if (!b || b->cap - b->n < need) {
@@ -170,16 +170,36 @@ static void pipeline_append(struct node *n, struct pending *p) {
     n->log_records++;
     n->log_bytes += need;
     n->file_bytes += need;
+    role_appended(n, p);
     pipeline_maybe_roll(n);
+}
+
+ZK_PRIVATE void pipeline_log(struct node *n, const struct pipeline_txn *t) {
+    struct pending *p = pipeline_push(n);
+    p->zxid = t->zxid;
+    p->op = t->type;
+    p->session = t->session;
+    p->received = n->now;
+    pipeline_append(n, p, t->bytes);
 }
 
 ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q) {
     static const struct auth_set nobody = {{NULL, 0, 0, 0}, 0, false};
     struct conn *c = q->conn == CONN_NONE ? NULL : node_conn(n, q->conn);
     struct prep_request req = {.op = q->op, .session = q->session, .cxid = q->xid, .body = q->body,
-                               .auth = c ? &c->auth : &nobody, .time = n->wall,
-                               .internal = q->internal};
+                               .auth = q->auth ? q->auth : c ? &c->auth : &nobody,
+                               .time = n->wall, .internal = q->internal,
+                               .forwarded = q->forwarded,
+                               .owner = q->forwarded ? q->owner : role_self_owner(n)};
     bool made;
+    if (role_learns(n) && c) {
+        role_forward(n, q);
+        return;
+    }
+    if (role_exhausted(n)) { /* the next epoch will serve it */
+        if (c) serve_close(n, q->conn);
+        return;
+    }
     buf_clear(&n->scratch);
     uint64_t refused = n->db.quota.exceeded;
     int err = prep_write(&n->prep, &req, &n->scratch, &made);
@@ -187,7 +207,7 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
     if (n->db.quota.exceeded != refused)
         metrics_refused(&n->metrics, buf_slice(&n->db.quota.refused));
     struct pending *p = pipeline_push(n);
-    p->zxid = n->prep.zxid;
+    p->zxid = made ? n->prep.zxid : n->appended;
     p->conn = q->conn;
     p->xid = q->xid;
     p->op = q->op;
@@ -201,15 +221,19 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
         p->conn_gen = c->gen;
         c->submitted++;
     }
-    if (made) pipeline_append(n, p);
-    if (!made && n->pend_n == 1 && n->synced >= p->zxid) pipeline_synced(n, n->synced);
+    if (made) pipeline_append(n, p, buf_slice(&n->scratch));
+    if (!made && n->pend_n == 1) pipeline_apply(n);
 }
 
 /* A place in the order of writes without a write: reads of the connection wait for those before. */
 ZK_PRIVATE void pipeline_barrier(struct node *n, uint32_t conn) {
+    if (role_learns(n)) {
+        role_barrier(n, conn);
+        return;
+    }
     if (!n->pend_n) return;
     struct pending *p = pipeline_push(n);
-    p->zxid = n->prep.zxid;
+    p->zxid = n->appended;
     p->conn = conn;
     p->conn_gen = node_conn(n, conn)->gen;
     p->op = ZOP_NOTIFICATION;
@@ -337,6 +361,10 @@ static void pipeline_reply(struct node *n, const struct pending *p) {
     }
     int32_t err = p->err;
     if (!err && p->op != ZOP_MULTI) err = n->applied.err;
+    if (err == ZERR_SESSIONMOVED) { /* its other connection goes on; any answer would be late */
+        serve_close(n, p->conn);
+        return;
+    }
     struct buf *out = node_conn_out(n, p->conn);
     size_t at = reply_begin(out);
     if (!err && p->op == ZOP_MULTI)
@@ -403,6 +431,7 @@ static void pipeline_commit(struct node *n, const struct pending *p) {
         prep_applied(&n->prep, p->zxid);
         for (uint32_t i = 0; i < n->applied.n_events; i++)
             pipeline_event(n, &n->applied.events[i], p->zxid);
+        role_applied(n, p->zxid);
     }
     if (p->conn != CONN_NONE) {
         struct conn *c = &n->conns[p->conn];
@@ -417,9 +446,16 @@ static void pipeline_commit(struct node *n, const struct pending *p) {
 
 ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid) {
     if (zxid > n->synced) n->synced = zxid;
+    role_log_synced(n);
+    pipeline_apply(n);
+}
+
+ZK_PRIVATE void pipeline_apply(struct node *n) {
+    int64_t to = n->synced < n->committed ? n->synced : n->committed;
     while (n->pend_n) {
         struct pending p = n->pending[n->pend_head];
-        if (p.zxid > n->synced) break;
+        if (p.zxid > to) break;
+        if (p.blob) role_claim(n, &p);
         n->pend_head = (n->pend_head + 1) & (n->pend_cap - 1);
         n->pend_n--;
         n->large_in_flight -= p.large;
@@ -443,8 +479,15 @@ static void pipeline_snapshot_emit(struct node *n, struct buf *bytes) {
     memset(bytes, 0, sizeof *bytes);
 }
 
+ZK_PRIVATE void pipeline_snapshot_abort(struct node *n) {
+    if (!n->snap.active || n->snap.finishing) return;
+    tree_image_abort(&n->db.tree);
+    n->snap.active = false;
+    (void)node_output(n, NODE_SNAPSHOT_ABORT);
+}
+
 ZK_PRIVATE void pipeline_snapshot_begin(struct node *n) {
-    if (n->snap.active) {
+    if (n->snap.active || n->db.tree.image.active) {
         log_line(&n->log, LOG_WARN_LEVEL, "Too busy to snap, skipping");
         return;
     }

@@ -16,12 +16,24 @@ struct pipeline_request {
     int64_t session;
     struct slice body;
     bool internal;
+    bool forwarded; /* by a learner: fails as a transaction, since there is no other answer */
+    uint64_t owner; /* ... its connection */
+    const struct auth_set *auth; /* ... its client's identities */
+};
+
+/* A transaction that the leader made. */
+struct pipeline_txn {
+    int64_t zxid, session;
+    int32_t type;
+    struct slice bytes; /* header, record, digest */
 };
 
 ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q);
 ZK_PRIVATE void pipeline_barrier(struct node *n, uint32_t conn);
 ZK_PRIVATE void pipeline_close_session(struct node *n, int64_t session); /* expiry */
+ZK_PRIVATE void pipeline_log(struct node *n, const struct pipeline_txn *t);
 ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid);
+ZK_PRIVATE void pipeline_apply(struct node *n); /* what is durable and committed */
 ZK_PRIVATE void pipeline_flush(struct node *n); /* end of a step: asks for the sync it needs */
 
 /* Replies. begin reserves frame length and header; end fills them in. */
@@ -38,6 +50,7 @@ ZK_PRIVATE void reply_connect(struct node *n, uint32_t conn, bool accepted);
 
 /* Snapshot of the whole state, in slices. */
 ZK_PRIVATE void pipeline_snapshot_begin(struct node *n);
+ZK_PRIVATE void pipeline_snapshot_abort(struct node *n); /* unless it is about to get its name */
 ZK_PRIVATE bool pipeline_snapshot_step(struct node *n); /* true when there is more to do now */
 ZK_PRIVATE void pipeline_draw_roll(struct node *n);
 

@@ -4,6 +4,7 @@
 #include "node/ops.h"
 #include "node/pipeline.h"
 #include "node/reads.h"
+#include "node/role.h"
 
 #define SERVE_CONNECT_MAX 4096u    /* bytes of a ConnectRequest: strangers get no large buffer */
 #define SERVE_IN_PAUSE 262144u     /* waiting input beyond it stops the reading */
@@ -40,6 +41,14 @@ ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn) {
     node_conn_drop(n, conn);
 }
 
+/* A learner tells the leader, which alone decides when a session expires. */
+static void serve_touch(struct node *n, uint32_t slot, int32_t timeout) {
+    if (role_learns(n))
+        role_touch(n, slot);
+    else
+        session_touch(&n->db.sessions, slot, n->now, timeout);
+}
+
 /* --- handshake --- */
 
 struct serve_connect {
@@ -67,7 +76,8 @@ static void serve_new_session(struct node *n, uint32_t conn) {
     c->session = n->next_session++;
     c->session_slot = session_add(&n->db.sessions, c->session, c->timeout);
     n->db.sessions.slots[c->session_slot].conn = conn;
-    session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
+    n->db.sessions.slots[c->session_slot].owner = role_self_owner(n);
+    serve_touch(n, c->session_slot, c->timeout);
     c->phase = CONN_WAITING;
     put_be32(body, (uint32_t)c->timeout);
     struct pipeline_request q = {.conn = conn, .op = ZOP_CREATE_SESSION, .session = c->session,
@@ -84,20 +94,34 @@ static void serve_renew(struct node *n, uint32_t conn, const struct serve_connec
     if (s != SESSION_NONE && n->db.sessions.slots[s].conn != SESSION_NONE)
         serve_close(n, n->db.sessions.slots[s].conn);
     sum_session_passwd(q->session, passwd);
-    bool valid = slice_eq(q->passwd, slice_of(passwd, sizeof passwd)) && s != SESSION_NONE &&
-                 n->db.sessions.slots[s].committed && !n->db.sessions.slots[s].closing;
+    bool valid = slice_eq(q->passwd, slice_of(passwd, sizeof passwd));
+    c->session = q->session;
+    c->phase = CONN_WAITING;
+    if (valid && role_learns(n)) {
+        role_revalidate(n, conn, q->session);
+        return;
+    }
+    serve_renewed(n, conn, valid && s != SESSION_NONE && n->db.sessions.slots[s].committed &&
+                               !n->db.sessions.slots[s].closing);
+}
+
+ZK_PRIVATE void serve_renewed(struct node *n, uint32_t conn, bool valid) {
+    struct conn *c = node_conn(n, conn);
     if (!valid) {
         reply_connect(n, conn, false);
         serve_close(n, conn);
         return;
     }
-    c->session = q->session;
+    /* A learner may not have heard of the session yet. */
+    uint32_t s = session_add(&n->db.sessions, c->session, c->timeout);
     c->session_slot = s;
     c->phase = CONN_OPEN;
     n->db.sessions.slots[s].conn = conn;
-    session_touch(&n->db.sessions, s, n->now, c->timeout);
+    n->db.sessions.slots[s].owner = role_self_owner(n);
+    serve_touch(n, s, c->timeout);
     reply_connect(n, conn, true);
     pipeline_barrier(n, conn); /* the session's own writes may still be under way */
+    if (buf_len(&c->in)) node_conn_ready(n, conn);
 }
 
 ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn) {
@@ -235,6 +259,11 @@ static void serve_defer(struct node *n, struct conn *c, struct slice frame) {
     memcpy(p + 8, frame.p, frame.n);
 }
 
+/* Writes, and on a learner the sync too, get their place in the order of all servers. */
+static bool serve_ordered(const struct node *n, int32_t op) {
+    return (wire_op_flags(op) & OP_WRITE) != 0 || (op == ZOP_SYNC && role_learns(n));
+}
+
 /* A request whose turn has come. Takes what it cost from the budget. */
 static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, struct slice body) {
     const struct conn *c = node_conn(n, conn);
@@ -245,7 +274,7 @@ static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, st
         serve_refuse(n, conn, xid, 0, ZERR_SESSIONCLOSEDREQUIRESASLAUTH);
     } else if (!(flags & OP_CLIENT)) {
         serve_refuse(n, conn, xid, -1, ZERR_UNIMPLEMENTED);
-    } else if (flags & OP_WRITE) {
+    } else if (serve_ordered(n, op)) {
         struct pipeline_request q = {.conn = conn, .xid = xid, .op = op, .session = c->session,
                                      .body = body};
         pipeline_submit(n, &q);
@@ -283,7 +312,8 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     struct slice body = slice_of(r.p, (size_t)(r.end - r.p));
     int flags = wire_op_flags(op);
     bool behind = node_conn_pending(c) || buf_len(&c->deferred);
-    bool crowded = xid > 0 && n->pend_n > (uint32_t)n->cfg->global_outstanding_limit;
+    bool crowded = xid > 0 && n->pend_n + n->role.wait_n >
+                                  (uint32_t)n->cfg->global_outstanding_limit;
     bool full = buf_len(&c->deferred) + frame.n > SERVE_IN_PAUSE;
     /* What may change what the connection is allowed to do keeps its place among its requests. */
     bool barrier = !(flags & OP_CLIENT) || op == ZOP_AUTH || op == ZOP_SASL ||
@@ -299,8 +329,8 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
         serve_sasl(n, conn, xid, body);
         return true;
     }
-    session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
-    if (behind && !(flags & OP_WRITE))
+    serve_touch(n, c->session_slot, c->timeout);
+    if (behind && !serve_ordered(n, op))
         serve_defer(n, c, frame);
     else
         serve_now(n, conn, xid, op, body);
@@ -415,7 +445,7 @@ ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes) {
     if (c->phase == CONN_CLOSING) return;
     /* What waits for the disk waits for us, not for the client: the session is alive. */
     if (c->session_slot != SESSION_NONE && node_conn_pending(c))
-        session_touch(&n->db.sessions, c->session_slot, n->now, c->timeout);
+        serve_touch(n, c->session_slot, c->timeout);
     if (buf_len(&c->in)) {
         buf_compact(&c->in);
         buf_put(&c->in, bytes.p, bytes.n);

@@ -1,5 +1,6 @@
 #include "node/state.h"
 
+#include "node/role.h"
 #include "state/path.h"
 
 #define NODE_OUT_KEEP 65536u /* larger output buffers are freed when drained */
@@ -30,6 +31,17 @@ ZK_PRIVATE void node_state_init(struct node *n, const struct config *cfg, uint64
     n->db.tree.emulate353 = cfg->emulate353;
     watch_init(&n->watches, prng_next(&n->rng));
     metrics_init(&n->metrics, prng_next(&n->rng));
+    role_init(n);
+}
+
+ZK_PRIVATE void node_prepare(struct node *n) {
+    struct prep_config pc = {.skip_acl = n->cfg->skip_acl,
+                             .enforce_quota = n->cfg->enforce_quota,
+                             .digest = n->cfg->digest_enabled,
+                             .digest_auth = n->cfg->digest_auth,
+                             .reconfig = n->cfg->reconfig_enabled,
+                             .max_record = n->max_string};
+    prep_init(&n->prep, &n->db, &pc);
 }
 
 ZK_PRIVATE void node_state_free(struct node *n) {
@@ -41,6 +53,7 @@ ZK_PRIVATE void node_state_free(struct node *n) {
         blob_unref(n->pending[(n->pend_head + i) & (n->pend_cap - 1)].blob);
     for (uint32_t i = 0; i < n->pool_n; i++) buf_free(&n->pool[i]);
     blob_unref(n->log_blob);
+    role_free(n);
     txn_out_free(&n->db, &n->applied);
     prep_free(&n->prep);
     watch_free(&n->watches);

@@ -14,7 +14,9 @@
 #define ZK_NODE_STATE_H
 
 #include "base/log.h"
-#include "ensemble/config.h"
+#include "ensemble/election.h"
+#include "ensemble/leader.h"
+#include "ensemble/learner.h"
 #include "node/metrics.h"
 #include "state/prep.h"
 #include "state/txn.h"
@@ -30,7 +32,15 @@ enum node_input_kind {
     NODE_LOG_SYNCED,    /* zxid: every appended record up to it is durable */
     NODE_SNAPSHOT_ROOM, /* the host can take more snapshot bytes */
     NODE_SNAPSHOT_DONE, /* the snapshot is durable under its name */
-    NODE_SNAPSHOT_FAILED /* it could not be written; what was written is gone */
+    NODE_SNAPSHOT_FAILED, /* it could not be written; what was written is gone */
+    /* of an ensemble */
+    NODE_LINK_OPENED,   /* link: the connection that NODE_LINK_DIAL asked for stands */
+    NODE_LINK_BYTES,    /* link, bytes */
+    NODE_LINK_CLOSED,   /* link: gone, or never came about; the number is free */
+    NODE_LISTEN_FAILED, /* the quorum port could not be bound */
+    NODE_EPOCH_SAVED,   /* the oldest NODE_SAVE_EPOCH not answered yet is durable */
+    NODE_LOG_READ,      /* bytes: answers NODE_READ_LOG, see leader_log_read() */
+    NODE_LOADED         /* db: what the disk holds; answers NODE_LOAD */
 };
 
 struct node_addr {
@@ -46,6 +56,8 @@ struct node_input {
     uint32_t conn;
     struct slice bytes; /* borrowed during the step */
     int64_t zxid;
+    uint32_t link;
+    struct db *db; /* NODE_LOADED: its content is taken over, what is left is an empty one */
 };
 
 enum node_output_kind {
@@ -58,7 +70,22 @@ enum node_output_kind {
     NODE_SNAPSHOT_CHUNK, /* owned: bytes, the host frees them */
     NODE_SNAPSHOT_END,   /* sync, rename */
     NODE_READ_PAUSE,     /* conn: stop reading from it */
-    NODE_READ_RESUME     /* conn */
+    NODE_READ_RESUME,    /* conn */
+    /* of an ensemble; links: ensemble/link.h */
+    NODE_LINK_DIAL,      /* link: to its host and port; NODE_LINK_OPENED or _CLOSED answers */
+    NODE_LINK_SEND,      /* link has bytes: node_link_out() */
+    NODE_LINK_CLOSE,     /* link: send what can be sent at once, hang up; answer with _CLOSED */
+    NODE_LISTEN,         /* bind the quorum port: accepted connections are LINK_QUORUM */
+    NODE_UNLISTEN,       /* ... and let it go */
+    /* The next two keep their place among NODE_APPEND: what was appended before is durable first,
+     * what is appended after comes after. */
+    NODE_SAVE_EPOCH,     /* epoch, accepted or current: durable, then NODE_EPOCH_SAVED */
+    NODE_LOAD,           /* zxid not -1: whatever lies beyond it is cut off, in logs and snapshots,
+                            durably. reload: then the state is loaded anew; NODE_LOADED answers */
+    NODE_READ_LOG,       /* committed transactions after zxid and up to `upto`, some at a time;
+                            first: none if the rest of the log is too long to be sent instead
+                            of a snapshot. NODE_LOG_READ answers */
+    NODE_SNAPSHOT_ABORT  /* what was written since _BEGIN is of no use; no answer */
 };
 
 struct node_output {
@@ -68,6 +95,12 @@ struct node_output {
     int64_t zxid;
     struct slice bytes; /* NODE_APPEND: lives until its NODE_LOG_SYNCED has been given */
     struct buf owned;   /* NODE_SNAPSHOT_CHUNK */
+    uint32_t link;
+    int64_t epoch;      /* NODE_SAVE_EPOCH */
+    bool accepted;      /* ... acceptedEpoch, not currentEpoch */
+    bool reload;        /* NODE_LOAD */
+    int64_t upto;       /* NODE_READ_LOG */
+    bool first;         /* ... */
 };
 
 enum conn_phase {
@@ -120,6 +153,65 @@ struct pending {
     uint32_t large;   /* bytes that count against the budget of large requests */
 };
 
+/* A request of our own client that went to the leader, in the order of leaving. */
+struct role_wait {
+    uint32_t conn, gen;
+    int64_t session;
+    int32_t xid, op, err;
+    int64_t ready_at; /* answered when this zxid is applied; -1: its transaction answers it */
+    int64_t received; /* monotonic ms */
+    struct blob *body; /* counted; of a sync */
+};
+
+struct role_save {
+    int64_t epoch;
+    bool accepted;
+};
+
+struct role_revalidation {
+    int64_t session;
+    uint32_t conn, gen;
+};
+
+enum role_phase {
+    ROLE_ALONE,
+    ROLE_DRAINING,
+    ROLE_LOOKING,
+    ROLE_LEADING,
+    ROLE_LEARNING
+};
+
+/* What has to be done as soon as no snapshot is about to get its name. */
+enum role_todo {
+    ROLE_NOTHING,
+    ROLE_TRUNCATE, /* the leader wants the log cut */
+    ROLE_TAKE,     /* the leader's snapshot takes the place of our state */
+    ROLE_RELOAD    /* ... did, and never reached the disk */
+};
+
+/* The place in the ensemble; see node/role.h. */
+struct role {
+    enum role_phase phase;
+    int64_t self; /* sid */
+    struct links links;
+    struct election election;
+    struct leader leader;
+    struct learner learner;
+    struct history history;
+    int64_t accepted, current; /* epochs on disk */
+    struct buf saving;         /* struct role_save: on their way there */
+    enum role_todo todo;
+    bool loading;   /* NODE_LOADED has to come */
+    bool unsaved;   /* the state came by a snapshot that is not durable yet */
+    bool cut;       /* ... and the log goes on beyond it */
+    bool newleader; /* to be acknowledged when all is durable */
+    struct role_wait *waiting; /* ring */
+    uint32_t wait_head, wait_n, wait_cap;
+    struct buf revalidating; /* struct role_revalidation */
+    struct buf touched;      /* u32: slots of sessions heard of since the last ping */
+    struct auth_set auth;    /* of the request that a learner passed on */
+};
+
 struct node_stats {
     int64_t latency_min, latency_max, latency_sum, latency_count; /* ms */
     int64_t received, sent; /* packets */
@@ -160,7 +252,9 @@ struct node {
     struct auth_config auth_cfg;
     struct prng rng;
     struct logq log;
-    bool serving; /* state has been loaded */
+    bool loaded;  /* the state is there */
+    bool serving; /* clients get sessions */
+    struct role role;
     int64_t now, wall, started; /* started: monotonic ms */
     int64_t tick;               /* ms */
     int32_t min_timeout, max_timeout;
@@ -186,6 +280,7 @@ struct node {
     struct pending *pending; /* ring */
     uint32_t pend_head, pend_n, pend_cap;
     int64_t appended, synced; /* zxids */
+    int64_t committed; /* zxid; what is synced up to it is applied. INT64_MAX: nobody else counts */
     int64_t last_append;      /* monotonic ms */
     bool sync_wanted;
     struct buf scratch, hits;
@@ -227,6 +322,7 @@ struct ip_count {
 ZK_PRIVATE void node_state_init(struct node *n, const struct config *cfg, uint64_t seed,
                                 int64_t now, int64_t wall);
 ZK_PRIVATE void node_state_free(struct node *n);
+ZK_PRIVATE void node_prepare(struct node *n); /* n->prep for the state as it is */
 ZK_PRIVATE struct node_output *node_output(struct node *n, enum node_output_kind kind);
 ZK_PRIVATE bool node_take_output(struct node *n, struct node_output *out);
 

@@ -386,6 +386,19 @@ ZK_PRIVATE void auth_add(struct auth_set *a, const char *scheme, struct slice id
     if (strcmp(scheme, "super") == 0) a->super = true;
 }
 
+ZK_PRIVATE void auth_add_all(struct auth_set *a, struct slice ids, uint32_t n) {
+    struct jr r = jr_open(ids, UINT32_MAX);
+    for (uint32_t k = 0; k < n && a->count < ACL_IDENTITIES_MAX; k++) {
+        struct slice scheme = jr_bytes(&r), id = jr_bytes(&r);
+        if (r.bad) return;
+        if (!scheme.p || !id.p) continue;
+        jw_bytes(&a->ids, scheme);
+        jw_bytes(&a->ids, id);
+        a->count++;
+        if (slice_is(scheme, "super")) a->super = true;
+    }
+}
+
 ZK_PRIVATE bool auth_has_scheme(const struct auth_set *a, struct slice scheme) {
     struct slice s, i;
     struct auth_iter it = auth_first(a);

@@ -57,6 +57,8 @@ ZK_PRIVATE void acl_put_masked(struct buf *out, struct slice vector);
 
 ZK_PRIVATE void auth_free(struct auth_set *a);
 ZK_PRIVATE void auth_add(struct auth_set *a, const char *scheme, struct slice id);
+/* Identities as they stand in a record: (ustring scheme, ustring id), n times. */
+ZK_PRIVATE void auth_add_all(struct auth_set *a, struct slice ids, uint32_t n);
 /* An auth request: 0 or ZERR_AUTHFAILED. ip_text: the remote address of the connection. */
 ZK_PRIVATE int auth_request(struct auth_set *a, const struct auth_config *cfg, struct slice scheme,
                             struct slice data, const char *ip_text);

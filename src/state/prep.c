@@ -171,7 +171,10 @@ static int prep_session(const struct prep *p, const struct prep_request *q) {
     if (q->internal) return 0;
     uint32_t s = session_find(&p->db->sessions, q->session);
     if (s == SESSION_NONE) return ZERR_UNKNOWNSESSION;
-    return p->db->sessions.slots[s].closing ? ZERR_SESSIONEXPIRED : 0;
+    struct session *e = &p->db->sessions.slots[s];
+    if (e->closing) return ZERR_SESSIONEXPIRED;
+    if (!e->owner) e->owner = q->owner;
+    return q->owner && q->owner != e->owner ? ZERR_SESSIONMOVED : 0;
 }
 
 static int prep_acl(const struct prep *p, const struct prep_request *q, uint32_t acl,
@@ -596,6 +599,33 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
     return 0; /* the reply says 0 and carries a result per operation */
 }
 
+ZK_PRIVATE bool prep_readable(int32_t op, struct slice body) {
+    struct jr r = jr_open(body, UINT32_MAX);
+    switch (op) {
+    case ZOP_CREATE:
+    case ZOP_CREATE2:
+    case ZOP_CREATE_CONTAINER:
+    case ZOP_CREATE_TTL:
+        (void)jr_req_create(&r, op);
+        break;
+    case ZOP_DELETE:
+        (void)jr_req_path_i32(&r);
+        break;
+    case ZOP_SET_DATA:
+        (void)jr_req_set_data(&r);
+        break;
+    case ZOP_SET_ACL:
+        (void)jr_req_set_acl(&r);
+        break;
+    case ZOP_SYNC:
+        (void)jr_bytes(&r);
+        break;
+    default:
+        break;
+    }
+    return !r.bad;
+}
+
 /* stock: a standalone server refuses what only a leader could do. */
 static int prep_reconfig(const struct prep *p, const struct prep_request *q, struct jr *r) {
     for (int i = 0; i < 3; i++) (void)jr_bytes(r); /* joining, leaving, new members */
@@ -627,6 +657,7 @@ ZK_PRIVATE int prep_write(struct prep *p, const struct prep_request *q, struct b
         prep_rollback(p, mark, digest);
         err = ZERR_BADARGUMENTS;
     }
+    if (err == PREP_UNREADABLE && q->forwarded) err = ZERR_MARSHALLINGERROR;
     *made = err != PREP_UNREADABLE;
     if (!*made) {
         out->n = at;

@@ -66,6 +66,8 @@ struct prep_request {
     const struct auth_set *auth;
     int64_t time;   /* wall clock, ms */
     bool internal;  /* made by this server: no session check, more opcodes */
+    bool forwarded; /* by a learner: what cannot be read becomes a transaction that fails */
+    uint64_t owner; /* whose request it is; see struct session. 0: nobody asks */
 };
 
 ZK_PRIVATE void prep_init(struct prep *p, struct db *db, const struct prep_config *cfg);
@@ -77,6 +79,8 @@ ZK_PRIVATE void prep_free(struct prep *p);
  */
 ZK_PRIVATE int prep_write(struct prep *p, const struct prep_request *q, struct buf *out,
                           bool *made);
+/* Whether the body of a write can be read; of a multi that is known only when it is prepared. */
+ZK_PRIVATE bool prep_readable(int32_t op, struct slice body);
 /* Looks through the operations of a multi: 0 when each can be read and may stand in one. */
 ZK_PRIVATE int prep_multi_check(struct jr r, int32_t *count);
 /* Everything up to zxid is in the tree. */

@@ -21,10 +21,12 @@ struct session {
     int64_t expires; /* bucket time, ms */
     int32_t timeout; /* ms, persisted: that of creation */
     uint32_t conn;   /* connection that serves it, SESSION_NONE */
+    uint64_t owner;  /* of an ensemble's leader: whose requests count, see leader; 0 anybody's */
     uint32_t prev, next;
     bool live;      /* the slot is in use */
     bool committed; /* its createSession has been applied: belongs to the database */
     bool closing;   /* its closeSession is on the way */
+    bool touched;   /* since the leader was told last */
 };
 
 struct session_table {

@@ -12,10 +12,14 @@
 /* --- writing --- */
 
 ZK_PRIVATE void snapfile_put_head(struct buf *out, const struct db *db) {
-    const struct session_table *t = &db->sessions;
     buf_put(out, "ZKSN", 4);
     jw_i32(out, 2);
     jw_i64(out, -1);
+    snapfile_put_state(out, db);
+}
+
+ZK_PRIVATE void snapfile_put_state(struct buf *out, const struct db *db) {
+    const struct session_table *t = &db->sessions;
     jw_i32(out, (int32_t)t->committed);
     for (uint32_t i = 0; i < t->n; i++) {
         if (!t->slots[i].live || !t->slots[i].committed) continue;
@@ -64,6 +68,12 @@ ZK_PRIVATE void snapfile_open(struct snapfile *s, struct db *db, uint32_t max) {
     s->max = max;
     s->adler = SUM_ADLER32_INIT;
     s->parent_id = TREE_NONE;
+}
+
+ZK_PRIVATE void snapfile_open_stream(struct snapfile *s, struct db *db, uint32_t max) {
+    snapfile_open(s, db, max);
+    s->stream = true;
+    s->section = SNAP_SESSION_COUNT;
 }
 
 static bool snapfile_fail(struct snapfile *s, const char *why) {
@@ -229,6 +239,19 @@ static bool snapfile_one(struct snapfile *s, struct jr *r) {
     }
 }
 
+static bool snapfile_signature(struct snapfile *s) {
+    struct jr r = jr_open(buf_slice(&s->in), s->max);
+    struct slice signature = jr_bytes(&r);
+    if (r.bad) return !r.oversize || snapfile_fail(s, "unreasonable length");
+    if (!slice_is(signature, "BenWasHere")) return snapfile_fail(s, "the signature is missing");
+    if (tree_lookup(&s->db->tree, slice_str("/")) == TREE_NONE)
+        return snapfile_fail(s, "the root is missing");
+    buf_consume(&s->in, signature.n + 4);
+    quota_rebuild(&s->db->quota, &s->db->tree);
+    s->section = SNAP_RECEIVED;
+    return true;
+}
+
 ZK_PRIVATE bool snapfile_feed(struct snapfile *s, struct slice bytes) {
     buf_compact(&s->in);
     buf_put(&s->in, bytes.p, bytes.n);
@@ -240,6 +263,7 @@ ZK_PRIVATE bool snapfile_feed(struct snapfile *s, struct slice bytes) {
     if (r.oversize) return snapfile_fail(s, "unreasonable length");
     s->adler = sum_adler32(s->adler, start, (size_t)(done - start));
     if (done > start) buf_consume(&s->in, (size_t)(done - start));
+    if (s->stream) return s->section != SNAP_SEAL || snapfile_signature(s);
     if (s->section == SNAP_SEAL && buf_len(&s->in) >= SNAPFILE_SEAL_LEN) {
         struct slice seal = slice_of(buf_slice(&s->in).p, SNAPFILE_SEAL_LEN);
         struct jr q = jr_open(seal, s->max);

@@ -22,6 +22,8 @@
 
 /* Everything before the nodes, as of now. */
 ZK_PRIVATE void snapfile_put_head(struct buf *out, const struct db *db);
+/* ... without the file's header: what a leader sends. */
+ZK_PRIVATE void snapfile_put_state(struct buf *out, const struct db *db);
 /* Everything after the nodes; adler: of all bytes so far. */
 ZK_PRIVATE void snapfile_put_tail(struct buf *out, uint32_t adler, int64_t zxid, uint64_t digest);
 
@@ -34,12 +36,14 @@ enum snapfile_section {
     SNAP_NODES,
     SNAP_SEAL,
     SNAP_TAIL,
+    SNAP_RECEIVED, /* of a stream: the signature has been read */
     SNAP_FAILED
 };
 
 struct snapfile {
     struct db *db; /* borrowed; must be empty: sessions, ACLs and nodes go there */
     enum snapfile_section section;
+    bool stream;          /* from a leader, not from a file */
     uint32_t max;         /* longest string or buffer */
     int32_t left;         /* sessions or ACL lists still to come */
     struct buf in;        /* what has not been decoded yet */
@@ -59,6 +63,11 @@ struct snapfile {
 };
 
 ZK_PRIVATE void snapfile_open(struct snapfile *s, struct db *db, uint32_t max);
+/*
+ * The same state as a leader sends it: no header, no seals, and a signature after the end of the
+ * nodes. When `section` is SNAP_RECEIVED, what is left in `in` comes after the snapshot.
+ */
+ZK_PRIVATE void snapfile_open_stream(struct snapfile *s, struct db *db, uint32_t max);
 ZK_PRIVATE bool snapfile_feed(struct snapfile *s, struct slice bytes); /* false: see error */
 /* All bytes have been fed: true when the file is whole. */
 ZK_PRIVATE bool snapfile_finish(struct snapfile *s);

@@ -1,0 +1,12 @@
+/* Strangers and servers on the election port of one that is looking, and later leads or follows. */
+#include "member.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    struct member m;
+    member_open(&m);
+    member_feed(&m, LINK_ELECTION, data, size);
+    member_close(&m);
+    return 0;
+}

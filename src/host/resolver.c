@@ -1,0 +1,128 @@
+#include "host/resolver.h"
+
+#include "ensemble/link.h"
+
+struct resolver_question {
+    uint64_t ticket;
+    char host[LINK_HOST];
+    uint16_t port;
+};
+
+struct resolver {
+    pthread_mutex_t lock; /* of everything here */
+    pthread_cond_t work;
+    bool running, stopping;
+    int wake_fd;
+    struct buf questions; /* struct resolver_question */
+    struct buf answers;   /* struct resolver_answer */
+};
+
+static void resolver_destroy(struct resolver *r) {
+    buf_free(&r->questions);
+    buf_free(&r->answers);
+    (void)pthread_mutex_destroy(&r->lock);
+    (void)pthread_cond_destroy(&r->work);
+    mem_free(r);
+}
+
+ZK_PRIVATE struct resolver *resolver_new(int wake_fd) {
+    struct resolver *r = mem_zalloc(sizeof *r);
+    r->wake_fd = wake_fd;
+    (void)pthread_mutex_init(&r->lock, NULL);
+    (void)pthread_cond_init(&r->work, NULL);
+    return r;
+}
+
+/* Under the lock. */
+static void resolver_answer(struct resolver *r, const struct resolver_answer *a) {
+    buf_compact(&r->answers);
+    buf_put(&r->answers, a, sizeof *a);
+    os_notify(r->wake_fd);
+}
+
+static void *resolver_main(void *arg) {
+    struct resolver *r = arg;
+    (void)pthread_mutex_lock(&r->lock);
+    while (!r->stopping) {
+        struct resolver_question q;
+        if (!buf_len(&r->questions)) {
+            (void)pthread_cond_wait(&r->work, &r->lock);
+            continue;
+        }
+        memcpy(&q, r->questions.p + r->questions.head, sizeof q);
+        buf_consume(&r->questions, sizeof q);
+        (void)pthread_mutex_unlock(&r->lock);
+        struct resolver_answer a;
+        memset(&a, 0, sizeof a);
+        a.ticket = q.ticket;
+        int n = os_resolve(q.host, q.port, false, a.at);
+        a.n = n > 0 ? n : 0;
+        (void)pthread_mutex_lock(&r->lock);
+        if (!r->stopping) resolver_answer(r, &a);
+    }
+    (void)pthread_mutex_unlock(&r->lock);
+    resolver_destroy(r);
+    return NULL;
+}
+
+/* Under the lock. The thread is nobody's to join: it frees the resolver when it ends. */
+static bool resolver_run(struct resolver *r) {
+    pthread_t thread;
+    if (r->running) return true;
+    r->running = pthread_create(&thread, NULL, resolver_main, r) == 0;
+    if (r->running) (void)pthread_detach(thread);
+    return r->running;
+}
+
+ZK_PRIVATE void resolver_free(struct resolver *r) {
+    if (!r) return;
+    (void)pthread_mutex_lock(&r->lock);
+    bool running = r->running;
+    r->stopping = true;
+    (void)pthread_cond_signal(&r->work);
+    (void)pthread_mutex_unlock(&r->lock);
+    if (!running) resolver_destroy(r);
+}
+
+ZK_PRIVATE void resolver_ask(struct resolver *r, uint64_t ticket, const char *host, uint16_t port) {
+    struct resolver_question q = {.ticket = ticket, .port = port};
+    size_t n = strlen(host);
+    memcpy(q.host, host, n < sizeof q.host ? n : sizeof q.host - 1);
+    (void)pthread_mutex_lock(&r->lock);
+    if (resolver_run(r)) {
+        buf_compact(&r->questions);
+        buf_put(&r->questions, &q, sizeof q);
+        (void)pthread_cond_signal(&r->work);
+    } else {
+        struct resolver_answer none;
+        memset(&none, 0, sizeof none);
+        none.ticket = ticket;
+        resolver_answer(r, &none);
+    }
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+ZK_PRIVATE void resolver_forget(struct resolver *r, uint64_t ticket) {
+    (void)pthread_mutex_lock(&r->lock);
+    struct buf kept = {0};
+    for (size_t at = r->questions.head; at < r->questions.n;
+         at += sizeof(struct resolver_question)) {
+        struct resolver_question q;
+        memcpy(&q, r->questions.p + at, sizeof q);
+        if (q.ticket != ticket) buf_put(&kept, &q, sizeof q);
+    }
+    buf_free(&r->questions);
+    r->questions = kept;
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+ZK_PRIVATE bool resolver_take(struct resolver *r, struct resolver_answer *out) {
+    (void)pthread_mutex_lock(&r->lock);
+    bool any = buf_len(&r->answers) != 0;
+    if (any) {
+        memcpy(out, r->answers.p + r->answers.head, sizeof *out);
+        buf_consume(&r->answers, sizeof *out);
+    }
+    (void)pthread_mutex_unlock(&r->lock);
+    return any;
+}

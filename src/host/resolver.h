@@ -1,0 +1,32 @@
+/*
+ * host/resolver: names of hosts become addresses without making the loop wait.
+ *
+ * One thread asks the system, one name at a time, in the order of the questions. Answers come back
+ * through resolver_take() after a byte on the loop's pipe. Nothing is remembered: every dial asks
+ * anew. The system may take very long over a name, and nothing can stop it: a resolver that is
+ * freed meanwhile lives on, unseen, until its thread returns.
+ */
+#ifndef ZK_HOST_RESOLVER_H
+#define ZK_HOST_RESOLVER_H
+
+#include <pthread.h>
+
+#include "host/os.h"
+
+struct resolver;
+
+struct resolver_answer {
+    uint64_t ticket;
+    int n; /* addresses; 0: the name is unknown */
+    struct node_addr at[OS_ADDRS_MAX];
+};
+
+ZK_PRIVATE struct resolver *resolver_new(int wake_fd); /* the write end of the loop's pipe */
+ZK_PRIVATE void resolver_free(struct resolver *r);     /* NULL is fine */
+/* ticket: for the answer; not in use by another question. */
+ZK_PRIVATE void resolver_ask(struct resolver *r, uint64_t ticket, const char *host, uint16_t port);
+/* Nobody wants the answer any more; it may come all the same. */
+ZK_PRIVATE void resolver_forget(struct resolver *r, uint64_t ticket);
+ZK_PRIVATE bool resolver_take(struct resolver *r, struct resolver_answer *out);
+
+#endif
