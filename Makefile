@@ -76,6 +76,10 @@ test: all
 bench: all
 	$(PYTHON) compat-tests/bench/bench.py $(ARGS)
 
+# Ensembles of three, stock and zkd in one run.
+bench-ensemble: all
+	$(PYTHON) compat-tests/bench/ensemble.py $(ARGS)
+
 # Seeded random operations, answered by stock and by zkd: make differential N=100000
 N = 20000
 differential: all
@@ -111,4 +115,4 @@ install: all
 clean:
 	rm -rf build libzk.a zkd zkcli
 
-.PHONY: all check dev run run-ensemble stop-ensemble test bench differential fuzz asan tsan install clean
+.PHONY: all check dev run run-ensemble stop-ensemble test bench bench-ensemble differential fuzz asan tsan install clean

@@ -9100,6 +9100,10 @@ static bool election_heard_looking(struct election *e, const struct election_not
         election_adopt(e, election_better(e, &n->vote, &e->own) ? &n->vote : &e->own, now);
     } else if (election_better(e, &n->vote, &e->proposal)) {
         election_adopt(e, &n->vote, now);
+    } else if (election_better(e, &e->proposal, &n->vote)) {
+        /* It may have followed the old leader still when we told it. stock: leaves that to the
+         * repetition, after 200 ms or more */
+        election_tell(e, n->sid, &e->proposal, now);
     }
     election_cast(e, e->ballots, n);
     return election_settle(e, now);
@@ -10053,7 +10057,8 @@ ZK_PRIVATE int64_t leader_next_tick(const struct leader *l) {
 
 
 
-#define LEARNER_TRIES 5
+#define LEARNER_TRIES 5     /* of the configured delay: so long the leader may take to listen */
+#define LEARNER_DELAY_MS 2 /* before the second try; doubled each time, up to the configured one */
 
 static const struct slice learner_null = {NULL, 0};
 
@@ -10132,15 +10137,22 @@ ZK_PRIVATE void learner_opened(struct learner *l, int64_t now) {
     l->phase = LEARNER_REGISTERED;
 }
 
+/* stock: the configured delay at once. Ours listens a few milliseconds after it was elected. */
+static int64_t learner_delay(const struct learner *l) {
+    int64_t most = l->cfg->leader_connect_delay_ms, ms = LEARNER_DELAY_MS;
+    for (int32_t i = 1; i < l->tries && ms < most; i++) ms *= 2;
+    return ms < most ? ms : most;
+}
+
 ZK_PRIVATE void learner_closed(struct learner *l, int64_t now) {
     l->now = now;
     l->link = LINK_NONE;
     if (l->phase != LEARNER_CONNECTING)
         learner_lose(l, "the leader has closed the connection");
-    else if (l->tries >= LEARNER_TRIES)
+    else if (now - l->since >= LEARNER_TRIES * (int64_t)l->cfg->leader_connect_delay_ms)
         learner_lose(l, "the leader cannot be reached");
     else
-        l->retry_at = now + l->cfg->leader_connect_delay_ms;
+        l->retry_at = now + learner_delay(l);
 }
 
 ZK_PRIVATE void learner_heard(struct learner *l, int64_t now) {

@@ -3,7 +3,8 @@
 #include "ensemble/packet.h"
 #include "ensemble/quorum.h"
 
-#define LEARNER_TRIES 5
+#define LEARNER_TRIES 5     /* of the configured delay: so long the leader may take to listen */
+#define LEARNER_DELAY_MS 2 /* before the second try; doubled each time, up to the configured one */
 
 static const struct slice learner_null = {NULL, 0};
 
@@ -82,15 +83,22 @@ ZK_PRIVATE void learner_opened(struct learner *l, int64_t now) {
     l->phase = LEARNER_REGISTERED;
 }
 
+/* stock: the configured delay at once. Ours listens a few milliseconds after it was elected. */
+static int64_t learner_delay(const struct learner *l) {
+    int64_t most = l->cfg->leader_connect_delay_ms, ms = LEARNER_DELAY_MS;
+    for (int32_t i = 1; i < l->tries && ms < most; i++) ms *= 2;
+    return ms < most ? ms : most;
+}
+
 ZK_PRIVATE void learner_closed(struct learner *l, int64_t now) {
     l->now = now;
     l->link = LINK_NONE;
     if (l->phase != LEARNER_CONNECTING)
         learner_lose(l, "the leader has closed the connection");
-    else if (l->tries >= LEARNER_TRIES)
+    else if (now - l->since >= LEARNER_TRIES * (int64_t)l->cfg->leader_connect_delay_ms)
         learner_lose(l, "the leader cannot be reached");
     else
-        l->retry_at = now + l->cfg->leader_connect_delay_ms;
+        l->retry_at = now + learner_delay(l);
 }
 
 ZK_PRIVATE void learner_heard(struct learner *l, int64_t now) {
