@@ -207,9 +207,9 @@ static bool election_heard_looking(struct election *e, const struct election_not
         election_adopt(e, election_better(e, &n->vote, &e->own) ? &n->vote : &e->own, now);
     } else if (election_better(e, &n->vote, &e->proposal)) {
         election_adopt(e, &n->vote, now);
-    } else if (election_better(e, &e->proposal, &n->vote)) {
-        /* It may have followed the old leader still when we told it. stock: leaves that to the
-         * repetition, after 200 ms or more */
+    } else if (election_ballot(e, e->outside, n->sid)->cast) {
+        /* It still followed the old leader when we told it. stock: leaves that to the repetition,
+         * after 200 ms or more */
         election_tell(e, n->sid, &e->proposal, now);
     }
     election_cast(e, e->ballots, n);
