@@ -81,6 +81,35 @@ def java_classpath() -> str:
     return f"{java_jars()}/*"
 
 
+def debian_classpath() -> str:
+    """Class path of the stock server 3.8.0 as Debian packages it. What it stands on comes from
+    the jars above, and before its own, whose manifest names those of the machine."""
+    name = "libzookeeper-java"
+
+    def build(work):
+        try:
+            _run(f"Debian's {name}", ["apt-get", "download", name], cwd=work)
+        except Unavailable:     # no lists of packages, or old ones: fetch them for this one time
+            options = [f"-oDir::State::lists={work}/lists", f"-oDir::Cache={work}/cache"]
+            (work / "lists" / "partial").mkdir(parents=True)
+            (work / "cache" / "archives" / "partial").mkdir(parents=True)
+            _run("Debian's lists of packages", ["apt-get", *options, "update"], cwd=work)
+            _run(f"Debian's {name}", ["apt-get", *options, "download", name], cwd=work)
+        found = list(work.glob(f"{name}_3.8.0-*.deb"))
+        if not found:
+            raise Unavailable(f"Debian's {name}: apt has another version than 3.8.0")
+        _run(f"Debian's {name}", ["dpkg-deb", "-x", found[0], work / "root"])
+        (work / "lib").mkdir()
+        for jar in ("zookeeper.jar", "zookeeper-jute.jar"):
+            shutil.copy(work / "root" / "usr" / "share" / "java" / jar, work / "lib" / jar)
+        for folder in ("root", "lists", "cache"):
+            shutil.rmtree(work / folder, ignore_errors=True)
+    jars = [jar for jar in sorted(java_jars().glob("*.jar"))
+            if not jar.name.startswith("zookeeper-")]
+    ours = _piece("debian-3.8.0", [], build) / "lib"
+    return os.pathsep.join(str(jar) for jar in [*jars, *sorted(ours.glob("*.jar"))])
+
+
 def java_driver() -> Path:
     """Directory of the compiled Java driver classes."""
     sources = list((DRIVERS / "java").glob("*.java"))

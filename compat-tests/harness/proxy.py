@@ -9,7 +9,7 @@ class Proxy:
     cut()     drops every connection; new ones are served at once
     refuse()  drops every connection and lets no new one through until accept()
     shut()    keeps connections and lets no new one through until accept()
-    stall()   keeps connections open but moves no byte until resume()
+    stall()   keeps connections open but moves no byte, nor an end, until resume()
     """
 
     def __init__(self, target):
@@ -52,6 +52,10 @@ class Proxy:
         self.listener.close()
 
     @property
+    def flowing(self) -> bool:
+        return self._flowing.is_set()
+
+    @property
     def connections(self) -> int:
         with self._lock:
             return len(self._pairs)
@@ -71,14 +75,21 @@ class Proxy:
         if not self._open:
             client.close()
             return
-        server = socket.create_connection(self.target)
+        server = self._dial()
         for sock in (client, server):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._greet(client, server)
         pair = (client, server)
         with self._lock:
             self._pairs.add(pair)
         for source, sink in (pair, pair[::-1]):
             threading.Thread(target=self._pump, args=(pair, source, sink), daemon=True).start()
+
+    def _dial(self):
+        return socket.create_connection(self.target)
+
+    def _greet(self, client, server):
+        """What a proxy that knows the protocol does with the first bytes."""
 
     def _pump(self, pair, source, sink):
         try:
@@ -87,6 +98,7 @@ class Proxy:
                 sink.sendall(data)
         except OSError:
             pass
+        self._flowing.wait()
         with self._lock:
             self._pairs.discard(pair)
         self._close(pair)

@@ -268,6 +268,9 @@ class Server:
 class StockServer(Server):
     kind = "stock"
 
+    def _classpath(self):
+        return cache.java_classpath()
+
     def _spawn(self):
         cfg = self._write_config(self.config)
         logback = self.workdir / "logback.xml"
@@ -275,8 +278,16 @@ class StockServer(Server):
         defines = [f"-D{key}={value}" for key, value in self.props.items()]
         return self._spawn_logged(
             ["java", *JVM, f"-Dlogback.configurationFile={logback}", *defines,
-             "-cp", cache.java_classpath(),
+             "-cp", self._classpath(),
              "org.apache.zookeeper.server.quorum.QuorumPeerMain", cfg])
+
+
+class DebianServer(StockServer):
+    """Version 3.8.0; only a member of an ensemble, beside newer ones."""
+    kind = "stock-3.8.0"
+
+    def _classpath(self):
+        return cache.debian_classpath()
 
 
 class ZkdServer(Server):
@@ -301,9 +312,9 @@ def zkd_program():
     return shutil.which(program)
 
 
-KINDS = {"stock": StockServer, "zkd": ZkdServer}
+KINDS = {"stock": StockServer, "zkd": ZkdServer}     # what all tests run against
 
 
 def make(kind, workdir, **kwargs) -> Server:
     """A server of the given kind, not yet started."""
-    return KINDS[kind](workdir, **kwargs)
+    return {**KINDS, DebianServer.kind: DebianServer}[kind](workdir, **kwargs)

@@ -599,31 +599,50 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
     return 0; /* the reply says 0 and carries a result per operation */
 }
 
-ZK_PRIVATE bool prep_readable(int32_t op, struct slice body) {
-    struct jr r = jr_open(body, UINT32_MAX);
+/* Whether every entry of a list has its strings. */
+static bool prep_acl_whole(struct slice vector) {
+    struct jr r = jr_open(vector, UINT32_MAX);
+    for (int32_t n = jr_count(&r); n > 0; n--) {
+        struct wire_acl a = jr_acl_entry(&r);
+        if (r.bad || !a.scheme.p || !a.id.p) return false;
+    }
+    return vector.p && !r.bad;
+}
+
+static bool prep_readable_one(int32_t op, struct jr *r) {
+    struct req_create c;
+    struct req_set s;
     switch (op) {
     case ZOP_CREATE:
     case ZOP_CREATE2:
     case ZOP_CREATE_CONTAINER:
     case ZOP_CREATE_TTL:
-        (void)jr_req_create(&r, op);
-        break;
+        c = jr_req_create(r, op);
+        return !r->bad && c.path.p && prep_acl_whole(c.acl);
     case ZOP_DELETE:
-        (void)jr_req_path_i32(&r);
-        break;
+    case ZOP_CHECK:
+        return jr_req_path_i32(r).path.p && !r->bad;
     case ZOP_SET_DATA:
-        (void)jr_req_set_data(&r);
-        break;
+        return jr_req_set_data(r).path.p && !r->bad;
     case ZOP_SET_ACL:
-        (void)jr_req_set_acl(&r);
-        break;
-    case ZOP_SYNC:
-        (void)jr_bytes(&r);
-        break;
+        s = jr_req_set_acl(r);
+        return !r->bad && s.path.p && prep_acl_whole(s.data);
     default:
-        break;
+        return true;
     }
-    return !r.bad;
+}
+
+ZK_PRIVATE bool prep_readable(int32_t op, struct slice body) {
+    struct jr r = jr_open(body, UINT32_MAX);
+    while (op == ZOP_MULTI) {
+        struct multi_header h = jr_multi_header(&r);
+        struct jr ahead = r;
+        bool null_path;
+        if (r.bad || h.done) return !r.bad;
+        if (prep_multi_skip(&ahead, h.type, &null_path) || !prep_readable_one(h.type, &r))
+            return false;
+    }
+    return prep_readable_one(op, &r);
 }
 
 /* stock: a standalone server refuses what only a leader could do. */

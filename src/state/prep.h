@@ -79,7 +79,8 @@ ZK_PRIVATE void prep_free(struct prep *p);
  */
 ZK_PRIVATE int prep_write(struct prep *p, const struct prep_request *q, struct buf *out,
                           bool *made);
-/* Whether the body of a write can be read; of a multi that is known only when it is prepared. */
+/* Whether a stock leader could read the body of a write: it fails with a null in a place where a
+ * string or a list has to be, and then commits nothing any more. */
 ZK_PRIVATE bool prep_readable(int32_t op, struct slice body);
 /* Looks through the operations of a multi: 0 when each can be read and may stand in one. */
 ZK_PRIVATE int prep_multi_check(struct jr r, int32_t *count);
