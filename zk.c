@@ -147,6 +147,7 @@ struct blob {
 };
 
 ZK_PRIVATE struct blob *blob_new(uint32_t cap); /* one reference */
+ZK_PRIVATE struct blob *blob_copy(struct slice bytes); /* likewise */
 ZK_PRIVATE struct blob *blob_ref(struct blob *b);
 ZK_PRIVATE void blob_unref(struct blob *b); /* NULL is fine */
 
@@ -745,6 +746,13 @@ ZK_PRIVATE struct blob *blob_new(uint32_t cap) {
     b->refs = 1;
     b->n = 0;
     b->cap = cap;
+    return b;
+}
+
+ZK_PRIVATE struct blob *blob_copy(struct slice bytes) {
+    struct blob *b = blob_new((uint32_t)bytes.n);
+    if (bytes.n) memcpy(b->p, bytes.p, bytes.n);
+    b->n = (uint32_t)bytes.n;
     return b;
 }
 
@@ -1850,6 +1858,7 @@ struct session {
     int64_t id;
     int64_t expires; /* bucket time, ms */
     int32_t timeout; /* ms, persisted: that of creation */
+    int32_t lease;   /* ms: that of the connection here; a learner tells it to the leader */
     uint32_t conn;   /* connection that serves it, SESSION_NONE */
     uint64_t owner;  /* of an ensemble's leader: whose requests count, see leader; 0 anybody's */
     uint32_t prev, next;
@@ -4342,7 +4351,7 @@ ZK_PRIVATE void prep_free(struct prep *p) {
 static int prep_session(const struct prep *p, const struct prep_request *q) {
     if (q->internal) return 0;
     uint32_t s = session_find(&p->db->sessions, q->session);
-    if (s == SESSION_NONE) return ZERR_UNKNOWNSESSION;
+    if (s == SESSION_NONE) return q->owner ? ZERR_SESSIONEXPIRED : ZERR_UNKNOWNSESSION;
     struct session *e = &p->db->sessions.slots[s];
     if (e->closing) return ZERR_SESSIONEXPIRED;
     if (!e->owner) e->owner = q->owner;
@@ -4771,14 +4780,22 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
     return 0; /* the reply says 0 and carries a result per operation */
 }
 
-/* Whether every entry of a list has its strings. */
+/* Whether a stock leader gets through this list: it compares the entries with each other, then
+ * reads scheme and identity, but of `auth` only the scheme. (kazoo sends empty strings as null.) */
 static bool prep_acl_whole(struct slice vector) {
     struct jr r = jr_open(vector, UINT32_MAX);
-    for (int32_t n = jr_count(&r); n > 0; n--) {
+    int32_t n = jr_count(&r), own = 0;
+    bool open = false;
+    for (int32_t i = 0; i < n; i++) {
         struct wire_acl a = jr_acl_entry(&r);
-        if (r.bad || !a.scheme.p || !a.id.p) return false;
+        if (r.bad) return false;
+        if (!a.scheme.p) return n == 1; /* refused at once */
+        bool is_own = slice_is(a.scheme, "auth");
+        if (!a.id.p && !is_own) return false;
+        own += is_own;
+        open = open || !a.id.p;
     }
-    return vector.p && !r.bad;
+    return vector.p && !r.bad && (own < 2 || !open);
 }
 
 static bool prep_readable_one(int32_t op, struct jr *r) {
@@ -4799,6 +4816,10 @@ static bool prep_readable_one(int32_t op, struct jr *r) {
     case ZOP_SET_ACL:
         s = jr_req_set_acl(r);
         return !r->bad && s.path.p && prep_acl_whole(s.data);
+    case ZOP_RECONFIG:
+        for (int i = 0; i < 3; i++) (void)jr_bytes(r); /* joining, leaving, new members */
+        (void)jr_i64(r);
+        return !r->bad;
     default:
         return true;
     }
@@ -5993,7 +6014,6 @@ ZK_PRIVATE void config_props_free(struct config_props *p);
 
 
 #define LINK_NONE UINT32_MAX
-#define LINK_IN_MAX (8u << 20) /* unread bytes beyond which the host stops receiving */
 #define LINK_HOST 256 /* bytes of a host name with its NUL */
 
 enum link_kind { LINK_ELECTION, LINK_QUORUM }; /* the port it came in by, or was dialed to */
@@ -6028,10 +6048,12 @@ struct link_effect {
 struct links {
     struct link *at; /* owned */
     uint32_t n, cap, free_list, live;
+    size_t in_max; /* unread bytes of a link beyond which the host stops receiving */
     struct buf effects; /* struct link_effect, oldest first */
 };
 
-ZK_PRIVATE void links_init(struct links *l);
+/* in_max: more than the longest message. */
+ZK_PRIVATE void links_init(struct links *l, size_t in_max);
 ZK_PRIVATE void links_free(struct links *l);
 ZK_PRIVATE struct link *link_at(struct links *l, uint32_t id); /* in use */
 ZK_PRIVATE uint32_t link_dial(struct links *l, enum link_kind kind, const char *host,
@@ -6091,6 +6113,7 @@ enum packet_type {
 };
 
 #define PACKET_VERSION 0x10000 /* of the protocol between learner and leader */
+#define PACKET_LONGEST(max) (10 * (size_t)(max)) /* a packet with all its identities, bytes */
 #define PACKET_SIGNATURE "BenWasHere" /* ends a snapshot on the wire */
 
 struct packet {
@@ -6164,7 +6187,6 @@ ZK_PRIVATE const struct history_entry *history_at(const struct history *h, uint3
 ZK_PRIVATE uint32_t history_after(const struct history *h, int64_t zxid); /* first one beyond */
 /* Whether a log that ends with zxid is a beginning of this one, as far as can be seen from here. */
 ZK_PRIVATE bool history_knows(const struct history *h, int64_t zxid);
-ZK_PRIVATE int64_t history_last_committed(const struct history *h);
 ZK_PRIVATE struct slice history_bytes(const struct history_entry *e);
 
 #endif
@@ -6481,6 +6503,7 @@ struct leader_peer {
     int64_t acked, sent;       /* last proposal acknowledged, told; zxids */
     int64_t heard;             /* monotonic ms: its last packet */
     int64_t probe, probe_since; /* a proposal whose acknowledgement is timed; 0: none */
+    uint64_t mark;             /* of the link's bytes: the end of what NEWLEADER ends */
     uint64_t link_sent;        /* bytes the host had taken at the last look */
     struct buf queue;
 };
@@ -6523,6 +6546,7 @@ struct leader {
         uint64_t owner;    /* of the learner */
         int64_t after;     /* zxid */
     } log_read;
+    struct buf cuts;  /* struct leader_cut: TRUNCs that were sent */
     struct buf syncs; /* struct leader_sync, oldest first */
     struct {
         int64_t last, least, most; /* bytes of a proposal; -1 unset */
@@ -6677,6 +6701,7 @@ ZK_PRIVATE void learner_stop(struct learner *l);
 
 ZK_PRIVATE void learner_opened(struct learner *l, int64_t now);
 ZK_PRIVATE void learner_closed(struct learner *l, int64_t now);
+ZK_PRIVATE void learner_fail(struct learner *l, const char *why); /* it cannot go on */
 ZK_PRIVATE void learner_heard(struct learner *l, int64_t now); /* bytes have come in */
 ZK_PRIVATE enum learner_event learner_next(struct learner *l, int64_t now,
                                            struct learner_news *out);
@@ -8103,8 +8128,9 @@ ZK_PRIVATE void config_jvm_flags(struct config *c, const char *flags, struct log
 /* ==== ensemble/link.c ==== */
 
 
-ZK_PRIVATE void links_init(struct links *l) {
+ZK_PRIVATE void links_init(struct links *l, size_t in_max) {
     memset(l, 0, sizeof *l);
+    l->in_max = in_max;
     l->free_list = LINK_NONE;
 }
 
@@ -8115,7 +8141,7 @@ ZK_PRIVATE void links_free(struct links *l) {
     }
     mem_free(l->at);
     buf_free(&l->effects);
-    links_init(l);
+    links_init(l, 0);
 }
 
 ZK_PRIVATE struct link *link_at(struct links *l, uint32_t id) {
@@ -8208,7 +8234,7 @@ ZK_PRIVATE bool link_received(struct links *l, uint32_t id, struct slice bytes) 
 }
 
 ZK_PRIVATE bool link_wants(const struct links *l, uint32_t id) {
-    return buf_len(&l->at[id].in) < LINK_IN_MAX;
+    return buf_len(&l->at[id].in) < l->in_max;
 }
 
 ZK_PRIVATE void link_sent(struct links *l, uint32_t id, size_t bytes) {
@@ -8253,7 +8279,8 @@ ZK_PRIVATE enum packet_status packet_take(struct slice in, uint32_t max, struct 
         (void)jr_bytes(&r);
         (void)jr_bytes(&r);
     }
-    if (r.bad) return r.oversize ? PACKET_BAD : PACKET_MORE;
+    if (r.bad && (r.oversize || in.n > PACKET_LONGEST(max))) return PACKET_BAD;
+    if (r.bad) return PACKET_MORE;
     p->auth.n = (size_t)(r.p - p->auth.p);
     *used = (size_t)(r.p - in.p);
     return PACKET_READ;
@@ -8361,10 +8388,6 @@ ZK_PRIVATE bool history_knows(const struct history *h, int64_t zxid) {
     if (zxid == h->floor) return true;
     uint32_t i = history_after(h, zxid);
     return i > 0 && history_at(h, i - 1)->zxid == zxid;
-}
-
-ZK_PRIVATE int64_t history_last_committed(const struct history *h) {
-    return h->committed ? history_at(h, h->committed - 1)->zxid : h->floor;
 }
 #endif /* ZK_WITH_SERVER */
 
@@ -8727,6 +8750,12 @@ static bool mesh_is_guest(const struct mesh *m, uint32_t link) {
     return false;
 }
 
+/* An address and no name: nobody outside decides what names are asked for. */
+static bool mesh_is_address(const char *host) {
+    size_t digits = strspn(host, "0123456789."), any = strspn(host, "0123456789abcdefABCDEF:.");
+    return !host[digits] || (!host[any] && strchr(host, ':') != NULL);
+}
+
 /* Somebody with a smaller id knocked: it is dialed, at the address that it named if any. */
 static void mesh_dial_back(struct mesh *m, const struct mesh_hello *h) {
     struct mesh_peer *p = mesh_peer(m, h->sid);
@@ -8737,7 +8766,7 @@ static void mesh_dial_back(struct mesh *m, const struct mesh_hello *h) {
     }
     if (p->dialing != LINK_NONE) return;
     const struct config_member *c = quorum_member(m->cfg, h->sid);
-    if (*h->host)
+    if (*h->host && (c || mesh_is_address(h->host)))
         mesh_dial(m, p, h->host, h->port);
     else if (c)
         mesh_dial(m, p, c->host, (uint16_t)c->election_port);
@@ -9309,8 +9338,16 @@ ZK_PRIVATE int64_t election_next_tick(const struct election *e) {
 #define LEADER_IMAGE_OUT (1u << 20)   /* a snapshot waits while so much of it is unsent */
 #define LEADER_IMAGE_NODES 256u
 #define LEADER_IMAGE_BYTES 65536u
+#define LEADER_SYNC_MAX (768u << 20)  /* ... of what brings a learner up */
 #define LEADER_PEERS_MAX 512u
+#define LEADER_CUTS_MAX 64u
+#define LEADER_EPOCH_MAX (INT32_MAX - 2)
+#define LEADER_HELLO_MAX 4096u /* bytes of a packet from somebody who is not known yet */
 #define ZXID_COUNTER 0xffffffffLL
+
+struct leader_cut {
+    int64_t sid, last; /* zxid that its log ended with */
+};
 
 struct leader_sync {
     uint64_t owner;
@@ -9340,6 +9377,7 @@ ZK_PRIVATE void leader_free(struct leader *l) {
     for (uint32_t i = 0; i < l->n_peers; i++) buf_free(&l->peers[i].queue);
     mem_free(l->peers);
     buf_free(&l->syncs);
+    buf_free(&l->cuts);
     l->peers = NULL;
     l->n_peers = l->cap_peers = 0;
 }
@@ -9436,7 +9474,7 @@ struct leader_plan {
  */
 static struct leader_plan leader_plan_sync(const struct leader *l, int64_t last) {
     const struct history *h = l->history;
-    int64_t max = history_last_committed(h);
+    int64_t max = l->committed; /* which may be ahead of our own disk, and so of our tree */
     struct leader_plan diff = {PACKET_DIFF, max, last}, snap = {PACKET_SNAP, 0, 0};
     if (l->cfg->force_snapshot_sync) return snap;
     if (last == max) return diff;
@@ -9451,6 +9489,17 @@ static struct leader_plan leader_plan_sync(const struct leader *l, int64_t last)
     if (before >> 32 != last >> 32 || (before & ZXID_COUNTER) == 0) return snap;
     struct leader_plan trunc = {PACKET_TRUNC, before, before};
     return trunc;
+}
+
+/* A learner that comes back with what it was told to cut cannot cut it: its snapshots go beyond. */
+static bool leader_cut_before(struct leader *l, const struct leader_peer *p) {
+    struct leader_cut c, mine = {p->sid, p->last_zxid};
+    for (size_t at = 0; at < l->cuts.n; at += sizeof c) {
+        memcpy(&c, l->cuts.p + at, sizeof c);
+        if (c.sid == mine.sid && c.last == mine.last) return true;
+    }
+    if (l->cuts.n < LEADER_CUTS_MAX * sizeof c) buf_put(&l->cuts, &mine, sizeof mine);
+    return false;
 }
 
 /* Enrols: everything after `from` is told, now or from now on. */
@@ -9480,16 +9529,24 @@ static void leader_newleader(struct leader *l, struct leader_peer *p) {
     buf_free(&text);
     p->phase = PEER_NEWLEADER;
     p->heard = l->now;
+    const struct link *k = link_at(l->links, p->link);
+    p->mark = k->sent + buf_len(&k->out);
 }
 
 static void leader_begin_sync(struct leader *l, struct leader_peer *p) {
     static const char *const names[] = {[PACKET_DIFF] = "DIFF", [PACKET_TRUNC] = "TRUNC",
                                         [PACKET_SNAP] = "SNAP", [PACKET_PROPOSAL] = "DIFF, log"};
     struct leader_plan plan = leader_plan_sync(l, p->last_zxid);
+    if (plan.op == PACKET_TRUNC && leader_cut_before(l, p)) plan.op = PACKET_SNAP;
+    /* From here on what an older connection of it has acknowledged may be cut. */
+    for (uint32_t i = 0; i < l->n_peers; i++)
+        if (&l->peers[i] != p && l->peers[i].phase > PEER_HISTORY && l->peers[i].sid == p->sid)
+            leader_drop(l, &l->peers[i], "it has connected anew");
     log_line(l->log, LOG_INFO_LEVEL, "Synchronizing server %lld, last zxid 0x%llx: %s 0x%llx",
              (long long)p->sid, (unsigned long long)p->last_zxid, names[plan.op],
              (unsigned long long)plan.zxid);
     p->heard = l->now;
+    p->base = l->committed;
     if (plan.op == PACKET_SNAP || plan.op == PACKET_PROPOSAL) {
         p->phase = plan.op == PACKET_SNAP ? PEER_IMAGE_WAIT : PEER_LOG;
         p->cursor = plan.from;
@@ -9515,6 +9572,20 @@ static void leader_image_put(struct leader *l, struct slice bytes) {
             buf_put(link_out(l->links, l->peers[i].link), bytes.p, bytes.n);
 }
 
+/*
+ * A snapshot must not take back what was committed when the learner came: it may be the learner's
+ * disk that the quorum counted on.
+ */
+static bool leader_image_fits(const struct leader *l, const struct leader_peer *p) {
+    return p->phase == PEER_IMAGE_WAIT && l->db->last_zxid >= p->base;
+}
+
+static bool leader_image_wanted(const struct leader *l) {
+    for (uint32_t i = 0; i < l->n_peers; i++)
+        if (leader_image_fits(l, &l->peers[i])) return true;
+    return false;
+}
+
 static void leader_image_begin(struct leader *l) {
     struct buf head = {0};
     l->image.active = true;
@@ -9522,7 +9593,7 @@ static void leader_image_begin(struct leader *l) {
     snapfile_put_state(&head, l->db);
     for (uint32_t i = 0; i < l->n_peers; i++) {
         struct leader_peer *p = &l->peers[i];
-        if (p->phase != PEER_IMAGE_WAIT) continue;
+        if (!leader_image_fits(l, p)) continue;
         packet_put(link_out(l->links, p->link), PACKET_SNAP, l->image.zxid, leader_null);
         p->phase = PEER_IMAGE;
         leader_enrol(l, p, l->image.zxid);
@@ -9550,13 +9621,13 @@ static void leader_image_end(struct leader *l) {
 
 ZK_PRIVATE bool leader_image_step(struct leader *l) {
     if (!l->image.active) {
-        if (l->db->tree.image.active || !leader_count(l, PEER_IMAGE_WAIT)) return false;
+        if (l->db->tree.image.active || !leader_image_wanted(l)) return false;
         leader_image_begin(l);
     }
     if (!leader_count(l, PEER_IMAGE)) { /* nobody is left to read it */
         tree_image_abort(&l->db->tree);
         l->image.active = false;
-        return leader_count(l, PEER_IMAGE_WAIT) != 0;
+        return leader_image_wanted(l);
     }
     for (uint32_t i = 0; i < l->n_peers; i++) {
         const struct leader_peer *p = &l->peers[i];
@@ -9600,7 +9671,7 @@ ZK_PRIVATE void leader_log_read(struct leader *l, struct slice txns, int64_t now
         return;
     }
     struct buf *out = link_out(l->links, p->link);
-    if (!p->began) packet_put(out, PACKET_DIFF, history_last_committed(l->history), leader_null);
+    if (!p->began) packet_put(out, PACKET_DIFF, l->committed, leader_null);
     p->began = true;
     p->heard = now;
     struct jr r = jr_open(txns, UINT32_MAX);
@@ -9630,7 +9701,7 @@ static bool leader_quorum(const struct leader *l, enum peer_phase least) {
     for (uint32_t i = 0; i < l->n_peers; i++) {
         const struct leader_peer *p = &l->peers[i];
         if (!p->voter || p->phase < least) continue;
-        if (l->phase == LEADER_EPOCH && p->current == -1) continue;
+        if (l->phase == LEADER_EPOCH && (p->current == -1 || p->last_zxid == -1)) continue;
         (void)sidset_add(&set, l->cfg, p->sid);
     }
     return quorum_reached(l->cfg, &set);
@@ -9653,8 +9724,8 @@ static void leader_put_info(struct leader *l, struct leader_peer *p) {
 static void leader_uptodate(struct leader *l, struct leader_peer *p) {
     packet_put(link_out(l->links, p->link), PACKET_UPTODATE, -1, leader_null);
     p->phase = PEER_ACTIVE;
-    p->heard = l->now;
-    p->probe = 0;
+    p->heard = p->probe_since = l->now;
+    p->probe = !p->observer && p->sent > p->base ? p->sent : 0;
 }
 
 /* Moves on everybody in phase `from`. */
@@ -9706,7 +9777,9 @@ ZK_PRIVATE void leader_start(struct leader *l, int64_t now, int64_t accepted, in
     l->want_accepted = l->want_current = l->current_saved = l->up = false;
     l->next_ping = l->next_check = now;
     l->sizes.last = l->sizes.least = l->sizes.most = -1;
+    buf_clear(&l->cuts);
     leader_enter(l, LEADER_DISCOVERY);
+    if (accepted > LEADER_EPOCH_MAX) leader_lose(l, "our epochs are used up");
     leader_advance(l);
 }
 
@@ -9740,7 +9813,7 @@ ZK_PRIVATE void leader_saved_current(struct leader *l, int64_t now) {
 
 /* --- what learners say --- */
 
-/* FOLLOWERINFO or OBSERVERINFO. A second connection of a server takes the place of its first. */
+/* FOLLOWERINFO or OBSERVERINFO. A server without a database says that its epoch is -1. */
 static void leader_info(struct leader *l, struct leader_peer *p, const struct packet *k) {
     if (k->type != PACKET_FOLLOWERINFO && k->type != PACKET_OBSERVERINFO) {
         leader_drop(l, p, "its first packet is no FOLLOWERINFO or OBSERVERINFO");
@@ -9750,17 +9823,15 @@ static void leader_info(struct leader *l, struct leader_peer *p, const struct pa
     int64_t sid = jr_i64(&r);
     int32_t version = jr_i32(&r);
     int64_t config = jr_left(&r) >= 8 ? jr_i64(&r) : 0;
-    if (r.bad || version < PACKET_VERSION || config > 0 || k->zxid < 0) {
+    int64_t epoch = k->zxid >> 32;
+    if (r.bad || version < PACKET_VERSION || config > 0 || epoch < -1 || epoch > LEADER_EPOCH_MAX) {
         leader_drop(l, p, "its protocol, configuration or epoch is none of ours");
         return;
     }
-    for (uint32_t i = 0; i < l->n_peers; i++)
-        if (&l->peers[i] != p && l->peers[i].phase > PEER_INFO && l->peers[i].sid == sid)
-            leader_drop(l, &l->peers[i], "it has connected anew");
     p->sid = sid;
     p->observer = k->type == PACKET_OBSERVERINFO;
     p->voter = !p->observer && sid != l->self && quorum_is_voter(l->cfg, sid);
-    p->accepted = k->zxid >> 32;
+    p->accepted = epoch;
     p->phase = PEER_EPOCH;
     leader_advance(l);
 }
@@ -9768,7 +9839,7 @@ static void leader_info(struct leader *l, struct leader_peer *p, const struct pa
 static void leader_ackepoch(struct leader *l, struct leader_peer *p, const struct packet *k) {
     struct jr r = jr_open(k->data, UINT32_MAX);
     int32_t current = jr_i32(&r);
-    if (k->type != PACKET_ACKEPOCH || r.bad || k->zxid < 0) {
+    if (k->type != PACKET_ACKEPOCH || r.bad || k->zxid < -1) {
         leader_drop(l, p, "its answer to LEADERINFO is no ACKEPOCH");
         return;
     }
@@ -9783,20 +9854,26 @@ static void leader_ackepoch(struct leader *l, struct leader_peer *p, const struc
     leader_advance(l);
 }
 
+static void leader_ack(struct leader *l, struct leader_peer *p, int64_t zxid) {
+    if ((zxid & ZXID_COUNTER) == 0 || zxid <= p->acked || zxid > p->sent) return;
+    p->acked = zxid;
+    if (!p->probe || zxid < p->probe) return;
+    p->probe = p->sent > zxid ? p->sent : 0;
+    p->probe_since = l->now;
+}
+
 static void leader_ack_newleader(struct leader *l, struct leader_peer *p, const struct packet *k) {
     if (k->type != PACKET_ACK) {
         leader_drop(l, p, "its answer to NEWLEADER is no ACK");
         return;
     }
+    if (k->zxid != leader_epoch_zxid(l->epoch)) { /* of a proposal: servers before 3.9.3 do that */
+        leader_ack(l, p, k->zxid);
+        return;
+    }
     if (p->base > p->acked) p->acked = p->base;
     p->phase = PEER_SYNCED;
     leader_advance(l);
-}
-
-static void leader_ack(struct leader_peer *p, int64_t zxid) {
-    if ((zxid & ZXID_COUNTER) == 0 || zxid <= p->acked || zxid > p->sent) return;
-    p->acked = zxid;
-    if (p->probe && zxid >= p->probe) p->probe = 0;
 }
 
 static void leader_pong(struct leader *l, struct slice data) {
@@ -9819,7 +9896,7 @@ static void leader_revalidate(struct leader *l, struct leader_peer *p, struct sl
     }
     uint32_t s = session_find(&l->db->sessions, id);
     struct session *e = s == SESSION_NONE ? NULL : &l->db->sessions.slots[s];
-    bool valid = e && e->committed && !e->closing && timeout >= 0;
+    bool valid = e && !e->closing && timeout >= 0; /* its creation may still be under way */
     if (valid) {
         session_touch(&l->db->sessions, s, l->now, timeout);
         e->owner = p->owner;
@@ -9849,7 +9926,7 @@ static bool leader_broadcast(struct leader *l, struct leader_peer *p, const stru
                              struct leader_request *out) {
     switch (k->type) {
     case PACKET_ACK:
-        leader_ack(p, k->zxid);
+        leader_ack(l, p, k->zxid);
         return false;
     case PACKET_PING:
         leader_pong(l, k->data);
@@ -9892,8 +9969,10 @@ static bool leader_listens(enum peer_phase phase) {
 }
 
 static bool leader_read(struct leader *l, struct leader_peer *p, struct leader_request *out) {
-    uint32_t max = (uint32_t)l->cfg->jute_max_buffer + (uint32_t)l->cfg->jute_extra_size;
     while (leader_listens(p->phase)) {
+        uint32_t max = p->phase < PEER_NEWLEADER ? LEADER_HELLO_MAX
+                                                 : (uint32_t)l->cfg->jute_max_buffer +
+                                                       (uint32_t)l->cfg->jute_extra_size;
         struct buf *in = &link_at(l->links, p->link)->in;
         struct packet k;
         size_t used;
@@ -9923,7 +10002,9 @@ static void leader_tell(struct leader *l, struct leader_peer *p, enum packet_typ
                         int64_t zxid, struct slice data) {
     struct buf *out = leader_out(l, p);
     packet_put(out, (int32_t)type, zxid, data);
-    size_t most = p->phase == PEER_IMAGE ? LEADER_QUEUE_MAX : LEADER_OUT_MAX;
+    size_t most = p->phase == PEER_IMAGE       ? LEADER_QUEUE_MAX
+                  : p->phase == PEER_NEWLEADER ? LEADER_SYNC_MAX
+                                               : LEADER_OUT_MAX;
     if (buf_len(out) > most) leader_drop(l, p, "it does not read what it is sent");
 }
 
@@ -10022,13 +10103,18 @@ ZK_PRIVATE struct leader_census leader_count_all(const struct leader *l) {
 static void leader_watch_peer(struct leader *l, struct leader_peer *p) {
     uint64_t sent = link_at(l->links, p->link)->sent;
     int64_t init = leader_limit(l, l->cfg->init_limit), sync = leader_limit(l, l->cfg->sync_limit);
-    if (p->phase < PEER_SYNCED && sent != p->link_sent) p->heard = l->now; /* it reads: alive */
+    bool reads = sent != p->link_sent && (p->phase < PEER_NEWLEADER || p->link_sent < p->mark);
+    if (p->phase < PEER_SYNCED && reads) p->heard = l->now; /* not our pings, but its history */
     p->link_sent = sent;
-    if (p->phase == PEER_EPOCH || p->phase == PEER_HISTORY || p->phase == PEER_IMAGE_WAIT ||
+    bool log = l->log_read.busy && l->log_read.owner == p->owner;
+    if (p->phase == PEER_EPOCH || p->phase == PEER_HISTORY || p->phase == PEER_IMAGE_WAIT || log ||
         p->phase == PEER_SYNCED)
         p->heard = l->now; /* it waits for us */
     if (l->now - p->heard > (p->phase == PEER_ACTIVE ? sync : init))
         leader_drop(l, p, "it has been silent for too long");
+    else if (p->phase == PEER_IMAGE && l->now - p->heard > init / 4 && leader_count(l, PEER_IMAGE) +
+             leader_count(l, PEER_IMAGE_WAIT) > 1)
+        leader_drop(l, p, "it does not read its snapshot, and others wait for theirs");
     else if (p->probe && l->now - p->probe_since > sync)
         leader_drop(l, p, "it does not acknowledge what it is sent");
 }
@@ -10162,6 +10248,12 @@ static int64_t learner_delay(const struct learner *l) {
     int64_t most = l->cfg->leader_connect_delay_ms, ms = LEARNER_DELAY_MS;
     for (int32_t i = 1; i < l->tries && ms < most; i++) ms *= 2;
     return ms < most ? ms : most;
+}
+
+ZK_PRIVATE void learner_fail(struct learner *l, const char *why) {
+    if (l->link != LINK_NONE) link_close(l->links, l->link);
+    l->link = LINK_NONE;
+    learner_lose(l, why);
 }
 
 ZK_PRIVATE void learner_closed(struct learner *l, int64_t now) {
@@ -10693,6 +10785,7 @@ struct pending {
     int64_t zxid;      /* completes when the log is synced up to it */
     struct blob *blob; /* counted; holds the record; NULL when there is no transaction */
     uint32_t off, len; /* header and record within the blob */
+    struct blob *body; /* counted; of a sync: what it asked */
     uint32_t conn, conn_gen; /* CONN_NONE: nobody waits */
     int32_t xid, op, err;
     int64_t session;
@@ -10745,6 +10838,9 @@ struct role {
     struct leader leader;
     struct learner learner;
     struct history history;
+    bool filled;       /* this role: clients are served, or could be */
+    uint32_t failures; /* roles in a row that were not */
+    int64_t look_at;   /* monotonic ms: no election before */
     int64_t accepted, current; /* epochs on disk */
     struct buf saving;         /* struct role_save: on their way there */
     enum role_todo todo;
@@ -11055,7 +11151,7 @@ ZK_PRIVATE bool role_exhausted(const struct node *n);      /* the epoch has no z
 ZK_PRIVATE void role_forward(struct node *n, const struct pipeline_request *q);
 ZK_PRIVATE void role_barrier(struct node *n, uint32_t conn);
 ZK_PRIVATE void role_revalidate(struct node *n, uint32_t conn, int64_t session);
-ZK_PRIVATE void role_touch(struct node *n, uint32_t session_slot);
+ZK_PRIVATE void role_touch(struct node *n, uint32_t session_slot, int32_t timeout);
 /* A committed transaction: whose request it answers goes into p. */
 ZK_PRIVATE void role_claim(struct node *n, struct pending *p);
 /* What waits for nothing but what is applied by now. */
@@ -11156,6 +11252,8 @@ ZK_PRIVATE uint32_t node_link_accept(struct node *n, enum link_kind kind, int64_
                                      int64_t wall);
 /* NODE_LINK_DIAL, NODE_LINK_SEND: where to, and what to send. Valid until the next input. */
 ZK_PRIVATE const struct link *node_link(struct node *n, uint32_t link);
+/* Whether more should be received from it; asked again after each input. */
+ZK_PRIVATE bool node_link_wants(const struct node *n, uint32_t link);
 ZK_PRIVATE void node_link_sent(struct node *n, uint32_t link, size_t bytes); /* host: consumed */
 
 #endif
@@ -11393,8 +11491,10 @@ ZK_PRIVATE void node_state_free(struct node *n) {
         if (n->conns[i].phase != CONN_FREE) node_conn_drop(n, i);
     struct node_output out;
     while (node_take_output(n, &out)) buf_free(&out.owned);
-    for (uint32_t i = 0; i < n->pend_n; i++)
+    for (uint32_t i = 0; i < n->pend_n; i++) {
         blob_unref(n->pending[(n->pend_head + i) & (n->pend_cap - 1)].blob);
+        blob_unref(n->pending[(n->pend_head + i) & (n->pend_cap - 1)].body);
+    }
     for (uint32_t i = 0; i < n->pool_n; i++) buf_free(&n->pool[i]);
     blob_unref(n->log_blob);
     role_free(n);
@@ -12634,6 +12734,24 @@ ZK_PRIVATE void pipeline_log(struct node *n, const struct pipeline_txn *t) {
     pipeline_append(n, p, t->bytes);
 }
 
+/*
+ * A leader's sync: what is committed may be ahead of its tree, which waits for its own disk. stock:
+ * does not, and answers at once
+ */
+static void pipeline_sync(struct node *n, const struct pipeline_request *q) {
+    struct pending *p = pipeline_push(n);
+    struct conn *c = node_conn(n, q->conn);
+    p->zxid = n->appended;
+    p->conn = q->conn;
+    p->conn_gen = c->gen;
+    p->xid = q->xid;
+    p->op = q->op;
+    p->received = n->now;
+    p->body = blob_copy(q->body);
+    c->submitted++;
+    if (n->pend_n == 1) pipeline_apply(n);
+}
+
 ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q) {
     static const struct auth_set nobody = {{NULL, 0, 0, 0}, 0, false};
     struct conn *c = q->conn == CONN_NONE ? NULL : node_conn(n, q->conn);
@@ -12645,6 +12763,10 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
     bool made;
     if (role_learns(n) && c) {
         role_forward(n, q);
+        return;
+    }
+    if (q->op == ZOP_SYNC) {
+        pipeline_sync(n, q);
         return;
     }
     if (role_exhausted(n)) { /* the next epoch will serve it */
@@ -12810,6 +12932,10 @@ static void pipeline_reply(struct node *n, const struct pending *p) {
         reply_count(n, p->conn, p->xid, p->op, zxid, p->received);
         return;
     }
+    if (p->body) {
+        reads_serve(n, p->conn, p->xid, p->op, slice_of(p->body->p, p->body->n));
+        return;
+    }
     int32_t err = p->err;
     if (!err && p->op != ZOP_MULTI) err = n->applied.err;
     if (err == ZERR_SESSIONMOVED) { /* its other connection goes on; any answer would be late */
@@ -12901,6 +13027,14 @@ ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid) {
     pipeline_apply(n);
 }
 
+/* What waited for the answer to p. */
+static void pipeline_resume(struct node *n, const struct pending *p) {
+    if (p->conn == CONN_NONE) return;
+    struct conn *c = &n->conns[p->conn];
+    if (c->phase == CONN_FREE || c->gen != p->conn_gen) return;
+    if (buf_len(&c->deferred) || buf_len(&c->in)) serve_run(n, p->conn);
+}
+
 ZK_PRIVATE void pipeline_apply(struct node *n) {
     int64_t to = n->synced < n->committed ? n->synced : n->committed;
     while (n->pend_n) {
@@ -12912,10 +13046,9 @@ ZK_PRIVATE void pipeline_apply(struct node *n) {
         n->large_in_flight -= p.large;
         pipeline_commit(n, &p);
         blob_unref(p.blob);
-        if (p.conn == CONN_NONE) continue;
-        struct conn *c = &n->conns[p.conn];
-        if (c->phase == CONN_FREE || c->gen != p.conn_gen) continue;
-        if (buf_len(&c->deferred) || buf_len(&c->in)) serve_run(n, p.conn);
+        blob_unref(p.body);
+        pipeline_resume(n, &p);
+        role_answer(n);
     }
 }
 
@@ -12984,6 +13117,9 @@ ZK_PRIVATE bool pipeline_snapshot_step(struct node *n) {
 
 
 
+#define ROLE_READ 65536u /* unread bytes of a link besides a whole packet */
+#define ROLE_PAUSE_MS 10 /* before an election, after a role that never came to be; doubled ... */
+#define ROLE_PAUSE_MAX_MS 1000 /* ... up to this */
 #define ROLE_COUNTER_MAX 0xfffffffeLL /* the last counter of an epoch that is given out */
 
 static struct role *role_of(struct node *n) {
@@ -13004,7 +13140,8 @@ ZK_PRIVATE uint64_t role_self_owner(const struct node *n) {
 }
 
 ZK_PRIVATE bool role_exhausted(const struct node *n) {
-    return n->role.phase == ROLE_LEADING && (n->prep.zxid & 0xffffffffLL) >= ROLE_COUNTER_MAX;
+    return n->role.phase == ROLE_LEADING && n->role.leader.phase == LEADER_BROADCAST &&
+           !n->role.leader.up && (n->prep.zxid & 0xffffffffLL) >= ROLE_COUNTER_MAX;
 }
 
 ZK_PRIVATE const char *role_name(const struct node *n) {
@@ -13018,7 +13155,7 @@ ZK_PRIVATE const char *role_name(const struct node *n) {
 ZK_PRIVATE void role_init(struct node *n) {
     struct role *o = role_of(n);
     o->phase = ROLE_ALONE;
-    links_init(&o->links);
+    links_init(&o->links, PACKET_LONGEST(n->max_string) + ROLE_READ);
     n->committed = INT64_MAX;
     if (!config_distributed(n->cfg)) return;
     o->phase = ROLE_DRAINING;
@@ -13039,6 +13176,7 @@ ZK_PRIVATE void role_free(struct node *n) {
     }
     links_free(&o->links);
     auth_free(&o->auth);
+    if (o->todo == ROLE_TAKE) db_free(&o->learner.incoming);
     for (uint32_t i = 0; i < o->wait_n; i++)
         blob_unref(o->waiting[(o->wait_head + i) & (o->wait_cap - 1)].body);
     mem_free(o->waiting);
@@ -13128,7 +13266,7 @@ ZK_PRIVATE void role_snapshot_over(struct node *n, bool failed) {
     struct role *o = role_of(n);
     if (!o->unsaved || o->todo != ROLE_NOTHING) return;
     if (failed) {
-        learner_closed(&o->learner, n->now);
+        learner_fail(&o->learner, "the leader's snapshot cannot be saved");
         return;
     }
     o->unsaved = false;
@@ -13152,6 +13290,22 @@ static void role_forget_clients(struct node *n) {
     buf_clear(&o->touched);
 }
 
+/*
+ * Before the next election: none after a role that was filled; else longer and longer, as the same
+ * thing may go wrong again at once.
+ */
+static void role_pause(struct node *n) {
+    struct role *o = role_of(n);
+    o->failures = o->filled ? 0 : o->failures + 1;
+    int64_t ms = ROLE_PAUSE_MS;
+    for (uint32_t i = 1; i < o->failures && ms < ROLE_PAUSE_MAX_MS; i++) ms *= 2;
+    o->look_at = n->now + (o->failures ? ms : 0);
+    int32_t delay = n->cfg->observer_election_delay_ms;
+    if (o->phase == ROLE_LEARNING && o->learner.observer && delay > 0)
+        o->look_at += (int64_t)prng_below(&n->rng, (uint64_t)delay);
+    o->filled = false;
+}
+
 static void role_leave(struct node *n, const char *why) {
     struct role *o = role_of(n);
     log_line(&n->log, LOG_WARN_LEVEL, "Leaving as %s: %s",
@@ -13163,6 +13317,7 @@ static void role_leave(struct node *n, const char *why) {
         learner_stop(&o->learner);
     }
     election_idle(&o->election);
+    role_pause(n);
     n->serving = false;
     role_forget_clients(n);
     o->newleader = false;
@@ -13186,7 +13341,7 @@ static void role_drain(struct node *n) {
     struct role *o = role_of(n);
     role_do(n);
     if (n->synced < n->appended || buf_len(&o->saving) || o->loading || o->unsaved ||
-        o->todo != ROLE_NOTHING)
+        o->todo != ROLE_NOTHING || n->now < o->look_at)
         return;
     n->committed = n->appended;
     pipeline_apply(n);
@@ -13245,6 +13400,7 @@ static void role_decided(struct node *n) {
 static void role_lead_up(struct node *n) {
     struct role *o = role_of(n);
     o->leader.up = false;
+    o->filled = true;
     election_led(&o->election, o->leader.epoch);
     prep_free(&n->prep);
     node_prepare(n);
@@ -13298,6 +13454,7 @@ static void role_lead(struct node *n) {
     struct role *o = role_of(n);
     struct leader_request r = {0};
     while (leader_next(&o->leader, n->now, &r)) {
+        if (o->leader.up) role_lead_up(n); /* the first request is of the new epoch */
         if (role_exhausted(n)) break;
         role_request(n, &r);
     }
@@ -13336,15 +13493,16 @@ static void role_pong(struct node *n, int64_t zxid) {
         if (!s->live || !s->touched) continue;
         s->touched = false;
         jw_i64(&table, s->id);
-        jw_i32(&table, s->timeout);
+        jw_i32(&table, s->lease);
     }
     buf_clear(&o->touched);
     learner_pong(&o->learner, zxid, buf_slice(&table));
     buf_free(&table);
 }
 
-ZK_PRIVATE void role_touch(struct node *n, uint32_t slot) {
+ZK_PRIVATE void role_touch(struct node *n, uint32_t slot, int32_t timeout) {
     struct session *s = &n->db.sessions.slots[slot];
+    s->lease = timeout;
     if (s->touched) return;
     s->touched = true;
     buf_put(&n->role.touched, &slot, sizeof slot);
@@ -13377,7 +13535,7 @@ static void role_learner_up(struct node *n) {
     log_line(&n->log, LOG_INFO_LEVEL, "Synchronized with the leader, epoch 0x%llx, zxid 0x%llx",
              (unsigned long long)o->learner.epoch, (unsigned long long)n->db.last_zxid);
     election_led(&o->election, o->learner.epoch);
-    n->serving = true;
+    n->serving = o->filled = true;
     learner_synced(&o->learner, n->synced);
 }
 
@@ -13492,9 +13650,7 @@ ZK_PRIVATE void role_forward(struct node *n, const struct pipeline_request *q) {
         return;
     }
     if (q->op == ZOP_SYNC) {
-        w->body = blob_new((uint32_t)q->body.n + 1);
-        memcpy(w->body->p, q->body.p, q->body.n);
-        w->body->n = (uint32_t)q->body.n;
+        w->body = blob_copy(q->body);
     }
     bool session = q->op == ZOP_CREATE_SESSION;
     learner_request(&o->learner, q->session, q->xid, q->op, q->body,
@@ -13512,6 +13668,8 @@ ZK_PRIVATE void role_claim(struct node *n, struct pending *p) {
     struct txn_header h = jr_txn_header(&r);
     if (w->ready_at >= 0 || w->op == ZOP_SYNC || w->session != h.client_id || w->xid != h.cxid)
         return;
+    /* An expiry has cxid 0, which a client's write may have, too. */
+    if (h.type == ZOP_CLOSE_SESSION && w->op != ZOP_CLOSE_SESSION) return;
     p->conn = w->conn;
     p->conn_gen = w->gen;
     p->xid = w->xid;
@@ -13537,7 +13695,9 @@ ZK_PRIVATE void role_answer(struct node *n) {
                 reply_error(n, w.conn, w.xid, n->db.last_zxid, w.err);
             else if (w.op == ZOP_SYNC)
                 reads_serve(n, w.conn, w.xid, w.op, slice_of(w.body->p, w.body->n));
+            int64_t budget = n->budget; /* of the connection being served, if any */
             if (buf_len(&c->deferred) || buf_len(&c->in)) serve_run(n, w.conn);
+            n->budget = budget;
         }
         blob_unref(w.body);
     }
@@ -13620,11 +13780,22 @@ static void role_pass_effects(struct node *n) {
 
 /* --- time, and the turn of the machines --- */
 
+/* A leader that waits for its quorum while a voter looks elsewhere. stock: maxTimeToWaitForEpoch */
+static void role_disloyal(struct node *n) {
+    struct role *o = role_of(n);
+    int64_t most = n->cfg->leader_epoch_wait_ms;
+    if (most < 0 || o->leader.phase != LEADER_DISCOVERY || !o->election.voter_looked) return;
+    if (n->now - o->leader.since > most) role_leave(n, "a voter looks for another leader");
+}
+
 ZK_PRIVATE void role_tick(struct node *n) {
     struct role *o = role_of(n);
     if (o->phase == ROLE_ALONE) return;
     if (election_tick(&o->election, n->now)) role_decided(n);
-    if (o->phase == ROLE_LEADING) leader_tick(&o->leader, n->now);
+    if (o->phase == ROLE_LEADING) {
+        leader_tick(&o->leader, n->now);
+        role_disloyal(n);
+    }
     if (o->phase == ROLE_LEARNING) learner_tick(&o->learner, n->now);
 }
 
@@ -13634,6 +13805,7 @@ ZK_PRIVATE int64_t role_next_tick(const struct node *n) {
     int64_t next = election_next_tick(&o->election), other = INT64_MAX;
     if (o->phase == ROLE_LEADING) other = leader_next_tick(&o->leader);
     if (o->phase == ROLE_LEARNING) other = learner_next_tick(&o->learner);
+    if (o->phase == ROLE_DRAINING && o->look_at > n->now) other = o->look_at;
     return other < next ? other : next;
 }
 
@@ -14071,7 +14243,7 @@ ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn) {
 /* A learner tells the leader, which alone decides when a session expires. */
 static void serve_touch(struct node *n, uint32_t slot, int32_t timeout) {
     if (role_learns(n))
-        role_touch(n, slot);
+        role_touch(n, slot, timeout);
     else
         session_touch(&n->db.sessions, slot, n->now, timeout);
 }
@@ -14128,8 +14300,7 @@ static void serve_renew(struct node *n, uint32_t conn, const struct serve_connec
         role_revalidate(n, conn, q->session);
         return;
     }
-    serve_renewed(n, conn, valid && s != SESSION_NONE && n->db.sessions.slots[s].committed &&
-                               !n->db.sessions.slots[s].closing);
+    serve_renewed(n, conn, valid && s != SESSION_NONE && !n->db.sessions.slots[s].closing);
 }
 
 ZK_PRIVATE void serve_renewed(struct node *n, uint32_t conn, bool valid) {
@@ -14141,6 +14312,8 @@ ZK_PRIVATE void serve_renewed(struct node *n, uint32_t conn, bool valid) {
     }
     /* A learner may not have heard of the session yet. */
     uint32_t s = session_add(&n->db.sessions, c->session, c->timeout);
+    uint32_t other = n->db.sessions.slots[s].conn; /* two may have asked at the same time */
+    if (other != CONN_NONE && other != conn) serve_close(n, other);
     c->session_slot = s;
     c->phase = CONN_OPEN;
     n->db.sessions.slots[s].conn = conn;
@@ -14286,9 +14459,10 @@ static void serve_defer(struct node *n, struct conn *c, struct slice frame) {
     memcpy(p + 8, frame.p, frame.n);
 }
 
-/* Writes, and on a learner the sync too, get their place in the order of all servers. */
+/* Writes, and in an ensemble the sync too, get their place in the order of all servers. */
 static bool serve_ordered(const struct node *n, int32_t op) {
-    return (wire_op_flags(op) & OP_WRITE) != 0 || (op == ZOP_SYNC && role_learns(n));
+    return (wire_op_flags(op) & OP_WRITE) != 0 ||
+           (op == ZOP_SYNC && n->role.phase != ROLE_ALONE);
 }
 
 /* A request whose turn has come. Takes what it cost from the budget. */
@@ -14357,6 +14531,11 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
         return true;
     }
     serve_touch(n, c->session_slot, c->timeout);
+    /* The others may have acknowledged what a slow disk keeps from this leader's own tree. */
+    if (op == ZOP_SYNC && n->role.phase == ROLE_LEADING && n->committed > n->db.last_zxid) {
+        pipeline_barrier(n, conn);
+        behind = true;
+    }
     if (behind && !serve_ordered(n, op))
         serve_defer(n, c, frame);
     else
@@ -14559,6 +14738,10 @@ ZK_PRIVATE uint32_t node_link_accept(struct node *n, enum link_kind kind, int64_
 
 ZK_PRIVATE const struct link *node_link(struct node *n, uint32_t link) {
     return link_at(&n->role.links, link);
+}
+
+ZK_PRIVATE bool node_link_wants(const struct node *n, uint32_t link) {
+    return link_wants(&n->role.links, link);
 }
 
 ZK_PRIVATE void node_link_sent(struct node *n, uint32_t link, size_t bytes) {
@@ -16275,15 +16458,26 @@ static void files_check_digest(struct files_replay *r, int64_t zxid) {
                  (unsigned long long)zxid);
 }
 
-/* Nothing can lie between the two: the next of an epoch, or the first of a later one. */
-static bool files_follows(int64_t last, int64_t zxid) {
-    return zxid == last + 1 || (zxid >> 32 > last >> 32 && (uint32_t)zxid == 1);
+/*
+ * Nothing lies between the two: the next of an epoch, or the first of a later one. Where a leader
+ * brought this server up by a snapshot, which cannot be read any more, the log has a gap of which
+ * only the name of that snapshot tells.
+ */
+static bool files_follows(const struct files *f, int64_t last, int64_t zxid) {
+    if (zxid == last + 1) return true;
+    if (zxid >> 32 <= last >> 32 || (uint32_t)zxid != 1) return false;
+    struct files_list snaps;
+    bool gap = files_list(f->snap_dir, "snapshot", &snaps) < 0;
+    for (uint32_t i = 0; i < snaps.n; i++)
+        gap = gap || (snaps.at[i].zxid > last && snaps.at[i].zxid < zxid);
+    files_list_free(&snaps);
+    return !gap;
 }
 
 static int files_replay_entry(struct files_replay *r, const struct logfile *lf, const char *path) {
     int64_t zxid = lf->header.zxid, last = r->highest ? r->highest : r->db->last_zxid;
     if (zxid <= r->report->snapshot_zxid) return 0;
-    if (zxid > last && !files_follows(last, zxid) && !r->f->cfg->trust_empty_snapshot) {
+    if (zxid > last && !files_follows(r->f, last, zxid) && !r->f->cfg->trust_empty_snapshot) {
         (void)snprintf(r->f->error, sizeof r->f->error,
                        "%s: transactions 0x%llx to 0x%llx are missing", path,
                        (unsigned long long)last + 1, (unsigned long long)zxid - 1);
@@ -16686,7 +16880,7 @@ struct files_cutting {
 
 /* The first entry behind base must be known to follow it: base may have come from elsewhere. */
 static bool files_walk_follows(const struct files_cutting *c, int64_t zxid) {
-    return files_follows(c->last, zxid) &&
+    return files_follows(c->f, c->last, zxid) &&
            (c->last > c->base || c->before == c->base || zxid == c->base + 1 || c->base == 0);
 }
 
@@ -18047,6 +18241,18 @@ static void loop_outputs(struct loop *l) {
     loop_drain_log(l);
 }
 
+/* What the node has not read yet backs up to the peer. */
+static void loop_pace_links(struct loop *l) {
+    for (uint32_t i = 0; i < l->links.cap; i++) {
+        struct loop_conn *c = &l->links.at[i];
+        if (c->fd < 0 || c->dial || c->closing) continue;
+        bool pause = !node_link_wants(&l->node, i);
+        if (c->paused == pause) continue;
+        c->paused = pause;
+        loop_interest(l, LOOP_LINK | i);
+    }
+}
+
 /* --- a turn --- */
 
 static void loop_disk_done(struct loop *l, struct disk_done *done) {
@@ -18178,6 +18384,7 @@ ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
         if (!late) loop_tick(l);
         busy = node_idle_work(&l->node);
         loop_outputs(l);
+        loop_pace_links(l);
         busy = busy || l->node.ready.n;
     }
 }

@@ -240,7 +240,7 @@ static void boot(int i) {
     struct server *s = &net.s[i];
     s->up = true;
     s->log.max_level = net.verbose ? LOG_DEBUG_LEVEL : LOG_INFO_LEVEL;
-    links_init(&s->links);
+    links_init(&s->links, 1u << 24);
     election_init(&s->e, &s->cfg, s->sid, &s->links, &s->log);
 }
 

@@ -215,6 +215,13 @@ ZK_PRIVATE struct blob *blob_new(uint32_t cap) {
     return b;
 }
 
+ZK_PRIVATE struct blob *blob_copy(struct slice bytes) {
+    struct blob *b = blob_new((uint32_t)bytes.n);
+    if (bytes.n) memcpy(b->p, bytes.p, bytes.n);
+    b->n = (uint32_t)bytes.n;
+    return b;
+}
+
 ZK_PRIVATE struct blob *blob_ref(struct blob *b) {
     b->refs++;
     return b;

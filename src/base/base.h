@@ -108,6 +108,7 @@ struct blob {
 };
 
 ZK_PRIVATE struct blob *blob_new(uint32_t cap); /* one reference */
+ZK_PRIVATE struct blob *blob_copy(struct slice bytes); /* likewise */
 ZK_PRIVATE struct blob *blob_ref(struct blob *b);
 ZK_PRIVATE void blob_unref(struct blob *b); /* NULL is fine */
 

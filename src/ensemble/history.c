@@ -74,7 +74,3 @@ ZK_PRIVATE bool history_knows(const struct history *h, int64_t zxid) {
     uint32_t i = history_after(h, zxid);
     return i > 0 && history_at(h, i - 1)->zxid == zxid;
 }
-
-ZK_PRIVATE int64_t history_last_committed(const struct history *h) {
-    return h->committed ? history_at(h, h->committed - 1)->zxid : h->floor;
-}

@@ -40,7 +40,6 @@ ZK_PRIVATE const struct history_entry *history_at(const struct history *h, uint3
 ZK_PRIVATE uint32_t history_after(const struct history *h, int64_t zxid); /* first one beyond */
 /* Whether a log that ends with zxid is a beginning of this one, as far as can be seen from here. */
 ZK_PRIVATE bool history_knows(const struct history *h, int64_t zxid);
-ZK_PRIVATE int64_t history_last_committed(const struct history *h);
 ZK_PRIVATE struct slice history_bytes(const struct history_entry *e);
 
 #endif

@@ -9,8 +9,16 @@
 #define LEADER_IMAGE_OUT (1u << 20)   /* a snapshot waits while so much of it is unsent */
 #define LEADER_IMAGE_NODES 256u
 #define LEADER_IMAGE_BYTES 65536u
+#define LEADER_SYNC_MAX (768u << 20)  /* ... of what brings a learner up */
 #define LEADER_PEERS_MAX 512u
+#define LEADER_CUTS_MAX 64u
+#define LEADER_EPOCH_MAX (INT32_MAX - 2)
+#define LEADER_HELLO_MAX 4096u /* bytes of a packet from somebody who is not known yet */
 #define ZXID_COUNTER 0xffffffffLL
+
+struct leader_cut {
+    int64_t sid, last; /* zxid that its log ended with */
+};
 
 struct leader_sync {
     uint64_t owner;
@@ -40,6 +48,7 @@ ZK_PRIVATE void leader_free(struct leader *l) {
     for (uint32_t i = 0; i < l->n_peers; i++) buf_free(&l->peers[i].queue);
     mem_free(l->peers);
     buf_free(&l->syncs);
+    buf_free(&l->cuts);
     l->peers = NULL;
     l->n_peers = l->cap_peers = 0;
 }
@@ -136,7 +145,7 @@ struct leader_plan {
  */
 static struct leader_plan leader_plan_sync(const struct leader *l, int64_t last) {
     const struct history *h = l->history;
-    int64_t max = history_last_committed(h);
+    int64_t max = l->committed; /* which may be ahead of our own disk, and so of our tree */
     struct leader_plan diff = {PACKET_DIFF, max, last}, snap = {PACKET_SNAP, 0, 0};
     if (l->cfg->force_snapshot_sync) return snap;
     if (last == max) return diff;
@@ -151,6 +160,17 @@ static struct leader_plan leader_plan_sync(const struct leader *l, int64_t last)
     if (before >> 32 != last >> 32 || (before & ZXID_COUNTER) == 0) return snap;
     struct leader_plan trunc = {PACKET_TRUNC, before, before};
     return trunc;
+}
+
+/* A learner that comes back with what it was told to cut cannot cut it: its snapshots go beyond. */
+static bool leader_cut_before(struct leader *l, const struct leader_peer *p) {
+    struct leader_cut c, mine = {p->sid, p->last_zxid};
+    for (size_t at = 0; at < l->cuts.n; at += sizeof c) {
+        memcpy(&c, l->cuts.p + at, sizeof c);
+        if (c.sid == mine.sid && c.last == mine.last) return true;
+    }
+    if (l->cuts.n < LEADER_CUTS_MAX * sizeof c) buf_put(&l->cuts, &mine, sizeof mine);
+    return false;
 }
 
 /* Enrols: everything after `from` is told, now or from now on. */
@@ -180,16 +200,24 @@ static void leader_newleader(struct leader *l, struct leader_peer *p) {
     buf_free(&text);
     p->phase = PEER_NEWLEADER;
     p->heard = l->now;
+    const struct link *k = link_at(l->links, p->link);
+    p->mark = k->sent + buf_len(&k->out);
 }
 
 static void leader_begin_sync(struct leader *l, struct leader_peer *p) {
     static const char *const names[] = {[PACKET_DIFF] = "DIFF", [PACKET_TRUNC] = "TRUNC",
                                         [PACKET_SNAP] = "SNAP", [PACKET_PROPOSAL] = "DIFF, log"};
     struct leader_plan plan = leader_plan_sync(l, p->last_zxid);
+    if (plan.op == PACKET_TRUNC && leader_cut_before(l, p)) plan.op = PACKET_SNAP;
+    /* From here on what an older connection of it has acknowledged may be cut. */
+    for (uint32_t i = 0; i < l->n_peers; i++)
+        if (&l->peers[i] != p && l->peers[i].phase > PEER_HISTORY && l->peers[i].sid == p->sid)
+            leader_drop(l, &l->peers[i], "it has connected anew");
     log_line(l->log, LOG_INFO_LEVEL, "Synchronizing server %lld, last zxid 0x%llx: %s 0x%llx",
              (long long)p->sid, (unsigned long long)p->last_zxid, names[plan.op],
              (unsigned long long)plan.zxid);
     p->heard = l->now;
+    p->base = l->committed;
     if (plan.op == PACKET_SNAP || plan.op == PACKET_PROPOSAL) {
         p->phase = plan.op == PACKET_SNAP ? PEER_IMAGE_WAIT : PEER_LOG;
         p->cursor = plan.from;
@@ -215,6 +243,20 @@ static void leader_image_put(struct leader *l, struct slice bytes) {
             buf_put(link_out(l->links, l->peers[i].link), bytes.p, bytes.n);
 }
 
+/*
+ * A snapshot must not take back what was committed when the learner came: it may be the learner's
+ * disk that the quorum counted on.
+ */
+static bool leader_image_fits(const struct leader *l, const struct leader_peer *p) {
+    return p->phase == PEER_IMAGE_WAIT && l->db->last_zxid >= p->base;
+}
+
+static bool leader_image_wanted(const struct leader *l) {
+    for (uint32_t i = 0; i < l->n_peers; i++)
+        if (leader_image_fits(l, &l->peers[i])) return true;
+    return false;
+}
+
 static void leader_image_begin(struct leader *l) {
     struct buf head = {0};
     l->image.active = true;
@@ -222,7 +264,7 @@ static void leader_image_begin(struct leader *l) {
     snapfile_put_state(&head, l->db);
     for (uint32_t i = 0; i < l->n_peers; i++) {
         struct leader_peer *p = &l->peers[i];
-        if (p->phase != PEER_IMAGE_WAIT) continue;
+        if (!leader_image_fits(l, p)) continue;
         packet_put(link_out(l->links, p->link), PACKET_SNAP, l->image.zxid, leader_null);
         p->phase = PEER_IMAGE;
         leader_enrol(l, p, l->image.zxid);
@@ -250,13 +292,13 @@ static void leader_image_end(struct leader *l) {
 
 ZK_PRIVATE bool leader_image_step(struct leader *l) {
     if (!l->image.active) {
-        if (l->db->tree.image.active || !leader_count(l, PEER_IMAGE_WAIT)) return false;
+        if (l->db->tree.image.active || !leader_image_wanted(l)) return false;
         leader_image_begin(l);
     }
     if (!leader_count(l, PEER_IMAGE)) { /* nobody is left to read it */
         tree_image_abort(&l->db->tree);
         l->image.active = false;
-        return leader_count(l, PEER_IMAGE_WAIT) != 0;
+        return leader_image_wanted(l);
     }
     for (uint32_t i = 0; i < l->n_peers; i++) {
         const struct leader_peer *p = &l->peers[i];
@@ -300,7 +342,7 @@ ZK_PRIVATE void leader_log_read(struct leader *l, struct slice txns, int64_t now
         return;
     }
     struct buf *out = link_out(l->links, p->link);
-    if (!p->began) packet_put(out, PACKET_DIFF, history_last_committed(l->history), leader_null);
+    if (!p->began) packet_put(out, PACKET_DIFF, l->committed, leader_null);
     p->began = true;
     p->heard = now;
     struct jr r = jr_open(txns, UINT32_MAX);
@@ -330,7 +372,7 @@ static bool leader_quorum(const struct leader *l, enum peer_phase least) {
     for (uint32_t i = 0; i < l->n_peers; i++) {
         const struct leader_peer *p = &l->peers[i];
         if (!p->voter || p->phase < least) continue;
-        if (l->phase == LEADER_EPOCH && p->current == -1) continue;
+        if (l->phase == LEADER_EPOCH && (p->current == -1 || p->last_zxid == -1)) continue;
         (void)sidset_add(&set, l->cfg, p->sid);
     }
     return quorum_reached(l->cfg, &set);
@@ -353,8 +395,8 @@ static void leader_put_info(struct leader *l, struct leader_peer *p) {
 static void leader_uptodate(struct leader *l, struct leader_peer *p) {
     packet_put(link_out(l->links, p->link), PACKET_UPTODATE, -1, leader_null);
     p->phase = PEER_ACTIVE;
-    p->heard = l->now;
-    p->probe = 0;
+    p->heard = p->probe_since = l->now;
+    p->probe = !p->observer && p->sent > p->base ? p->sent : 0;
 }
 
 /* Moves on everybody in phase `from`. */
@@ -406,7 +448,9 @@ ZK_PRIVATE void leader_start(struct leader *l, int64_t now, int64_t accepted, in
     l->want_accepted = l->want_current = l->current_saved = l->up = false;
     l->next_ping = l->next_check = now;
     l->sizes.last = l->sizes.least = l->sizes.most = -1;
+    buf_clear(&l->cuts);
     leader_enter(l, LEADER_DISCOVERY);
+    if (accepted > LEADER_EPOCH_MAX) leader_lose(l, "our epochs are used up");
     leader_advance(l);
 }
 
@@ -440,7 +484,7 @@ ZK_PRIVATE void leader_saved_current(struct leader *l, int64_t now) {
 
 /* --- what learners say --- */
 
-/* FOLLOWERINFO or OBSERVERINFO. A second connection of a server takes the place of its first. */
+/* FOLLOWERINFO or OBSERVERINFO. A server without a database says that its epoch is -1. */
 static void leader_info(struct leader *l, struct leader_peer *p, const struct packet *k) {
     if (k->type != PACKET_FOLLOWERINFO && k->type != PACKET_OBSERVERINFO) {
         leader_drop(l, p, "its first packet is no FOLLOWERINFO or OBSERVERINFO");
@@ -450,17 +494,15 @@ static void leader_info(struct leader *l, struct leader_peer *p, const struct pa
     int64_t sid = jr_i64(&r);
     int32_t version = jr_i32(&r);
     int64_t config = jr_left(&r) >= 8 ? jr_i64(&r) : 0;
-    if (r.bad || version < PACKET_VERSION || config > 0 || k->zxid < 0) {
+    int64_t epoch = k->zxid >> 32;
+    if (r.bad || version < PACKET_VERSION || config > 0 || epoch < -1 || epoch > LEADER_EPOCH_MAX) {
         leader_drop(l, p, "its protocol, configuration or epoch is none of ours");
         return;
     }
-    for (uint32_t i = 0; i < l->n_peers; i++)
-        if (&l->peers[i] != p && l->peers[i].phase > PEER_INFO && l->peers[i].sid == sid)
-            leader_drop(l, &l->peers[i], "it has connected anew");
     p->sid = sid;
     p->observer = k->type == PACKET_OBSERVERINFO;
     p->voter = !p->observer && sid != l->self && quorum_is_voter(l->cfg, sid);
-    p->accepted = k->zxid >> 32;
+    p->accepted = epoch;
     p->phase = PEER_EPOCH;
     leader_advance(l);
 }
@@ -468,7 +510,7 @@ static void leader_info(struct leader *l, struct leader_peer *p, const struct pa
 static void leader_ackepoch(struct leader *l, struct leader_peer *p, const struct packet *k) {
     struct jr r = jr_open(k->data, UINT32_MAX);
     int32_t current = jr_i32(&r);
-    if (k->type != PACKET_ACKEPOCH || r.bad || k->zxid < 0) {
+    if (k->type != PACKET_ACKEPOCH || r.bad || k->zxid < -1) {
         leader_drop(l, p, "its answer to LEADERINFO is no ACKEPOCH");
         return;
     }
@@ -483,20 +525,26 @@ static void leader_ackepoch(struct leader *l, struct leader_peer *p, const struc
     leader_advance(l);
 }
 
+static void leader_ack(struct leader *l, struct leader_peer *p, int64_t zxid) {
+    if ((zxid & ZXID_COUNTER) == 0 || zxid <= p->acked || zxid > p->sent) return;
+    p->acked = zxid;
+    if (!p->probe || zxid < p->probe) return;
+    p->probe = p->sent > zxid ? p->sent : 0;
+    p->probe_since = l->now;
+}
+
 static void leader_ack_newleader(struct leader *l, struct leader_peer *p, const struct packet *k) {
     if (k->type != PACKET_ACK) {
         leader_drop(l, p, "its answer to NEWLEADER is no ACK");
         return;
     }
+    if (k->zxid != leader_epoch_zxid(l->epoch)) { /* of a proposal: servers before 3.9.3 do that */
+        leader_ack(l, p, k->zxid);
+        return;
+    }
     if (p->base > p->acked) p->acked = p->base;
     p->phase = PEER_SYNCED;
     leader_advance(l);
-}
-
-static void leader_ack(struct leader_peer *p, int64_t zxid) {
-    if ((zxid & ZXID_COUNTER) == 0 || zxid <= p->acked || zxid > p->sent) return;
-    p->acked = zxid;
-    if (p->probe && zxid >= p->probe) p->probe = 0;
 }
 
 static void leader_pong(struct leader *l, struct slice data) {
@@ -519,7 +567,7 @@ static void leader_revalidate(struct leader *l, struct leader_peer *p, struct sl
     }
     uint32_t s = session_find(&l->db->sessions, id);
     struct session *e = s == SESSION_NONE ? NULL : &l->db->sessions.slots[s];
-    bool valid = e && e->committed && !e->closing && timeout >= 0;
+    bool valid = e && !e->closing && timeout >= 0; /* its creation may still be under way */
     if (valid) {
         session_touch(&l->db->sessions, s, l->now, timeout);
         e->owner = p->owner;
@@ -549,7 +597,7 @@ static bool leader_broadcast(struct leader *l, struct leader_peer *p, const stru
                              struct leader_request *out) {
     switch (k->type) {
     case PACKET_ACK:
-        leader_ack(p, k->zxid);
+        leader_ack(l, p, k->zxid);
         return false;
     case PACKET_PING:
         leader_pong(l, k->data);
@@ -592,8 +640,10 @@ static bool leader_listens(enum peer_phase phase) {
 }
 
 static bool leader_read(struct leader *l, struct leader_peer *p, struct leader_request *out) {
-    uint32_t max = (uint32_t)l->cfg->jute_max_buffer + (uint32_t)l->cfg->jute_extra_size;
     while (leader_listens(p->phase)) {
+        uint32_t max = p->phase < PEER_NEWLEADER ? LEADER_HELLO_MAX
+                                                 : (uint32_t)l->cfg->jute_max_buffer +
+                                                       (uint32_t)l->cfg->jute_extra_size;
         struct buf *in = &link_at(l->links, p->link)->in;
         struct packet k;
         size_t used;
@@ -623,7 +673,9 @@ static void leader_tell(struct leader *l, struct leader_peer *p, enum packet_typ
                         int64_t zxid, struct slice data) {
     struct buf *out = leader_out(l, p);
     packet_put(out, (int32_t)type, zxid, data);
-    size_t most = p->phase == PEER_IMAGE ? LEADER_QUEUE_MAX : LEADER_OUT_MAX;
+    size_t most = p->phase == PEER_IMAGE       ? LEADER_QUEUE_MAX
+                  : p->phase == PEER_NEWLEADER ? LEADER_SYNC_MAX
+                                               : LEADER_OUT_MAX;
     if (buf_len(out) > most) leader_drop(l, p, "it does not read what it is sent");
 }
 
@@ -722,13 +774,18 @@ ZK_PRIVATE struct leader_census leader_count_all(const struct leader *l) {
 static void leader_watch_peer(struct leader *l, struct leader_peer *p) {
     uint64_t sent = link_at(l->links, p->link)->sent;
     int64_t init = leader_limit(l, l->cfg->init_limit), sync = leader_limit(l, l->cfg->sync_limit);
-    if (p->phase < PEER_SYNCED && sent != p->link_sent) p->heard = l->now; /* it reads: alive */
+    bool reads = sent != p->link_sent && (p->phase < PEER_NEWLEADER || p->link_sent < p->mark);
+    if (p->phase < PEER_SYNCED && reads) p->heard = l->now; /* not our pings, but its history */
     p->link_sent = sent;
-    if (p->phase == PEER_EPOCH || p->phase == PEER_HISTORY || p->phase == PEER_IMAGE_WAIT ||
+    bool log = l->log_read.busy && l->log_read.owner == p->owner;
+    if (p->phase == PEER_EPOCH || p->phase == PEER_HISTORY || p->phase == PEER_IMAGE_WAIT || log ||
         p->phase == PEER_SYNCED)
         p->heard = l->now; /* it waits for us */
     if (l->now - p->heard > (p->phase == PEER_ACTIVE ? sync : init))
         leader_drop(l, p, "it has been silent for too long");
+    else if (p->phase == PEER_IMAGE && l->now - p->heard > init / 4 && leader_count(l, PEER_IMAGE) +
+             leader_count(l, PEER_IMAGE_WAIT) > 1)
+        leader_drop(l, p, "it does not read its snapshot, and others wait for theirs");
     else if (p->probe && l->now - p->probe_since > sync)
         leader_drop(l, p, "it does not acknowledge what it is sent");
 }

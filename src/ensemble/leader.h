@@ -72,6 +72,7 @@ struct leader_peer {
     int64_t acked, sent;       /* last proposal acknowledged, told; zxids */
     int64_t heard;             /* monotonic ms: its last packet */
     int64_t probe, probe_since; /* a proposal whose acknowledgement is timed; 0: none */
+    uint64_t mark;             /* of the link's bytes: the end of what NEWLEADER ends */
     uint64_t link_sent;        /* bytes the host had taken at the last look */
     struct buf queue;
 };
@@ -114,6 +115,7 @@ struct leader {
         uint64_t owner;    /* of the learner */
         int64_t after;     /* zxid */
     } log_read;
+    struct buf cuts;  /* struct leader_cut: TRUNCs that were sent */
     struct buf syncs; /* struct leader_sync, oldest first */
     struct {
         int64_t last, least, most; /* bytes of a proposal; -1 unset */

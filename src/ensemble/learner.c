@@ -90,6 +90,12 @@ static int64_t learner_delay(const struct learner *l) {
     return ms < most ? ms : most;
 }
 
+ZK_PRIVATE void learner_fail(struct learner *l, const char *why) {
+    if (l->link != LINK_NONE) link_close(l->links, l->link);
+    l->link = LINK_NONE;
+    learner_lose(l, why);
+}
+
 ZK_PRIVATE void learner_closed(struct learner *l, int64_t now) {
     l->now = now;
     l->link = LINK_NONE;

@@ -103,6 +103,7 @@ ZK_PRIVATE void learner_stop(struct learner *l);
 
 ZK_PRIVATE void learner_opened(struct learner *l, int64_t now);
 ZK_PRIVATE void learner_closed(struct learner *l, int64_t now);
+ZK_PRIVATE void learner_fail(struct learner *l, const char *why); /* it cannot go on */
 ZK_PRIVATE void learner_heard(struct learner *l, int64_t now); /* bytes have come in */
 ZK_PRIVATE enum learner_event learner_next(struct learner *l, int64_t now,
                                            struct learner_news *out);

@@ -1,7 +1,8 @@
 #include "ensemble/link.h"
 
-ZK_PRIVATE void links_init(struct links *l) {
+ZK_PRIVATE void links_init(struct links *l, size_t in_max) {
     memset(l, 0, sizeof *l);
+    l->in_max = in_max;
     l->free_list = LINK_NONE;
 }
 
@@ -12,7 +13,7 @@ ZK_PRIVATE void links_free(struct links *l) {
     }
     mem_free(l->at);
     buf_free(&l->effects);
-    links_init(l);
+    links_init(l, 0);
 }
 
 ZK_PRIVATE struct link *link_at(struct links *l, uint32_t id) {
@@ -105,7 +106,7 @@ ZK_PRIVATE bool link_received(struct links *l, uint32_t id, struct slice bytes) 
 }
 
 ZK_PRIVATE bool link_wants(const struct links *l, uint32_t id) {
-    return buf_len(&l->at[id].in) < LINK_IN_MAX;
+    return buf_len(&l->at[id].in) < l->in_max;
 }
 
 ZK_PRIVATE void link_sent(struct links *l, uint32_t id, size_t bytes) {

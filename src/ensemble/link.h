@@ -15,7 +15,6 @@
 #include "base/base.h"
 
 #define LINK_NONE UINT32_MAX
-#define LINK_IN_MAX (8u << 20) /* unread bytes beyond which the host stops receiving */
 #define LINK_HOST 256 /* bytes of a host name with its NUL */
 
 enum link_kind { LINK_ELECTION, LINK_QUORUM }; /* the port it came in by, or was dialed to */
@@ -50,10 +49,12 @@ struct link_effect {
 struct links {
     struct link *at; /* owned */
     uint32_t n, cap, free_list, live;
+    size_t in_max; /* unread bytes of a link beyond which the host stops receiving */
     struct buf effects; /* struct link_effect, oldest first */
 };
 
-ZK_PRIVATE void links_init(struct links *l);
+/* in_max: more than the longest message. */
+ZK_PRIVATE void links_init(struct links *l, size_t in_max);
 ZK_PRIVATE void links_free(struct links *l);
 ZK_PRIVATE struct link *link_at(struct links *l, uint32_t id); /* in use */
 ZK_PRIVATE uint32_t link_dial(struct links *l, enum link_kind kind, const char *host,

@@ -255,6 +255,12 @@ static bool mesh_is_guest(const struct mesh *m, uint32_t link) {
     return false;
 }
 
+/* An address and no name: nobody outside decides what names are asked for. */
+static bool mesh_is_address(const char *host) {
+    size_t digits = strspn(host, "0123456789."), any = strspn(host, "0123456789abcdefABCDEF:.");
+    return !host[digits] || (!host[any] && strchr(host, ':') != NULL);
+}
+
 /* Somebody with a smaller id knocked: it is dialed, at the address that it named if any. */
 static void mesh_dial_back(struct mesh *m, const struct mesh_hello *h) {
     struct mesh_peer *p = mesh_peer(m, h->sid);
@@ -265,7 +271,7 @@ static void mesh_dial_back(struct mesh *m, const struct mesh_hello *h) {
     }
     if (p->dialing != LINK_NONE) return;
     const struct config_member *c = quorum_member(m->cfg, h->sid);
-    if (*h->host)
+    if (*h->host && (c || mesh_is_address(h->host)))
         mesh_dial(m, p, h->host, h->port);
     else if (c)
         mesh_dial(m, p, c->host, (uint16_t)c->election_port);

@@ -20,7 +20,8 @@ ZK_PRIVATE enum packet_status packet_take(struct slice in, uint32_t max, struct 
         (void)jr_bytes(&r);
         (void)jr_bytes(&r);
     }
-    if (r.bad) return r.oversize ? PACKET_BAD : PACKET_MORE;
+    if (r.bad && (r.oversize || in.n > PACKET_LONGEST(max))) return PACKET_BAD;
+    if (r.bad) return PACKET_MORE;
     p->auth.n = (size_t)(r.p - p->auth.p);
     *used = (size_t)(r.p - in.p);
     return PACKET_READ;

@@ -34,6 +34,7 @@ enum packet_type {
 };
 
 #define PACKET_VERSION 0x10000 /* of the protocol between learner and leader */
+#define PACKET_LONGEST(max) (10 * (size_t)(max)) /* a packet with all its identities, bytes */
 #define PACKET_SIGNATURE "BenWasHere" /* ends a snapshot on the wire */
 
 struct packet {

@@ -340,15 +340,26 @@ static void files_check_digest(struct files_replay *r, int64_t zxid) {
                  (unsigned long long)zxid);
 }
 
-/* Nothing can lie between the two: the next of an epoch, or the first of a later one. */
-static bool files_follows(int64_t last, int64_t zxid) {
-    return zxid == last + 1 || (zxid >> 32 > last >> 32 && (uint32_t)zxid == 1);
+/*
+ * Nothing lies between the two: the next of an epoch, or the first of a later one. Where a leader
+ * brought this server up by a snapshot, which cannot be read any more, the log has a gap of which
+ * only the name of that snapshot tells.
+ */
+static bool files_follows(const struct files *f, int64_t last, int64_t zxid) {
+    if (zxid == last + 1) return true;
+    if (zxid >> 32 <= last >> 32 || (uint32_t)zxid != 1) return false;
+    struct files_list snaps;
+    bool gap = files_list(f->snap_dir, "snapshot", &snaps) < 0;
+    for (uint32_t i = 0; i < snaps.n; i++)
+        gap = gap || (snaps.at[i].zxid > last && snaps.at[i].zxid < zxid);
+    files_list_free(&snaps);
+    return !gap;
 }
 
 static int files_replay_entry(struct files_replay *r, const struct logfile *lf, const char *path) {
     int64_t zxid = lf->header.zxid, last = r->highest ? r->highest : r->db->last_zxid;
     if (zxid <= r->report->snapshot_zxid) return 0;
-    if (zxid > last && !files_follows(last, zxid) && !r->f->cfg->trust_empty_snapshot) {
+    if (zxid > last && !files_follows(r->f, last, zxid) && !r->f->cfg->trust_empty_snapshot) {
         (void)snprintf(r->f->error, sizeof r->f->error,
                        "%s: transactions 0x%llx to 0x%llx are missing", path,
                        (unsigned long long)last + 1, (unsigned long long)zxid - 1);
@@ -751,7 +762,7 @@ struct files_cutting {
 
 /* The first entry behind base must be known to follow it: base may have come from elsewhere. */
 static bool files_walk_follows(const struct files_cutting *c, int64_t zxid) {
-    return files_follows(c->last, zxid) &&
+    return files_follows(c->f, c->last, zxid) &&
            (c->last > c->base || c->before == c->base || zxid == c->base + 1 || c->base == 0);
 }
 

@@ -555,6 +555,18 @@ static void loop_outputs(struct loop *l) {
     loop_drain_log(l);
 }
 
+/* What the node has not read yet backs up to the peer. */
+static void loop_pace_links(struct loop *l) {
+    for (uint32_t i = 0; i < l->links.cap; i++) {
+        struct loop_conn *c = &l->links.at[i];
+        if (c->fd < 0 || c->dial || c->closing) continue;
+        bool pause = !node_link_wants(&l->node, i);
+        if (c->paused == pause) continue;
+        c->paused = pause;
+        loop_interest(l, LOOP_LINK | i);
+    }
+}
+
 /* --- a turn --- */
 
 static void loop_disk_done(struct loop *l, struct disk_done *done) {
@@ -686,6 +698,7 @@ ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
         if (!late) loop_tick(l);
         busy = node_idle_work(&l->node);
         loop_outputs(l);
+        loop_pace_links(l);
         busy = busy || l->node.ready.n;
     }
 }

@@ -44,6 +44,10 @@ ZK_PRIVATE const struct link *node_link(struct node *n, uint32_t link) {
     return link_at(&n->role.links, link);
 }
 
+ZK_PRIVATE bool node_link_wants(const struct node *n, uint32_t link) {
+    return link_wants(&n->role.links, link);
+}
+
 ZK_PRIVATE void node_link_sent(struct node *n, uint32_t link, size_t bytes) {
     link_sent(&n->role.links, link, bytes);
 }

@@ -29,6 +29,8 @@ ZK_PRIVATE uint32_t node_link_accept(struct node *n, enum link_kind kind, int64_
                                      int64_t wall);
 /* NODE_LINK_DIAL, NODE_LINK_SEND: where to, and what to send. Valid until the next input. */
 ZK_PRIVATE const struct link *node_link(struct node *n, uint32_t link);
+/* Whether more should be received from it; asked again after each input. */
+ZK_PRIVATE bool node_link_wants(const struct node *n, uint32_t link);
 ZK_PRIVATE void node_link_sent(struct node *n, uint32_t link, size_t bytes); /* host: consumed */
 
 #endif

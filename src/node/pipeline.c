@@ -1,6 +1,7 @@
 #include "node/pipeline.h"
 
 #include "base/sum.h"
+#include "node/reads.h"
 #include "node/role.h"
 #include "node/serve.h"
 #include "state/path.h"
@@ -183,6 +184,24 @@ ZK_PRIVATE void pipeline_log(struct node *n, const struct pipeline_txn *t) {
     pipeline_append(n, p, t->bytes);
 }
 
+/*
+ * A leader's sync: what is committed may be ahead of its tree, which waits for its own disk. stock:
+ * does not, and answers at once
+ */
+static void pipeline_sync(struct node *n, const struct pipeline_request *q) {
+    struct pending *p = pipeline_push(n);
+    struct conn *c = node_conn(n, q->conn);
+    p->zxid = n->appended;
+    p->conn = q->conn;
+    p->conn_gen = c->gen;
+    p->xid = q->xid;
+    p->op = q->op;
+    p->received = n->now;
+    p->body = blob_copy(q->body);
+    c->submitted++;
+    if (n->pend_n == 1) pipeline_apply(n);
+}
+
 ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q) {
     static const struct auth_set nobody = {{NULL, 0, 0, 0}, 0, false};
     struct conn *c = q->conn == CONN_NONE ? NULL : node_conn(n, q->conn);
@@ -194,6 +213,10 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
     bool made;
     if (role_learns(n) && c) {
         role_forward(n, q);
+        return;
+    }
+    if (q->op == ZOP_SYNC) {
+        pipeline_sync(n, q);
         return;
     }
     if (role_exhausted(n)) { /* the next epoch will serve it */
@@ -359,6 +382,10 @@ static void pipeline_reply(struct node *n, const struct pending *p) {
         reply_count(n, p->conn, p->xid, p->op, zxid, p->received);
         return;
     }
+    if (p->body) {
+        reads_serve(n, p->conn, p->xid, p->op, slice_of(p->body->p, p->body->n));
+        return;
+    }
     int32_t err = p->err;
     if (!err && p->op != ZOP_MULTI) err = n->applied.err;
     if (err == ZERR_SESSIONMOVED) { /* its other connection goes on; any answer would be late */
@@ -450,6 +477,14 @@ ZK_PRIVATE void pipeline_synced(struct node *n, int64_t zxid) {
     pipeline_apply(n);
 }
 
+/* What waited for the answer to p. */
+static void pipeline_resume(struct node *n, const struct pending *p) {
+    if (p->conn == CONN_NONE) return;
+    struct conn *c = &n->conns[p->conn];
+    if (c->phase == CONN_FREE || c->gen != p->conn_gen) return;
+    if (buf_len(&c->deferred) || buf_len(&c->in)) serve_run(n, p->conn);
+}
+
 ZK_PRIVATE void pipeline_apply(struct node *n) {
     int64_t to = n->synced < n->committed ? n->synced : n->committed;
     while (n->pend_n) {
@@ -461,10 +496,9 @@ ZK_PRIVATE void pipeline_apply(struct node *n) {
         n->large_in_flight -= p.large;
         pipeline_commit(n, &p);
         blob_unref(p.blob);
-        if (p.conn == CONN_NONE) continue;
-        struct conn *c = &n->conns[p.conn];
-        if (c->phase == CONN_FREE || c->gen != p.conn_gen) continue;
-        if (buf_len(&c->deferred) || buf_len(&c->in)) serve_run(n, p.conn);
+        blob_unref(p.body);
+        pipeline_resume(n, &p);
+        role_answer(n);
     }
 }
 

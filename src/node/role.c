@@ -1,10 +1,14 @@
 #include "node/role.h"
 
+#include "ensemble/packet.h"
 #include "ensemble/quorum.h"
 #include "node/pipeline.h"
 #include "node/reads.h"
 #include "node/serve.h"
 
+#define ROLE_READ 65536u /* unread bytes of a link besides a whole packet */
+#define ROLE_PAUSE_MS 10 /* before an election, after a role that never came to be; doubled ... */
+#define ROLE_PAUSE_MAX_MS 1000 /* ... up to this */
 #define ROLE_COUNTER_MAX 0xfffffffeLL /* the last counter of an epoch that is given out */
 
 static struct role *role_of(struct node *n) {
@@ -25,7 +29,8 @@ ZK_PRIVATE uint64_t role_self_owner(const struct node *n) {
 }
 
 ZK_PRIVATE bool role_exhausted(const struct node *n) {
-    return n->role.phase == ROLE_LEADING && (n->prep.zxid & 0xffffffffLL) >= ROLE_COUNTER_MAX;
+    return n->role.phase == ROLE_LEADING && n->role.leader.phase == LEADER_BROADCAST &&
+           !n->role.leader.up && (n->prep.zxid & 0xffffffffLL) >= ROLE_COUNTER_MAX;
 }
 
 ZK_PRIVATE const char *role_name(const struct node *n) {
@@ -39,7 +44,7 @@ ZK_PRIVATE const char *role_name(const struct node *n) {
 ZK_PRIVATE void role_init(struct node *n) {
     struct role *o = role_of(n);
     o->phase = ROLE_ALONE;
-    links_init(&o->links);
+    links_init(&o->links, PACKET_LONGEST(n->max_string) + ROLE_READ);
     n->committed = INT64_MAX;
     if (!config_distributed(n->cfg)) return;
     o->phase = ROLE_DRAINING;
@@ -60,6 +65,7 @@ ZK_PRIVATE void role_free(struct node *n) {
     }
     links_free(&o->links);
     auth_free(&o->auth);
+    if (o->todo == ROLE_TAKE) db_free(&o->learner.incoming);
     for (uint32_t i = 0; i < o->wait_n; i++)
         blob_unref(o->waiting[(o->wait_head + i) & (o->wait_cap - 1)].body);
     mem_free(o->waiting);
@@ -149,7 +155,7 @@ ZK_PRIVATE void role_snapshot_over(struct node *n, bool failed) {
     struct role *o = role_of(n);
     if (!o->unsaved || o->todo != ROLE_NOTHING) return;
     if (failed) {
-        learner_closed(&o->learner, n->now);
+        learner_fail(&o->learner, "the leader's snapshot cannot be saved");
         return;
     }
     o->unsaved = false;
@@ -173,6 +179,22 @@ static void role_forget_clients(struct node *n) {
     buf_clear(&o->touched);
 }
 
+/*
+ * Before the next election: none after a role that was filled; else longer and longer, as the same
+ * thing may go wrong again at once.
+ */
+static void role_pause(struct node *n) {
+    struct role *o = role_of(n);
+    o->failures = o->filled ? 0 : o->failures + 1;
+    int64_t ms = ROLE_PAUSE_MS;
+    for (uint32_t i = 1; i < o->failures && ms < ROLE_PAUSE_MAX_MS; i++) ms *= 2;
+    o->look_at = n->now + (o->failures ? ms : 0);
+    int32_t delay = n->cfg->observer_election_delay_ms;
+    if (o->phase == ROLE_LEARNING && o->learner.observer && delay > 0)
+        o->look_at += (int64_t)prng_below(&n->rng, (uint64_t)delay);
+    o->filled = false;
+}
+
 static void role_leave(struct node *n, const char *why) {
     struct role *o = role_of(n);
     log_line(&n->log, LOG_WARN_LEVEL, "Leaving as %s: %s",
@@ -184,6 +206,7 @@ static void role_leave(struct node *n, const char *why) {
         learner_stop(&o->learner);
     }
     election_idle(&o->election);
+    role_pause(n);
     n->serving = false;
     role_forget_clients(n);
     o->newleader = false;
@@ -207,7 +230,7 @@ static void role_drain(struct node *n) {
     struct role *o = role_of(n);
     role_do(n);
     if (n->synced < n->appended || buf_len(&o->saving) || o->loading || o->unsaved ||
-        o->todo != ROLE_NOTHING)
+        o->todo != ROLE_NOTHING || n->now < o->look_at)
         return;
     n->committed = n->appended;
     pipeline_apply(n);
@@ -266,6 +289,7 @@ static void role_decided(struct node *n) {
 static void role_lead_up(struct node *n) {
     struct role *o = role_of(n);
     o->leader.up = false;
+    o->filled = true;
     election_led(&o->election, o->leader.epoch);
     prep_free(&n->prep);
     node_prepare(n);
@@ -319,6 +343,7 @@ static void role_lead(struct node *n) {
     struct role *o = role_of(n);
     struct leader_request r = {0};
     while (leader_next(&o->leader, n->now, &r)) {
+        if (o->leader.up) role_lead_up(n); /* the first request is of the new epoch */
         if (role_exhausted(n)) break;
         role_request(n, &r);
     }
@@ -357,15 +382,16 @@ static void role_pong(struct node *n, int64_t zxid) {
         if (!s->live || !s->touched) continue;
         s->touched = false;
         jw_i64(&table, s->id);
-        jw_i32(&table, s->timeout);
+        jw_i32(&table, s->lease);
     }
     buf_clear(&o->touched);
     learner_pong(&o->learner, zxid, buf_slice(&table));
     buf_free(&table);
 }
 
-ZK_PRIVATE void role_touch(struct node *n, uint32_t slot) {
+ZK_PRIVATE void role_touch(struct node *n, uint32_t slot, int32_t timeout) {
     struct session *s = &n->db.sessions.slots[slot];
+    s->lease = timeout;
     if (s->touched) return;
     s->touched = true;
     buf_put(&n->role.touched, &slot, sizeof slot);
@@ -398,7 +424,7 @@ static void role_learner_up(struct node *n) {
     log_line(&n->log, LOG_INFO_LEVEL, "Synchronized with the leader, epoch 0x%llx, zxid 0x%llx",
              (unsigned long long)o->learner.epoch, (unsigned long long)n->db.last_zxid);
     election_led(&o->election, o->learner.epoch);
-    n->serving = true;
+    n->serving = o->filled = true;
     learner_synced(&o->learner, n->synced);
 }
 
@@ -513,9 +539,7 @@ ZK_PRIVATE void role_forward(struct node *n, const struct pipeline_request *q) {
         return;
     }
     if (q->op == ZOP_SYNC) {
-        w->body = blob_new((uint32_t)q->body.n + 1);
-        memcpy(w->body->p, q->body.p, q->body.n);
-        w->body->n = (uint32_t)q->body.n;
+        w->body = blob_copy(q->body);
     }
     bool session = q->op == ZOP_CREATE_SESSION;
     learner_request(&o->learner, q->session, q->xid, q->op, q->body,
@@ -533,6 +557,8 @@ ZK_PRIVATE void role_claim(struct node *n, struct pending *p) {
     struct txn_header h = jr_txn_header(&r);
     if (w->ready_at >= 0 || w->op == ZOP_SYNC || w->session != h.client_id || w->xid != h.cxid)
         return;
+    /* An expiry has cxid 0, which a client's write may have, too. */
+    if (h.type == ZOP_CLOSE_SESSION && w->op != ZOP_CLOSE_SESSION) return;
     p->conn = w->conn;
     p->conn_gen = w->gen;
     p->xid = w->xid;
@@ -558,7 +584,9 @@ ZK_PRIVATE void role_answer(struct node *n) {
                 reply_error(n, w.conn, w.xid, n->db.last_zxid, w.err);
             else if (w.op == ZOP_SYNC)
                 reads_serve(n, w.conn, w.xid, w.op, slice_of(w.body->p, w.body->n));
+            int64_t budget = n->budget; /* of the connection being served, if any */
             if (buf_len(&c->deferred) || buf_len(&c->in)) serve_run(n, w.conn);
+            n->budget = budget;
         }
         blob_unref(w.body);
     }
@@ -641,11 +669,22 @@ static void role_pass_effects(struct node *n) {
 
 /* --- time, and the turn of the machines --- */
 
+/* A leader that waits for its quorum while a voter looks elsewhere. stock: maxTimeToWaitForEpoch */
+static void role_disloyal(struct node *n) {
+    struct role *o = role_of(n);
+    int64_t most = n->cfg->leader_epoch_wait_ms;
+    if (most < 0 || o->leader.phase != LEADER_DISCOVERY || !o->election.voter_looked) return;
+    if (n->now - o->leader.since > most) role_leave(n, "a voter looks for another leader");
+}
+
 ZK_PRIVATE void role_tick(struct node *n) {
     struct role *o = role_of(n);
     if (o->phase == ROLE_ALONE) return;
     if (election_tick(&o->election, n->now)) role_decided(n);
-    if (o->phase == ROLE_LEADING) leader_tick(&o->leader, n->now);
+    if (o->phase == ROLE_LEADING) {
+        leader_tick(&o->leader, n->now);
+        role_disloyal(n);
+    }
     if (o->phase == ROLE_LEARNING) learner_tick(&o->learner, n->now);
 }
 
@@ -655,6 +694,7 @@ ZK_PRIVATE int64_t role_next_tick(const struct node *n) {
     int64_t next = election_next_tick(&o->election), other = INT64_MAX;
     if (o->phase == ROLE_LEADING) other = leader_next_tick(&o->leader);
     if (o->phase == ROLE_LEARNING) other = learner_next_tick(&o->learner);
+    if (o->phase == ROLE_DRAINING && o->look_at > n->now) other = o->look_at;
     return other < next ? other : next;
 }
 

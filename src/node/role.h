@@ -52,7 +52,7 @@ ZK_PRIVATE bool role_exhausted(const struct node *n);      /* the epoch has no z
 ZK_PRIVATE void role_forward(struct node *n, const struct pipeline_request *q);
 ZK_PRIVATE void role_barrier(struct node *n, uint32_t conn);
 ZK_PRIVATE void role_revalidate(struct node *n, uint32_t conn, int64_t session);
-ZK_PRIVATE void role_touch(struct node *n, uint32_t session_slot);
+ZK_PRIVATE void role_touch(struct node *n, uint32_t session_slot, int32_t timeout);
 /* A committed transaction: whose request it answers goes into p. */
 ZK_PRIVATE void role_claim(struct node *n, struct pending *p);
 /* What waits for nothing but what is applied by now. */

@@ -44,7 +44,7 @@ ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn) {
 /* A learner tells the leader, which alone decides when a session expires. */
 static void serve_touch(struct node *n, uint32_t slot, int32_t timeout) {
     if (role_learns(n))
-        role_touch(n, slot);
+        role_touch(n, slot, timeout);
     else
         session_touch(&n->db.sessions, slot, n->now, timeout);
 }
@@ -101,8 +101,7 @@ static void serve_renew(struct node *n, uint32_t conn, const struct serve_connec
         role_revalidate(n, conn, q->session);
         return;
     }
-    serve_renewed(n, conn, valid && s != SESSION_NONE && n->db.sessions.slots[s].committed &&
-                               !n->db.sessions.slots[s].closing);
+    serve_renewed(n, conn, valid && s != SESSION_NONE && !n->db.sessions.slots[s].closing);
 }
 
 ZK_PRIVATE void serve_renewed(struct node *n, uint32_t conn, bool valid) {
@@ -114,6 +113,8 @@ ZK_PRIVATE void serve_renewed(struct node *n, uint32_t conn, bool valid) {
     }
     /* A learner may not have heard of the session yet. */
     uint32_t s = session_add(&n->db.sessions, c->session, c->timeout);
+    uint32_t other = n->db.sessions.slots[s].conn; /* two may have asked at the same time */
+    if (other != CONN_NONE && other != conn) serve_close(n, other);
     c->session_slot = s;
     c->phase = CONN_OPEN;
     n->db.sessions.slots[s].conn = conn;
@@ -259,9 +260,10 @@ static void serve_defer(struct node *n, struct conn *c, struct slice frame) {
     memcpy(p + 8, frame.p, frame.n);
 }
 
-/* Writes, and on a learner the sync too, get their place in the order of all servers. */
+/* Writes, and in an ensemble the sync too, get their place in the order of all servers. */
 static bool serve_ordered(const struct node *n, int32_t op) {
-    return (wire_op_flags(op) & OP_WRITE) != 0 || (op == ZOP_SYNC && role_learns(n));
+    return (wire_op_flags(op) & OP_WRITE) != 0 ||
+           (op == ZOP_SYNC && n->role.phase != ROLE_ALONE);
 }
 
 /* A request whose turn has come. Takes what it cost from the budget. */
@@ -330,6 +332,11 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
         return true;
     }
     serve_touch(n, c->session_slot, c->timeout);
+    /* The others may have acknowledged what a slow disk keeps from this leader's own tree. */
+    if (op == ZOP_SYNC && n->role.phase == ROLE_LEADING && n->committed > n->db.last_zxid) {
+        pipeline_barrier(n, conn);
+        behind = true;
+    }
     if (behind && !serve_ordered(n, op))
         serve_defer(n, c, frame);
     else

@@ -49,8 +49,10 @@ ZK_PRIVATE void node_state_free(struct node *n) {
         if (n->conns[i].phase != CONN_FREE) node_conn_drop(n, i);
     struct node_output out;
     while (node_take_output(n, &out)) buf_free(&out.owned);
-    for (uint32_t i = 0; i < n->pend_n; i++)
+    for (uint32_t i = 0; i < n->pend_n; i++) {
         blob_unref(n->pending[(n->pend_head + i) & (n->pend_cap - 1)].blob);
+        blob_unref(n->pending[(n->pend_head + i) & (n->pend_cap - 1)].body);
+    }
     for (uint32_t i = 0; i < n->pool_n; i++) buf_free(&n->pool[i]);
     blob_unref(n->log_blob);
     role_free(n);

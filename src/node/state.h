@@ -146,6 +146,7 @@ struct pending {
     int64_t zxid;      /* completes when the log is synced up to it */
     struct blob *blob; /* counted; holds the record; NULL when there is no transaction */
     uint32_t off, len; /* header and record within the blob */
+    struct blob *body; /* counted; of a sync: what it asked */
     uint32_t conn, conn_gen; /* CONN_NONE: nobody waits */
     int32_t xid, op, err;
     int64_t session;
@@ -198,6 +199,9 @@ struct role {
     struct leader leader;
     struct learner learner;
     struct history history;
+    bool filled;       /* this role: clients are served, or could be */
+    uint32_t failures; /* roles in a row that were not */
+    int64_t look_at;   /* monotonic ms: no election before */
     int64_t accepted, current; /* epochs on disk */
     struct buf saving;         /* struct role_save: on their way there */
     enum role_todo todo;

@@ -170,7 +170,7 @@ ZK_PRIVATE void prep_free(struct prep *p) {
 static int prep_session(const struct prep *p, const struct prep_request *q) {
     if (q->internal) return 0;
     uint32_t s = session_find(&p->db->sessions, q->session);
-    if (s == SESSION_NONE) return ZERR_UNKNOWNSESSION;
+    if (s == SESSION_NONE) return q->owner ? ZERR_SESSIONEXPIRED : ZERR_UNKNOWNSESSION;
     struct session *e = &p->db->sessions.slots[s];
     if (e->closing) return ZERR_SESSIONEXPIRED;
     if (!e->owner) e->owner = q->owner;
@@ -599,14 +599,22 @@ static int prep_multi(struct prep *p, const struct prep_request *q, struct jr *r
     return 0; /* the reply says 0 and carries a result per operation */
 }
 
-/* Whether every entry of a list has its strings. */
+/* Whether a stock leader gets through this list: it compares the entries with each other, then
+ * reads scheme and identity, but of `auth` only the scheme. (kazoo sends empty strings as null.) */
 static bool prep_acl_whole(struct slice vector) {
     struct jr r = jr_open(vector, UINT32_MAX);
-    for (int32_t n = jr_count(&r); n > 0; n--) {
+    int32_t n = jr_count(&r), own = 0;
+    bool open = false;
+    for (int32_t i = 0; i < n; i++) {
         struct wire_acl a = jr_acl_entry(&r);
-        if (r.bad || !a.scheme.p || !a.id.p) return false;
+        if (r.bad) return false;
+        if (!a.scheme.p) return n == 1; /* refused at once */
+        bool is_own = slice_is(a.scheme, "auth");
+        if (!a.id.p && !is_own) return false;
+        own += is_own;
+        open = open || !a.id.p;
     }
-    return vector.p && !r.bad;
+    return vector.p && !r.bad && (own < 2 || !open);
 }
 
 static bool prep_readable_one(int32_t op, struct jr *r) {
@@ -627,6 +635,10 @@ static bool prep_readable_one(int32_t op, struct jr *r) {
     case ZOP_SET_ACL:
         s = jr_req_set_acl(r);
         return !r->bad && s.path.p && prep_acl_whole(s.data);
+    case ZOP_RECONFIG:
+        for (int i = 0; i < 3; i++) (void)jr_bytes(r); /* joining, leaving, new members */
+        (void)jr_i64(r);
+        return !r->bad;
     default:
         return true;
     }

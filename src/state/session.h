@@ -20,6 +20,7 @@ struct session {
     int64_t id;
     int64_t expires; /* bucket time, ms */
     int32_t timeout; /* ms, persisted: that of creation */
+    int32_t lease;   /* ms: that of the connection here; a learner tells it to the leader */
     uint32_t conn;   /* connection that serves it, SESSION_NONE */
     uint64_t owner;  /* of an ensemble's leader: whose requests count, see leader; 0 anybody's */
     uint32_t prev, next;
