@@ -4609,10 +4609,11 @@ static int prep_create_session(struct jr *r, struct buf *out) {
     return 0;
 }
 
-static void prep_put_owned(struct prep *p, int64_t zxid, struct slice path, struct buf *out,
-                           int32_t *count, size_t limit) {
+/* The tree may be behind: the path may be gone by now, or be somebody else's node. */
+static void prep_put_owned(struct prep *p, int64_t session, int64_t zxid, struct slice path,
+                           struct buf *out, int32_t *count, size_t limit) {
     struct prep_view parent, node;
-    if (!prep_view(p, path, &node)) return;
+    if (!prep_view(p, path, &node) || node.stat.owner != session) return;
     if (prep_view(p, path_parent(path), &parent)) prep_push_delete(p, zxid, path, &parent, &node);
     /* What does not fit is deleted all the same: appliers remove what the session still owns. */
     if (out->n + path.n + 4 > limit) return;
@@ -4634,7 +4635,7 @@ static int prep_close_session(struct prep *p, const struct prep_request *q, int6
     while (owned && idset_next(owned, &pos, &id)) {
         buf_clear(&path);
         tree_put_path(&p->db->tree, id, &path);
-        prep_put_owned(p, zxid, buf_slice(&path), out, &count, limit);
+        prep_put_owned(p, q->session, zxid, buf_slice(&path), out, &count, limit);
     }
     for (uint32_t i = pending ? p->head : PREP_NONE; i != PREP_NONE;) {
         const struct prep_change *c = &p->changes[i];
@@ -4642,7 +4643,7 @@ static int prep_close_session(struct prep *p, const struct prep_request *q, int6
         if (c->newer == PREP_NONE && c->view.exists && c->view.stat.owner == q->session) {
             buf_clear(&path);
             buf_put(&path, c->path, c->path_len);
-            prep_put_owned(p, zxid, buf_slice(&path), out, &count, limit);
+            prep_put_owned(p, q->session, zxid, buf_slice(&path), out, &count, limit);
         }
         i = next;
     }
@@ -10764,6 +10765,7 @@ struct conn {
     uint32_t session_slot;
     struct auth_set auth;
     struct buf in;       /* unparsed input: an incomplete frame, or what waits */
+    uint32_t n_deferred; /* reads in `deferred` */
     struct buf deferred; /* reads behind writes: u32 value of completed to wait for, u32 length,
                             frame; repeated */
     struct buf out;      /* replies and events not yet sent */
@@ -11208,6 +11210,11 @@ ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t 
 ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr);
 ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes);
 ZK_PRIVATE void serve_run(struct node *n, uint32_t conn); /* what waits, as far as it may */
+/*
+ * The reads whose turn has come, whatever they cost: the next write of the connection is about to
+ * be applied, and they must not see it.
+ */
+ZK_PRIVATE void serve_due(struct node *n, uint32_t conn);
 ZK_PRIVATE bool serve_turn(struct node *n); /* those whose budget ran out; true: some again */
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn);   /* the peer is gone */
 ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it has to be told */
@@ -12990,6 +12997,9 @@ static void pipeline_count_writes(struct node *n, const struct txn_header *h, st
 }
 
 static void pipeline_commit(struct node *n, const struct pending *p) {
+    if (p->conn != CONN_NONE && n->conns[p->conn].phase != CONN_FREE &&
+        n->conns[p->conn].gen == p->conn_gen)
+        serve_due(n, p->conn);
     txn_out_clear(&n->db, &n->applied);
     n->applied.want_events = n->watches.live != 0;
     uint32_t holder = CONN_NONE;
@@ -13689,6 +13699,7 @@ ZK_PRIVATE void role_answer(struct node *n) {
         o->wait_n--;
         struct conn *c = &n->conns[w.conn];
         bool there = c->phase != CONN_FREE && c->gen == w.gen;
+        if (there) serve_due(n, w.conn);
         if (there) c->completed++;
         if (there && c->phase == CONN_OPEN) {
             if (w.err)
@@ -14211,6 +14222,7 @@ ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t 
 #define SERVE_BUDGET 2048
 #define SERVE_BYTES_A_UNIT 8192u
 #define SERVE_WORK_A_UNIT 512u
+#define SERVE_PASSED_MAX 128u /* reads waiting beyond which no write passes them */
 
 ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr) {
     int64_t per_ip = n->cfg->max_client_cnxns, all = n->cfg->max_cnxns;
@@ -14228,6 +14240,7 @@ ZK_PRIVATE void serve_close(struct node *n, uint32_t conn) {
     c->phase_since = n->now;
     buf_free(&c->in);
     node_buf_give(n, &c->deferred);
+    c->n_deferred = 0;
     watch_drop_conn(&n->watches, conn);
     if (c->session_slot != SESSION_NONE && n->db.sessions.slots[c->session_slot].conn == conn)
         n->db.sessions.slots[c->session_slot].conn = SESSION_NONE;
@@ -14454,6 +14467,7 @@ static void serve_defer(struct node *n, struct conn *c, struct slice frame) {
     node_buf_take(n, &c->deferred);
     buf_compact(&c->deferred);
     uint8_t *p = buf_grow(&c->deferred, frame.n + 8);
+    c->n_deferred++;
     put_be32(p, c->submitted);
     put_be32(p + 4, (uint32_t)frame.n);
     memcpy(p + 8, frame.p, frame.n);
@@ -14516,10 +14530,12 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     bool crowded = xid > 0 && n->pend_n + n->role.wait_n >
                                   (uint32_t)n->cfg->global_outstanding_limit;
     bool full = buf_len(&c->deferred) + frame.n > SERVE_IN_PAUSE;
+    /* Reads that a write has passed are served when that is applied, see serve_due(). */
+    bool deep = serve_ordered(n, op) && c->n_deferred > SERVE_PASSED_MAX;
     /* What may change what the connection is allowed to do keeps its place among its requests. */
     bool barrier = !(flags & OP_CLIENT) || op == ZOP_AUTH || op == ZOP_SASL ||
                    !serve_authenticated(n, c);
-    if (behind && (crowded || full || barrier)) return false;
+    if (behind && (crowded || full || deep || barrier)) return false;
     c->received++;
     n->stats.received++;
     if (op == ZOP_AUTH) {
@@ -14543,9 +14559,9 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     return true;
 }
 
-/* Reads that waited for writes which are answered now. */
-static void serve_deferred(struct node *n, uint32_t conn) {
-    while (buf_len(&node_conn(n, conn)->deferred) && serve_may(n, conn)) {
+/* Reads that waited for writes which are answered now; `due`: without looking at the gate. */
+static void serve_deferred(struct node *n, uint32_t conn, bool due) {
+    while (buf_len(&node_conn(n, conn)->deferred) && (due || serve_may(n, conn))) {
         const struct conn *c = node_conn(n, conn);
         const uint8_t *p = c->deferred.p + c->deferred.head;
         size_t len = be32(p + 4);
@@ -14554,6 +14570,7 @@ static void serve_deferred(struct node *n, uint32_t conn) {
         serve_now(n, conn, (int32_t)be32(p + 8), (int32_t)be32(p + 12), body);
         if (node_conn(n, conn)->phase == CONN_CLOSING) return; /* nothing is kept any more */
         buf_consume(&node_conn(n, conn)->deferred, len + 8);
+        node_conn(n, conn)->n_deferred--;
     }
     if (!buf_len(&node_conn(n, conn)->deferred)) node_buf_give(n, &node_conn(n, conn)->deferred);
 }
@@ -14628,10 +14645,15 @@ static void serve_settle(struct node *n, uint32_t conn) {
     node_output(n, pause ? NODE_READ_PAUSE : NODE_READ_RESUME)->conn = conn;
 }
 
+ZK_PRIVATE void serve_due(struct node *n, uint32_t conn) {
+    const struct conn *c = node_conn(n, conn);
+    if (c->phase == CONN_OPEN && c->n_deferred) serve_deferred(n, conn, true);
+}
+
 ZK_PRIVATE void serve_run(struct node *n, uint32_t conn) {
     struct conn *c = node_conn(n, conn);
     n->budget = SERVE_BUDGET;
-    serve_deferred(n, conn);
+    serve_deferred(n, conn, false);
     if (buf_len(&c->in)) {
         struct buf in = c->in; /* serving may close the connection, which frees its buffer */
         memset(&c->in, 0, sizeof c->in);
@@ -14754,6 +14776,7 @@ static void node_expire(struct node *n) {
     struct session_table *t = &n->db.sessions;
     for (uint32_t s; (s = session_expired(t, n->now)) != SESSION_NONE;) {
         struct session *e = &t->slots[s];
+        if (e->closing) continue; /* only its transaction has not been applied yet */
         const struct conn *c = e->conn == CONN_NONE ? NULL : &n->conns[e->conn];
         if (c && buf_len(&c->in) && node_conn_pending(c)) {
             session_touch(t, s, n->now, c->timeout); /* it waits for us, not we for it */

@@ -58,6 +58,7 @@ static void node_expire(struct node *n) {
     struct session_table *t = &n->db.sessions;
     for (uint32_t s; (s = session_expired(t, n->now)) != SESSION_NONE;) {
         struct session *e = &t->slots[s];
+        if (e->closing) continue; /* only its transaction has not been applied yet */
         const struct conn *c = e->conn == CONN_NONE ? NULL : &n->conns[e->conn];
         if (c && buf_len(&c->in) && node_conn_pending(c)) {
             session_touch(t, s, n->now, c->timeout); /* it waits for us, not we for it */

@@ -440,6 +440,9 @@ static void pipeline_count_writes(struct node *n, const struct txn_header *h, st
 }
 
 static void pipeline_commit(struct node *n, const struct pending *p) {
+    if (p->conn != CONN_NONE && n->conns[p->conn].phase != CONN_FREE &&
+        n->conns[p->conn].gen == p->conn_gen)
+        serve_due(n, p->conn);
     txn_out_clear(&n->db, &n->applied);
     n->applied.want_events = n->watches.live != 0;
     uint32_t holder = CONN_NONE;

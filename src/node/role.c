@@ -578,6 +578,7 @@ ZK_PRIVATE void role_answer(struct node *n) {
         o->wait_n--;
         struct conn *c = &n->conns[w.conn];
         bool there = c->phase != CONN_FREE && c->gen == w.gen;
+        if (there) serve_due(n, w.conn);
         if (there) c->completed++;
         if (there && c->phase == CONN_OPEN) {
             if (w.err)

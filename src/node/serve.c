@@ -12,6 +12,7 @@
 #define SERVE_BUDGET 2048
 #define SERVE_BYTES_A_UNIT 8192u
 #define SERVE_WORK_A_UNIT 512u
+#define SERVE_PASSED_MAX 128u /* reads waiting beyond which no write passes them */
 
 ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr) {
     int64_t per_ip = n->cfg->max_client_cnxns, all = n->cfg->max_cnxns;
@@ -29,6 +30,7 @@ ZK_PRIVATE void serve_close(struct node *n, uint32_t conn) {
     c->phase_since = n->now;
     buf_free(&c->in);
     node_buf_give(n, &c->deferred);
+    c->n_deferred = 0;
     watch_drop_conn(&n->watches, conn);
     if (c->session_slot != SESSION_NONE && n->db.sessions.slots[c->session_slot].conn == conn)
         n->db.sessions.slots[c->session_slot].conn = SESSION_NONE;
@@ -255,6 +257,7 @@ static void serve_defer(struct node *n, struct conn *c, struct slice frame) {
     node_buf_take(n, &c->deferred);
     buf_compact(&c->deferred);
     uint8_t *p = buf_grow(&c->deferred, frame.n + 8);
+    c->n_deferred++;
     put_be32(p, c->submitted);
     put_be32(p + 4, (uint32_t)frame.n);
     memcpy(p + 8, frame.p, frame.n);
@@ -317,10 +320,12 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     bool crowded = xid > 0 && n->pend_n + n->role.wait_n >
                                   (uint32_t)n->cfg->global_outstanding_limit;
     bool full = buf_len(&c->deferred) + frame.n > SERVE_IN_PAUSE;
+    /* Reads that a write has passed are served when that is applied, see serve_due(). */
+    bool deep = serve_ordered(n, op) && c->n_deferred > SERVE_PASSED_MAX;
     /* What may change what the connection is allowed to do keeps its place among its requests. */
     bool barrier = !(flags & OP_CLIENT) || op == ZOP_AUTH || op == ZOP_SASL ||
                    !serve_authenticated(n, c);
-    if (behind && (crowded || full || barrier)) return false;
+    if (behind && (crowded || full || deep || barrier)) return false;
     c->received++;
     n->stats.received++;
     if (op == ZOP_AUTH) {
@@ -344,9 +349,9 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     return true;
 }
 
-/* Reads that waited for writes which are answered now. */
-static void serve_deferred(struct node *n, uint32_t conn) {
-    while (buf_len(&node_conn(n, conn)->deferred) && serve_may(n, conn)) {
+/* Reads that waited for writes which are answered now; `due`: without looking at the gate. */
+static void serve_deferred(struct node *n, uint32_t conn, bool due) {
+    while (buf_len(&node_conn(n, conn)->deferred) && (due || serve_may(n, conn))) {
         const struct conn *c = node_conn(n, conn);
         const uint8_t *p = c->deferred.p + c->deferred.head;
         size_t len = be32(p + 4);
@@ -355,6 +360,7 @@ static void serve_deferred(struct node *n, uint32_t conn) {
         serve_now(n, conn, (int32_t)be32(p + 8), (int32_t)be32(p + 12), body);
         if (node_conn(n, conn)->phase == CONN_CLOSING) return; /* nothing is kept any more */
         buf_consume(&node_conn(n, conn)->deferred, len + 8);
+        node_conn(n, conn)->n_deferred--;
     }
     if (!buf_len(&node_conn(n, conn)->deferred)) node_buf_give(n, &node_conn(n, conn)->deferred);
 }
@@ -429,10 +435,15 @@ static void serve_settle(struct node *n, uint32_t conn) {
     node_output(n, pause ? NODE_READ_PAUSE : NODE_READ_RESUME)->conn = conn;
 }
 
+ZK_PRIVATE void serve_due(struct node *n, uint32_t conn) {
+    const struct conn *c = node_conn(n, conn);
+    if (c->phase == CONN_OPEN && c->n_deferred) serve_deferred(n, conn, true);
+}
+
 ZK_PRIVATE void serve_run(struct node *n, uint32_t conn) {
     struct conn *c = node_conn(n, conn);
     n->budget = SERVE_BUDGET;
-    serve_deferred(n, conn);
+    serve_deferred(n, conn, false);
     if (buf_len(&c->in)) {
         struct buf in = c->in; /* serving may close the connection, which frees its buffer */
         memset(&c->in, 0, sizeof c->in);

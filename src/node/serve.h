@@ -19,6 +19,11 @@
 ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr);
 ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes);
 ZK_PRIVATE void serve_run(struct node *n, uint32_t conn); /* what waits, as far as it may */
+/*
+ * The reads whose turn has come, whatever they cost: the next write of the connection is about to
+ * be applied, and they must not see it.
+ */
+ZK_PRIVATE void serve_due(struct node *n, uint32_t conn);
 ZK_PRIVATE bool serve_turn(struct node *n); /* those whose budget ran out; true: some again */
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn);   /* the peer is gone */
 ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it has to be told */

@@ -125,6 +125,7 @@ struct conn {
     uint32_t session_slot;
     struct auth_set auth;
     struct buf in;       /* unparsed input: an incomplete frame, or what waits */
+    uint32_t n_deferred; /* reads in `deferred` */
     struct buf deferred; /* reads behind writes: u32 value of completed to wait for, u32 length,
                             frame; repeated */
     struct buf out;      /* replies and events not yet sent */

@@ -428,10 +428,11 @@ static int prep_create_session(struct jr *r, struct buf *out) {
     return 0;
 }
 
-static void prep_put_owned(struct prep *p, int64_t zxid, struct slice path, struct buf *out,
-                           int32_t *count, size_t limit) {
+/* The tree may be behind: the path may be gone by now, or be somebody else's node. */
+static void prep_put_owned(struct prep *p, int64_t session, int64_t zxid, struct slice path,
+                           struct buf *out, int32_t *count, size_t limit) {
     struct prep_view parent, node;
-    if (!prep_view(p, path, &node)) return;
+    if (!prep_view(p, path, &node) || node.stat.owner != session) return;
     if (prep_view(p, path_parent(path), &parent)) prep_push_delete(p, zxid, path, &parent, &node);
     /* What does not fit is deleted all the same: appliers remove what the session still owns. */
     if (out->n + path.n + 4 > limit) return;
@@ -453,7 +454,7 @@ static int prep_close_session(struct prep *p, const struct prep_request *q, int6
     while (owned && idset_next(owned, &pos, &id)) {
         buf_clear(&path);
         tree_put_path(&p->db->tree, id, &path);
-        prep_put_owned(p, zxid, buf_slice(&path), out, &count, limit);
+        prep_put_owned(p, q->session, zxid, buf_slice(&path), out, &count, limit);
     }
     for (uint32_t i = pending ? p->head : PREP_NONE; i != PREP_NONE;) {
         const struct prep_change *c = &p->changes[i];
@@ -461,7 +462,7 @@ static int prep_close_session(struct prep *p, const struct prep_request *q, int6
         if (c->newer == PREP_NONE && c->view.exists && c->view.stat.owner == q->session) {
             buf_clear(&path);
             buf_put(&path, c->path, c->path_len);
-            prep_put_owned(p, zxid, buf_slice(&path), out, &count, limit);
+            prep_put_owned(p, q->session, zxid, buf_slice(&path), out, &count, limit);
         }
         i = next;
     }
