@@ -55,6 +55,46 @@ def test_large_replies_one_behind_the_other(server, big, depth):
                 assert reply.record("getData")["data"] == b"v" * BIG
 
 
+def test_writes_between_large_reads(server, big):
+    """The reply to a write does not overtake the reads before it, and they do not see it."""
+    path = f"/between-{time.monotonic_ns()}"
+    with frames.session(server.address) as conn:
+        assert conn.call("create", path=path, data=b"0").err == 0
+        for turn in range(4):
+            expected = []
+            for number in range(10):
+                expected.append((conn.submit("setData", path=path, data=b"%d" % number), None))
+                expected += [(conn.submit("getData", path=big), b"v" * BIG) for _ in range(7)]
+                expected.append((conn.submit("getData", path=path), b"%d" % number))
+            for xid, data in expected:
+                reply = conn.reply()
+                assert (reply.xid, reply.err) == (xid, 0)
+                if data is not None:
+                    assert reply.record("getData")["data"] == data
+        conn.call("delete", path=path)
+
+
+def test_a_close_leaves_alone_what_has_another_owner_by_now(server):
+    """An ephemeral that somebody deleted and made anew is not the closing session's any more."""
+    for turn in range(40):
+        path = f"/remade-{time.monotonic_ns()}"
+        owner = frames.session(server.address)
+        with frames.session(server.address) as other:
+            assert owner.call("create", path=path, flags=1).err == 0
+            other.call("sync", path="/")
+            other.submit("delete", path=path)
+            other.submit("create", path=path, data=b"mine")
+            owner.submit("closeSession")
+            first, second = other.reply(), other.reply()
+            assert owner.reply().err == 0
+            owner.close()
+            if (first.err, second.err) == (0, 0):
+                reply = other.call("getData", path=path)
+                assert reply.err == 0, f"gone in turn {turn}"
+                assert reply.record("getData")["data"] == b"mine"
+            other.call("delete", path=path)
+
+
 def test_replies_that_nobody_takes(fresh_zkd):
     """A client that asks and does not read costs a bounded amount, and the others nothing."""
     server = fresh_zkd()
