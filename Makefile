@@ -88,6 +88,19 @@ differential: all
 fuzz:
 	compat-tests/fuzz/run
 
+# Whole ensembles in one process, on a simulated network and simulated disks: make sim SEEDS=10000,
+# or one of them again, told in words or drawn: make sim SEED=7 TRACE=1 SVG=seven.svg
+SEEDS = 2000
+sim:
+	@compat-tests/sim/build
+	build/sim/sim.bin $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(TRACE),--trace) \
+	    $(if $(SVG),--svg $(SVG))
+
+# Real servers, killed, paused, cut off and restarted under load; each run another story.
+soak: all
+	KILL_CYCLES=2000 KILL_SEED=$$(date +%s) compat-tests/run quorum/test_kills.py -k cycles -n 0 -s
+	$(MAKE) sim SEEDS=20000
+
 # The suite against a zkd that watches its own memory, or its own threads.
 ASAN = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 TSAN = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
@@ -115,4 +128,4 @@ install: all
 clean:
 	rm -rf build libzk.a zkd zkcli
 
-.PHONY: all check dev run run-ensemble stop-ensemble test bench bench-ensemble differential fuzz asan tsan install clean
+.PHONY: all check dev run run-ensemble stop-ensemble test bench bench-ensemble differential fuzz sim soak asan tsan install clean

@@ -6269,6 +6269,7 @@ ZK_PRIVATE bool quorum_reached(const struct config *cfg, const struct sidset *ac
 #define MESH_OUT_MAX (64u << 10)       /* unsent bytes of a channel beyond which a message waits */
 #define MESH_INBOX_MAX (1u << 20)      /* bytes not taken beyond which messages are dropped */
 #define MESH_KNOCK_MS 100              /* how long a larger id has to dial back */
+#define MESH_DARK_MS 50                /* ... before nobody waits for it */
 
 struct mesh_peer {
     int64_t sid;
@@ -8907,6 +8908,11 @@ ZK_PRIVATE void mesh_closed(struct mesh *m, uint32_t link, int64_t now) {
     }
 }
 
+static bool mesh_unanswered(const struct mesh_peer *p) {
+    return p->knocked != MESH_NEVER && p->channel == LINK_NONE && p->dialing == LINK_NONE &&
+           !p->dark;
+}
+
 ZK_PRIVATE void mesh_tick(struct mesh *m, int64_t now) {
     m->now = now;
     while (m->n_guests && m->guests[0].deadline <= now) {
@@ -8918,6 +8924,8 @@ ZK_PRIVATE void mesh_tick(struct mesh *m, int64_t now) {
     for (uint32_t i = m->n_peers; i-- > 0;) { /* down: the last takes the place of who goes */
         struct mesh_peer *p = &m->peers[i];
         mesh_flush(m, p);
+        /* Its port was open still, and nobody was behind it any more. */
+        if (mesh_unanswered(p) && now - p->knocked >= MESH_DARK_MS) p->dark = true;
         if (p->dialing == LINK_NONE) continue;
         if (now - link_at(m->links, p->dialing)->since < m->cfg->cnx_timeout_ms) continue;
         link_close(m->links, p->dialing);
@@ -8934,6 +8942,8 @@ ZK_PRIVATE int64_t mesh_next_tick(const struct mesh *m) {
             want = link_at(m->links, p->dialing)->since + m->cfg->cnx_timeout_ms;
         else if (p->waiting && p->channel != LINK_NONE)
             want = m->now + MESH_KNOCK_MS; /* it does not read: whether it has begun to */
+        else if (mesh_unanswered(p))
+            want = p->knocked + MESH_DARK_MS;
         if (want < at) at = want;
     }
     return at;
@@ -14547,11 +14557,6 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
         return true;
     }
     serve_touch(n, c->session_slot, c->timeout);
-    /* The others may have acknowledged what a slow disk keeps from this leader's own tree. */
-    if (op == ZOP_SYNC && n->role.phase == ROLE_LEADING && n->committed > n->db.last_zxid) {
-        pipeline_barrier(n, conn);
-        behind = true;
-    }
     if (behind && !serve_ordered(n, op))
         serve_defer(n, c, frame);
     else

@@ -6,14 +6,13 @@ import struct
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 import datadir
 import format
 import frames
-from harness import servers
+from harness import servers, weather
 
 ALWAYS = -1
 SLOW_MS = 400
@@ -21,45 +20,7 @@ SLOW_MS = 400
 
 @pytest.fixture(scope="module")
 def interposer(tmp_path_factory):
-    out = tmp_path_factory.mktemp("interpose") / "interpose.so"
-    source = Path(__file__).resolve().parent / "interpose.c"
-    subprocess.run(["cc", "-std=c11", "-O1", "-shared", "-fPIC", source, "-o", out, "-ldl"],
-                   check=True)
-    return out
-
-
-class Weather(datadir.servers.ZkdServer):
-    """zkd on a disk whose behaviour a test can change while it runs."""
-
-    def attach(self, library):
-        self.library = library
-        self.rules, self.events_path = self.workdir / "rules", self.workdir / "events"
-        self.fair()
-        return self
-
-    def _spawn_logged(self, argv, **kwargs):
-        env = {**os.environ, "LD_PRELOAD": str(self.library), "INTERPOSE_RULES": str(self.rules),
-               "INTERPOSE_LOG": str(self.events_path)}
-        return super()._spawn_logged(argv, env=env, **kwargs)
-
-    def fair(self):
-        self.set()
-
-    def set(self, *rules):
-        """rules: (call, part of the path, errno, delay ms, calls to spare, calls to hit)"""
-        text = "".join(" ".join(map(str, rule)) + "\n" for rule in rules)
-        fresh = self.rules.with_suffix(".new")
-        fresh.write_text(text)
-        fresh.rename(self.rules)
-
-    def events(self):
-        """[(ns, call, phase, path or fd, offset, size, result, bytes)]"""
-        out = []
-        for line in self.events_path.read_text().splitlines():
-            ns, call, phase, what, off, size, result, *sent = line.split(" ")
-            out.append((int(ns), call, phase, what, int(off), int(size), int(result),
-                        bytes.fromhex(sent[0]) if sent else b""))
-        return out
+    return weather.build(tmp_path_factory.mktemp("interpose"))
 
 
 @pytest.fixture
@@ -69,9 +30,9 @@ def zkd(request, tmp_path, interposer):
     made = []
 
     def make(config=None, props=None):
-        server = Weather(tmp_path / f"zkd{len(made)}",
-                         config={**datadir.pair.CONFIG, **(config or {})},
-                         props={**datadir.PROPS, **(props or {})}).attach(interposer)
+        server = weather.Weather(tmp_path / f"zkd{len(made)}",
+                                 config={**datadir.pair.CONFIG, **(config or {})},
+                                 props={**datadir.PROPS, **(props or {})}).attach(interposer)
         made.append(server)
         return server
     yield make

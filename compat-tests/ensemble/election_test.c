@@ -292,7 +292,7 @@ static void golden_start(uint64_t seed) {
     int64_t from = net.now;
     CHECK(net.s[1].e.settling);
     while (net.s[1].e.looking) step();
-    CHECK(net.now - from > 190 && net.now - from <= 200);
+    CHECK(net.now >= MESH_DARK_MS && net.now - from <= 200);
     CHECK(net.s[1].e.state == SERVER_LEADING && net.s[1].e.vote.leader == 2);
     same(&one->got, &want);
     buf_free(&want);
@@ -346,6 +346,9 @@ static void alone(uint64_t seed, const char *more) {
     vacate(4);
     start(0);
     run(3);
+    /* Nothing is known of 2, so nothing is decided early. */
+    for (uint32_t i = 0; i < net.s[0].e.mesh.n_peers; i++)
+        net.s[0].e.mesh.peers[i].knocked = INT64_MIN;
 }
 
 /* Others may name a leader as often as they like: it has to say so itself. */
@@ -515,8 +518,9 @@ static void notifications(uint64_t seed) {
         raw_send(c, &b);
     }
     CHECK(raw_open(c) && e->clock == 1);
-    static const char *const configs[] = {"", "version=zz", "\n", "version=", "server.x=y\nversion=5",
-                                          "version=fffffffffffffffff", "version=7fffffffffffffff"};
+    static const char *const configs[] = {"", "version=zz", "\n", "version=",
+                                          "server.x=y\nversion=5", "version=fffffffffffffffff",
+                                          "version=7fffffffffffffff"};
     for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
         notification(&b, SERVER_LOOKING, 3, 2 + (int64_t)i, 0, configs[i]);
         raw_send(c, &b);

@@ -72,6 +72,10 @@ LACKS = {("kazoo", WATCHES_SET_AGAIN), ("kazoo", WIRE_ORDER), ("go", WIRE_ORDER)
          ("kazoo", ANY_SEQUENTIAL_NAME), ("go", ANY_SEQUENTIAL_NAME)}
 
 
+# What only reads: another client's write may not have come to the member that is asked.
+READS = {"exists", "get", "get_acl", "children", "ephemerals", "all_children_number"}
+
+
 class ZkError(Exception):
     """A ZooKeeper error; for a multi also the result of each operation."""
 
@@ -165,6 +169,7 @@ class Client:
         self.name = name
         self.connect_args = {"timeout_ms": 10000, **connect_args}
         self.session_id = self.passwd = self.timeout_ms = None
+        self.syncs = False      # before every read, for what other clients wrote elsewhere
         self.open = False
         self.history = []       # replies and events as they came
         self._changed = threading.Condition()
@@ -182,6 +187,8 @@ class Client:
         return self.driver.submit(self, op, args)
 
     def call(self, op, **args):
+        if self.syncs and op in READS:
+            self.result(self.submit("sync", path="/"))
         return self.result(self.submit(op, **args))
 
     def result(self, future):

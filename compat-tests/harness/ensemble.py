@@ -81,7 +81,8 @@ def _exactly(sock, count):
 class Ensemble:
     """Members by id in `servers`; none is running at first."""
 
-    def __init__(self, folder, voters, observers="", config=None, props=None, linked=False, log_level="INFO"):
+    def __init__(self, folder, voters, observers="", config=None, props=None, linked=False,
+                 log_level="INFO", base=CONFIG):
         self.servers = {}
         self.paused = set()
         self.links = {}         # (from, to): the links for quorum and election, when linked
@@ -92,7 +93,7 @@ class Ensemble:
         if linked:
             self._link()
         for sid, letter in seats:
-            settings = {**CONFIG, "clientPort": self._seats[sid][0], **self._lines(sid)}
+            settings = {**base, "clientPort": self._seats[sid][0], **self._lines(sid)}
             if sid not in self.voters:
                 settings["peerType"] = "observer"
             self.servers[sid] = servers.make(
@@ -298,6 +299,54 @@ class Ensemble:
 
     def __exit__(self, *_):
         self.close()
+
+
+class Whole:
+    """An ensemble of three in the place of one server, for scenarios that run on any."""
+
+    # what a scenario does not set is as in its single server
+    BASE = {key: CONFIG[key] for key in ("initLimit", "syncLimit")}
+
+    def __init__(self, kind, folder, config=None, props=None):
+        self.kind = kind
+        voters, self._leader = WHOLES[kind]
+        self.group = Ensemble(folder, voters, config=config, props=props, base=self.BASE)
+
+    @property
+    def address(self) -> str:
+        return self.group.address
+
+    @property
+    def sockaddrs(self):
+        return [server.sockaddr for server in self.group.servers.values()]
+
+    @property
+    def running(self) -> bool:
+        return all(server.running for server in self.group.servers.values())
+
+    @property
+    def log(self) -> str:
+        return self.group.story()
+
+    def four(self, word) -> bytes:
+        """What all members answer."""
+        return b"".join(server.four(word) for server in self.group.servers.values())
+
+    def start(self):
+        self.group.start(self._leader)
+        self._leader = None     # from now on whoever has the newest data
+        return self
+
+    def stop(self):
+        self.group.close()
+
+    def restart(self, kill=False):
+        (self.group.kill if kill else self.group.stop)(*self.group.sids)
+        return self.start()
+
+
+# Voters, and who is to lead at first.
+WHOLES = {"zkd3": ("zzz", 3), "mixed3": ("zzj", 2)}
 
 
 def _listens(port):

@@ -1,10 +1,11 @@
 """A TCP proxy between a client and a server that can cut, refuse and stall."""
+import itertools
 import socket
 import threading
 
 
 class Proxy:
-    """Forwards 127.0.0.1:port to one server.
+    """Forwards 127.0.0.1:port to one server; to several in turn, each connection to the next.
 
     cut()     drops every connection; new ones are served at once
     refuse()  drops every connection and lets no new one through until accept()
@@ -12,8 +13,8 @@ class Proxy:
     stall()   keeps connections open but moves no byte, nor an end, until resume()
     """
 
-    def __init__(self, target):
-        self.target = target
+    def __init__(self, *targets):
+        self.lead_to(*targets)
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port = self.listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
@@ -23,6 +24,10 @@ class Proxy:
         self._flowing = threading.Event()
         self._flowing.set()
         threading.Thread(target=self._accept_loop, daemon=True).start()
+
+    def lead_to(self, *targets):
+        """Where new connections go."""
+        self._targets = itertools.cycle(targets)
 
     def cut(self):
         with self._lock:
@@ -86,7 +91,7 @@ class Proxy:
             threading.Thread(target=self._pump, args=(pair, source, sink), daemon=True).start()
 
     def _dial(self):
-        return socket.create_connection(self.target)
+        return socket.create_connection(next(self._targets))
 
     def _greet(self, client, server):
         """What a proxy that knows the protocol does with the first bytes."""

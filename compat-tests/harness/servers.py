@@ -179,6 +179,11 @@ class Server:
         return "127.0.0.1", self.port
 
     @property
+    def sockaddrs(self):
+        """All addresses at which clients are served; more than one in an ensemble."""
+        return [self.sockaddr]
+
+    @property
     def datadir(self) -> Path:
         return Path(self.config["dataDir"])
 

@@ -25,7 +25,6 @@ UNDER_WAY = 12
 REGISTERS = 3
 COUNTER = "/counter"
 TIMEOUT_MS = 20000
-SILENCE_S = 2.0         # so long a client waits before it tries another member
 NONODE, NODEEXISTS, BADVERSION = (frames.ERR[name] for name in (
     "NONODE", "NODEEXISTS", "BADVERSION"))
 
@@ -92,7 +91,7 @@ class Writer(threading.Thread):
 
     def connect(self):
         addresses = self.world.addresses
-        self.conn = frames.Conn(addresses[self.at % len(addresses)], timeout=SILENCE_S)
+        self.conn = frames.Conn(addresses[self.at % len(addresses)], timeout=self.world.silence_s)
         answer = self.conn.connect(session_id=self.session, timeout_ms=TIMEOUT_MS,
                                    last_zxid=self.zxid)
         if answer is frames.CLOSED:
@@ -237,10 +236,12 @@ class Writer(threading.Thread):
 
 
 class World:
-    """The writers of an ensemble, and what all of them together have seen."""
+    """The writers of an ensemble, and what all of them together have seen. A client that has
+    waited for silence_s tries another member."""
 
-    def __init__(self, ensemble, writers=4, seed=1, sids=None):
+    def __init__(self, ensemble, writers=4, seed=1, sids=None, silence_s=2.0):
         self.ensemble = ensemble
+        self.silence_s = silence_s
         self.addresses = [ensemble.servers[sid].address for sid in sids or ensemble.sids]
         self.over = False
         self.answered_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""What each member of an ensemble holds, to be the same everywhere: tree, sessions' nodes, digests."""
+"""What each member of an ensemble holds, to be the same everywhere: tree and digests."""
 import re
 
 import frames
@@ -10,11 +10,17 @@ BATCH = 64                  # requests under way while a tree is read
 LOCAL = "/zookeeper/config"     # what a member writes there by itself carries its own clock
 
 
+def answered(reply):
+    if reply is frames.CLOSED:
+        raise ConnectionError("closed while its tree was read")
+    return reply
+
+
 def tree(address):
     """{path: (data, ACL, Stat)} as this one member has it, once it has caught up."""
     with frames.session(address, timeout_ms=10000) as conn:
-        assert conn.call("auth", -4, type=0, scheme="digest", auth=SUPER).err == 0
-        assert conn.call("sync", path="/").err == 0
+        assert answered(conn.call("auth", -4, type=0, scheme="digest", auth=SUPER)).err == 0
+        assert answered(conn.call("sync", path="/")).err == 0
         out, ahead = {}, ["/"]
         while ahead:
             paths, ahead = ahead[:BATCH], ahead[BATCH:]
@@ -22,7 +28,7 @@ def tree(address):
                 for op in ("getData", "getChildren", "getACL"):
                     conn.submit(op, path=path)
             for path in paths:
-                replies = [conn.reply() for _ in range(3)]
+                replies = [answered(conn.reply()) for _ in range(3)]
                 if any(reply.err == frames.ERR["NONODE"] for reply in replies):
                     continue        # went away meanwhile
                 data, children, acl = (reply.record(op) for reply, op in zip(
@@ -78,13 +84,17 @@ def check_same(ensemble, stock_led=False, restarted=False, timeout_s=20):
 
     def same():
         for sid in ensemble.awake:
-            trees[sid] = tree(ensemble.servers[sid].address)
+            try:
+                trees[sid] = tree(ensemble.servers[sid].address)
+            except ConnectionError:     # a member that finds its leader anew hangs up
+                return False
             for path in [path for path in trees[sid] if restarted and path.endswith(STATS)]:
                 trees[sid][path] = None
         return not difference(trees)
     try:
         wait_for(same, timeout_s, "agreement", 0.2)
     except TimeoutError:
-        raise AssertionError("\n".join(difference(trees)) + "\n" + ensemble.story()) from None
+        how = "\n".join(trees and difference(trees)) or "no tree could be read"
+        raise AssertionError(f"{how}\n{ensemble.story()}") from None
     check_digests(ensemble, stock_led)
     return next(iter(trees.values()))

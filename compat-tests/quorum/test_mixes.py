@@ -1,6 +1,7 @@
 """Every mix of zkd and stock, each kind leading: load through all members leaves all the same."""
 import pytest
 
+import frames
 import members
 import mixture
 
@@ -35,3 +36,19 @@ def test_all_members_agree(ensemble, voters, observers, leader):
     group.start(leader)
     tree = members.check_same(group, stock_led=voters[leader - 1] != "z", restarted=True)
     assert len(tree) > 4
+
+
+@pytest.mark.parametrize("voters", ["zjj", "jjz", "zzz"])
+def test_an_identity_that_is_null_and_not_read(ensemble, voters):
+    """kazoo sends the empty identity of `auth` as null; any leader gets through that."""
+    group = ensemble(voters)
+    group.start(3)
+    with frames.session(group.servers[1].address) as conn:
+        create = {"path": "/a", "acl": [(31, "auth", None), (1, "world", "anyone")]}
+        assert conn.call("create", **create).err == frames.ERR["INVALIDACL"]
+        assert conn.call("auth", -4, type=0, scheme="digest", auth=b"bob:secret").err == 0
+        assert conn.call("create", **create).err == 0
+        owners = [scheme for _, scheme, _ in conn.call("getACL", path="/a").record("getACL")["acl"]]
+        assert owners == ["digest", "world"]
+        conn.call("closeSession")
+    members.check_same(group, stock_led=voters[2] == "j")

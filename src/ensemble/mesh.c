@@ -411,6 +411,11 @@ ZK_PRIVATE void mesh_closed(struct mesh *m, uint32_t link, int64_t now) {
     }
 }
 
+static bool mesh_unanswered(const struct mesh_peer *p) {
+    return p->knocked != MESH_NEVER && p->channel == LINK_NONE && p->dialing == LINK_NONE &&
+           !p->dark;
+}
+
 ZK_PRIVATE void mesh_tick(struct mesh *m, int64_t now) {
     m->now = now;
     while (m->n_guests && m->guests[0].deadline <= now) {
@@ -422,6 +427,8 @@ ZK_PRIVATE void mesh_tick(struct mesh *m, int64_t now) {
     for (uint32_t i = m->n_peers; i-- > 0;) { /* down: the last takes the place of who goes */
         struct mesh_peer *p = &m->peers[i];
         mesh_flush(m, p);
+        /* Its port was open still, and nobody was behind it any more. */
+        if (mesh_unanswered(p) && now - p->knocked >= MESH_DARK_MS) p->dark = true;
         if (p->dialing == LINK_NONE) continue;
         if (now - link_at(m->links, p->dialing)->since < m->cfg->cnx_timeout_ms) continue;
         link_close(m->links, p->dialing);
@@ -438,6 +445,8 @@ ZK_PRIVATE int64_t mesh_next_tick(const struct mesh *m) {
             want = link_at(m->links, p->dialing)->since + m->cfg->cnx_timeout_ms;
         else if (p->waiting && p->channel != LINK_NONE)
             want = m->now + MESH_KNOCK_MS; /* it does not read: whether it has begun to */
+        else if (mesh_unanswered(p))
+            want = p->knocked + MESH_DARK_MS;
         if (want < at) at = want;
     }
     return at;

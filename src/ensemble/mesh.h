@@ -35,6 +35,7 @@
 #define MESH_OUT_MAX (64u << 10)       /* unsent bytes of a channel beyond which a message waits */
 #define MESH_INBOX_MAX (1u << 20)      /* bytes not taken beyond which messages are dropped */
 #define MESH_KNOCK_MS 100              /* how long a larger id has to dial back */
+#define MESH_DARK_MS 50                /* ... before nobody waits for it */
 
 struct mesh_peer {
     int64_t sid;

@@ -337,11 +337,6 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
         return true;
     }
     serve_touch(n, c->session_slot, c->timeout);
-    /* The others may have acknowledged what a slow disk keeps from this leader's own tree. */
-    if (op == ZOP_SYNC && n->role.phase == ROLE_LEADING && n->committed > n->db.last_zxid) {
-        pipeline_barrier(n, conn);
-        behind = true;
-    }
     if (behind && !serve_ordered(n, op))
         serve_defer(n, c, frame);
     else
