@@ -4936,8 +4936,9 @@ struct logfile {
 ZK_PRIVATE enum logfile_status logfile_open(struct logfile *f, struct slice bytes, uint32_t max);
 ZK_PRIVATE enum logfile_status logfile_next(struct logfile *f);
 /*
- * After LOGFILE_BAD_CRC: true when the entry is the last one written and a sector of it never
- * reached the disk (the file was zeros before it). Anything else is rot, not a torn write.
+ * After LOGFILE_BAD_CRC: true when a sector of the entry never reached the disk (the file was zeros
+ * before it) and no more comes after it than what could have been written with it: others of one
+ * batch may be whole. Anything else is rot, not a torn write.
  */
 ZK_PRIVATE bool logfile_tail_is_torn(const struct logfile *f);
 
@@ -5074,6 +5075,7 @@ ZK_PRIVATE const char *unpack_why(enum unpack_status status);
 
 #define LOGFILE_EOR 0x42u
 #define LOGFILE_SECTOR 512u
+#define LOGFILE_BATCH (4u << 20) /* bytes that may have been written and not synced */
 
 ZK_PRIVATE void logfile_put_header(uint8_t out[LOGFILE_HEADER_LEN]) {
     memcpy(out, "ZKLG", 4);
@@ -5122,15 +5124,17 @@ static bool logfile_zeros(const uint8_t *p, const uint8_t *end) {
 }
 
 ZK_PRIVATE bool logfile_tail_is_torn(const struct logfile *f) {
-    const uint8_t *base = f->bytes.p, *file_end = base + f->bytes.n;
+    const uint8_t *base = f->bytes.p;
     uint32_t len = be32(base + f->at + 8);
     if (len > f->max) return false;
-    size_t end = f->at + len + LOGFILE_ENTRY_OVERHEAD;
-    if (end > f->bytes.n || !logfile_zeros(base + end, file_end)) return false;
+    size_t end = f->at + len + LOGFILE_ENTRY_OVERHEAD, batch = end + LOGFILE_BATCH;
+    if (end > f->bytes.n) return false;
+    if (batch < f->bytes.n && !logfile_zeros(base + batch, base + f->bytes.n)) return false;
     for (size_t from = f->at; from < end;) {
-        size_t to = (from / LOGFILE_SECTOR + 1) * LOGFILE_SECTOR;
-        if (to > end) to = end;
-        if (to - from >= 16 && logfile_zeros(base + from, base + to)) return true;
+        size_t sector = from / LOGFILE_SECTOR * LOGFILE_SECTOR, to = sector + LOGFILE_SECTOR;
+        if (to > f->bytes.n) to = f->bytes.n;
+        /* Of the first sector only what lies behind the entry before: that was written before. */
+        if (logfile_zeros(base + from, base + to)) return true;
         from = to;
     }
     return false;
@@ -6353,6 +6357,7 @@ ZK_PRIVATE int64_t mesh_next_tick(const struct mesh *m); /* INT64_MAX: none is w
  *
  * Here the settling ends early when it has no purpose: every voter either proposes the same or has
  * refused a connection or hung up. A server that is started a moment later joins as a follower.
+ * An observer asks again every few seconds; stock: after up to a minute, as voters do.
  * stock: the 200 ms start again with every worse vote, so that one that talks all the time could
  * delay the rest; and the wait for a vote likewise. Here both are fixed when they begin. There
  * a newer round that brings nothing better is not looked at while settling; here it is joined, for
@@ -6363,6 +6368,7 @@ ZK_PRIVATE int64_t mesh_next_tick(const struct mesh *m); /* INT64_MAX: none is w
 
 
 #define ELECTION_SETTLE_MS 200
+#define ELECTION_ASK_MS 5000 /* the longest that an observer waits before it asks again */
 
 enum server_state { SERVER_LOOKING, SERVER_FOLLOWING, SERVER_LEADING, SERVER_OBSERVING }; /* wire */
 
@@ -9294,6 +9300,8 @@ ZK_PRIVATE void election_led(struct election *e, int64_t epoch) {
 /* Nobody has answered for a while. */
 static void election_repeat(struct election *e, int64_t now) {
     int64_t max = e->cfg->notification_max_ms > 0 ? e->cfg->notification_max_ms : 1;
+    /* Nobody tells an observer of a new leader but in answer to its question. */
+    if (!quorum_is_voter(e->cfg, e->self) && max > ELECTION_ASK_MS) max = ELECTION_ASK_MS;
     e->interval = e->interval * 2 < max ? e->interval * 2 : max;
     if (mesh_delivered(&e->mesh)) {
         election_propose(e, now);
@@ -9843,6 +9851,12 @@ static void leader_info(struct leader *l, struct leader_peer *p, const struct pa
     p->observer = k->type == PACKET_OBSERVERINFO;
     p->voter = !p->observer && sid != l->self && quorum_is_voter(l->cfg, sid);
     p->accepted = epoch;
+    if (p->voter && epoch > l->epoch && l->phase == LEADER_BROADCAST &&
+        l->now - l->since > leader_limit(l, l->cfg->init_limit)) {
+        /* It can follow nobody of our epoch any more. stock: it tries for ever */
+        leader_lose(l, "a voter has accepted a later epoch");
+        return;
+    }
     p->phase = PEER_EPOCH;
     leader_advance(l);
 }
@@ -10430,7 +10444,8 @@ static enum learner_event learner_proposal(struct learner *l, const struct packe
         return LEARNER_NOTHING;
     }
     if (k->zxid <= l->logged) return LEARNER_NOTHING;
-    if (k->zxid != l->logged + 1 && k->zxid >> 32 == l->logged >> 32) {
+    bool begins = k->zxid >> 32 > l->logged >> 32 && (k->zxid & 0xffffffffLL) == 1; /* an epoch */
+    if (k->zxid != l->logged + 1 && !begins) {
         learner_lose(l, "transactions are missing before a proposal");
         return LEARNER_NOTHING;
     }
@@ -16570,13 +16585,19 @@ static int files_sync_read(struct files *f, const char *path) {
     return err ? files_fail(f, "cannot sync", path, err) : 0;
 }
 
+/* A log of which not even the header has reached the disk. */
+static bool files_unwritten(struct slice bytes) {
+    static const uint8_t zeros[LOGFILE_HEADER_LEN];
+    return bytes.n < sizeof zeros || memcmp(bytes.p, zeros, sizeof zeros) == 0;
+}
+
 static int files_replay_file(struct files_replay *r, const char *name, bool last) {
     char *path = files_path(r->f->log_dir, name, -1);
     struct slice bytes;
     int err = os_map(path, &bytes), ret;
     if (err) {
         ret = files_fail(r->f, "cannot read", path, err);
-    } else if (last && bytes.n < LOGFILE_HEADER_LEN) {
+    } else if (last && files_unwritten(bytes)) {
         /* Created and never written to, as after a full disk or a crash at the wrong moment. */
         log_line(r->log, LOG_WARN_LEVEL, "Deleting log file %s of %zu bytes", path, bytes.n);
         err = os_unlink(path);
@@ -16708,6 +16729,12 @@ ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report
     else
         err = files_recover_with(f, db, report, log, &logs);
     files_list_free(&logs);
+    /* What was found under its name stays there: a rename may not be on the disk yet. */
+    const char *dirs[] = {f->log_dir, f->snap_dir};
+    for (int i = 0; i < 2 && !err && f->cfg->force_sync; i++) {
+        err = os_fsync_dir(dirs[i]);
+        if (err) err = files_fail(f, "cannot sync", dirs[i], err);
+    }
     return err;
 }
 
@@ -16870,7 +16897,12 @@ static int files_load_epoch(struct files *f, const char *name, int64_t *epoch) {
 
 ZK_PRIVATE int files_load_epochs(struct files *f, int64_t *accepted, int64_t *current) {
     int err = files_load_epoch(f, "acceptedEpoch", accepted);
-    return err ? err : files_load_epoch(f, "currentEpoch", current);
+    if (!err) err = files_load_epoch(f, "currentEpoch", current);
+    if (err || *accepted < 0 || *accepted >= *current) return err;
+    (void)snprintf(f->error, sizeof f->error,
+                   "The accepted epoch, %llx is less than the current epoch, %llx",
+                   (unsigned long long)*accepted, (unsigned long long)*current);
+    return -1;
 }
 
 ZK_PRIVATE int files_save_epoch(struct files *f, const char *name, int64_t epoch) {

@@ -17,7 +17,7 @@
  */
 #include <stdio.h>
 
-#include "sim.h"
+#include "svg.h"
 #include "store/logfile.h"
 
 int __real_txn_apply(struct db *db, const struct txn_header *h, struct slice record,
@@ -48,11 +48,7 @@ static void check_proposed(struct server *s, const struct known *fresh) {
     if (zxid <= s->tip)
         sim_fail("total order", "s%lld logs 0x%llx after 0x%llx", (long long)s->sid, X(zxid),
                  X(s->tip));
-    if (!t) {
-        story("s%lld proposes 0x%llx: op %d, session 0x%llx, cxid %d", (long long)s->sid, X(zxid),
-              fresh->type, X(fresh->session), fresh->cxid);
-        t = record_add(fresh);
-    }
+    if (!t) t = record_add(fresh);
     if (t->hash != fresh->hash)
         sim_fail("agreement", "s%lld logs another transaction as 0x%llx", (long long)s->sid,
                  X(zxid));
@@ -60,6 +56,7 @@ static void check_proposed(struct server *s, const struct known *fresh) {
         sim_fail("primary order", "s%lld logs 0x%llx after 0x%llx, elsewhere it follows 0x%llx",
                  (long long)s->sid, X(zxid), X(s->tip), X(t->prev));
     s->tip = zxid;
+    if (server_leads(s)) svg_mark(s->id, SVG_PROPOSED, zxid);
 }
 
 void check_appended(struct server *s, struct slice entries, int64_t last) {
@@ -71,6 +68,7 @@ void check_appended(struct server *s, struct slice entries, int64_t last) {
         struct known fresh = {.zxid = h.zxid, .prev = s->tip, .hash = record_hash(&h, rest),
                               .session = h.client_id, .cxid = h.cxid, .type = h.type,
                               .proposed_at = sim.now};
+        if (!record_txn(h.zxid)) story_txn(s->sid, &h, rest);
         check_proposed(s, &fresh);
         entries = slice_of(entries.p + len + LOGFILE_ENTRY_OVERHEAD,
                            entries.n - len - LOGFILE_ENTRY_OVERHEAD);
@@ -81,6 +79,7 @@ void check_appended(struct server *s, struct slice entries, int64_t last) {
 
 void check_synced(struct server *s, int64_t zxid) {
     s->durable = zxid;
+    svg_mark(s->id, SVG_DURABLE, zxid);
 }
 
 void check_snapshot(struct server *s, int64_t zxid) {
@@ -90,24 +89,25 @@ void check_snapshot(struct server *s, int64_t zxid) {
 }
 
 /* The end of what is left of a history when all beyond zxid goes. */
-static int64_t check_shorten(struct server *s, int64_t tip, int64_t zxid) {
-    for (const struct known *t; tip > zxid && (t = record_txn(tip)); tip = t->prev)
-        if (t->committed)
-            sim_fail("truncation", "s%lld gives up 0x%llx, which is committed", (long long)s->sid,
-                     X(tip));
+static int64_t check_shorten(int64_t tip, int64_t zxid) {
+    for (const struct known *t; tip > zxid && (t = record_txn(tip));) tip = t->prev;
     return tip;
 }
 
 void check_cutting(struct server *s, int64_t zxid) {
-    s->tip = check_shorten(s, s->tip, zxid);
+    s->tip = check_shorten(s->tip, zxid);
 }
 
 void check_cut(struct server *s, int64_t zxid) {
-    s->durable = check_shorten(s, s->durable, zxid);
+    s->durable = check_shorten(s->durable, zxid);
+    uint32_t holders = check_holders(sim.record.tip);
+    if (holders <= sim.t.voters / 2)
+        sim_fail("truncation", "s%lld cuts its log to 0x%llx: 0x%llx, committed, is on %u of %u "
+                 "disks", (long long)s->sid, X(zxid), X(sim.record.tip), holders, sim.t.voters);
 }
 
 void check_wiped(struct server *s) {
-    s->tip = s->durable = s->applied = 0;
+    s->tip = s->durable = s->applied = s->promised = 0;
 }
 
 void check_down(struct server *s, bool power) {
@@ -115,11 +115,23 @@ void check_down(struct server *s, bool power) {
     s->applied = 0;
 }
 
-/* Losing this disk loses nothing that is committed, whatever quorum comes together. */
+/*
+ * Losing this disk loses nothing that is committed and no promise, whatever quorum comes together:
+ * a majority of all voters, without this one, has both.
+ */
 bool check_may_wipe(const struct server *s) {
-    uint32_t others = check_holders(sim.record.tip) - check_covers(s->durable, sim.record.tip);
+    uint32_t holders = 0, promised = 0;
+    int64_t most = 0;
     if (s->observer) return true;
-    return !sim.t.standalone && others > sim.t.voters / 2 && check_covers(sim.record.tip, s->tip);
+    for (uint32_t i = 0; i < sim.t.voters; i++)
+        if (sim.servers[i].promised > most) most = sim.servers[i].promised;
+    for (uint32_t i = 0; i < sim.t.voters; i++) {
+        const struct server *o = &sim.servers[i];
+        holders += o != s && check_covers(o->durable, sim.record.tip);
+        promised += o != s && o->promised == most;
+    }
+    return !sim.t.standalone && holders > sim.t.voters / 2 && promised > sim.t.voters / 2 &&
+           check_covers(sim.record.tip, s->tip);
 }
 
 /* --- what is committed --- */
@@ -179,7 +191,9 @@ static void check_applied(struct server *s, struct db *db, int64_t before,
     }
     if (s->recovering) return;
     s->applied = h->zxid;
-    if (server_serves(s)) check_commit(s, h->zxid); /* else it may yet be taken back */
+    if (!server_serves(s)) return; /* it may yet be taken back */
+    svg_mark(s->id, SVG_COMMITTED, h->zxid);
+    check_commit(s, h->zxid);
 }
 
 int __wrap_txn_apply(struct db *db, const struct txn_header *h, struct slice record,
@@ -224,6 +238,7 @@ static void check_established(struct server *s) {
         sim_fail("leadership", "s%lld leads epoch %lld, established before", (long long)s->sid,
                  (long long)epoch);
     s->epoch_led = epoch;
+    svg_mark(s->id, SVG_ESTABLISHED, epoch);
     /* Acknowledgements may have been on the way while others began the next epoch. */
     if (epoch > record_last_epoch() && !check_covers(s->applied, sim.record.tip))
         sim_fail("leader completeness", "s%lld leads with 0x%llx, committed is 0x%llx",
@@ -233,8 +248,24 @@ static void check_established(struct server *s) {
     sim.elections++;
 }
 
+/* For the picture: the role as the node sees it. */
+static void check_role(struct server *s) {
+    enum role_phase phase = s->node.role.phase;
+    bool serves = server_serves(s);
+    if (phase == s->role && serves == s->serves) return;
+    s->role = phase;
+    s->serves = serves;
+    if (phase == ROLE_LEARNING)
+        svg_mark(s->id, serves ? SVG_SERVING : SVG_LEARNING, 0);
+    else if (phase == ROLE_LEADING && !serves)
+        svg_mark(s->id, SVG_LEADING, 0);
+    else if (phase == ROLE_LOOKING)
+        svg_mark(s->id, SVG_LOOKING, 0);
+}
+
 void check_step(struct server *s) {
     check_tree(s);
+    check_role(s);
     if (server_leads(s) && server_serves(s) && s->epoch_led != s->node.role.leader.epoch)
         check_established(s);
 }

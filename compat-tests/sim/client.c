@@ -9,11 +9,13 @@
 
 #include "client.h"
 
+#define CLIENT_ENOUGH 3000 /* writes of a seed, after which time is better spent on faults */
+
 static struct client clients[SIM_CLIENTS];
 
 static void client_wake(struct client *c, int64_t delay) {
     int64_t at = sim.now + delay;
-    if (c->wake_at > sim.now && c->wake_at <= at) return;
+    if (c->wake_at && c->wake_at >= sim.now && c->wake_at <= at) return;
     c->wake_at = at;
     event_at(at, EV_CLIENT, c->id, c->life, at);
 }
@@ -59,6 +61,10 @@ static void client_push(struct client *c) {
     c->last_sent = sim.now;
 }
 
+void client_room(uint32_t id) {
+    client_push(&clients[id]);
+}
+
 void client_end(struct client *c) {
     put_be32(c->out.p + c->frame_at, (uint32_t)(c->out.n - c->frame_at - 4));
     client_push(c);
@@ -73,6 +79,8 @@ static void client_lost(struct client *c, bool close) {
     buf_clear(&c->pending);
     c->depth = 0;
     c->rewatching = false;
+    if (c->closing_session) client_fresh_session(c); /* it may live on: then it expires */
+    c->closing_session = false;
     client_wake(c, (int64_t)rnd(500 * MS));
 }
 
@@ -100,10 +108,7 @@ void client_opened(uint32_t id) {
 }
 
 void client_closed(uint32_t id) {
-    struct client *c = &clients[id];
-    if (c->closing_session && c->session) client_fresh_session(c);
-    c->closing_session = false;
-    client_lost(c, false);
+    client_lost(&clients[id], false);
 }
 
 void client_abandon(uint32_t id) {
@@ -206,6 +211,7 @@ static void client_time(struct client *c) {
     }
     if (sim.now >= c->next_request && !sim.quiet) {
         c->next_request = sim.now + rnd_wait(sim.t.think);
+        if (sim.acked > CLIENT_ENOUGH) c->next_request += rnd_wait(2 * SEC);
         for (uint64_t n = 1 + rnd(sim.t.depth); n > 0 && c->depth < sim.t.depth; n--)
             if (!c->closing_session) client_request(c);
     }

@@ -20,6 +20,7 @@ struct client_pending {
     int64_t sent;
     bool watch;
     char path[CLIENT_PATH];
+    int64_t least, epoch; /* when it was sent: acknowledged by anybody; the last leader's */
 };
 
 struct client {

@@ -78,6 +78,11 @@ void disk_change(struct disk *d, enum disk_change_kind kind, const char *path, c
     if (to) disk_copy_path(c.to, to);
     disk_play(&d->live, &c);
     buf_put(&d->journal, &c, sizeof c);
+    if (d->journal.n / sizeof c < DISK_JOURNAL) return;
+    /* The file system writes its journal when it is long enough. */
+    for (size_t at = 0; at < d->journal.n; at += sizeof c)
+        disk_play(&d->durable, (const struct disk_change *)(void *)(d->journal.p + at));
+    buf_clear(&d->journal);
 }
 
 static struct disk_change *disk_changes(const struct disk *d, uint32_t *n) {
@@ -145,21 +150,6 @@ void disk_sync(struct disk_file *f) {
     f->disk_size = f->size;
 }
 
-uint32_t disk_new_file(struct disk *d, bool dir) {
-    struct disk_file fresh = {.used = true, .dir = dir};
-    uint32_t i = 0;
-    while (i < d->n_files && d->files[i].used) i++;
-    if (i == d->n_files) {
-        if (d->n_files == d->cap_files) {
-            d->cap_files = d->cap_files ? d->cap_files * 2 : 32;
-            d->files = mem_realloc(d->files, sizeof *d->files * d->cap_files);
-        }
-        d->n_files++;
-    }
-    d->files[i] = fresh;
-    return i;
-}
-
 static void disk_free_file(struct disk_file *f) {
     mem_free(f->cache);
     mem_free(f->disk);
@@ -185,6 +175,23 @@ static void disk_sweep(struct disk *d) {
     for (uint32_t i = 0; i < d->n_files; i++)
         if (d->files[i].used && !used[i]) disk_free_file(&d->files[i]);
     mem_free(used);
+}
+
+uint32_t disk_new_file(struct disk *d, bool dir) {
+    struct disk_file fresh = {.used = true, .dir = dir};
+    uint32_t i = 0;
+    while (i < d->n_files && d->files[i].used) i++;
+    if (i == d->n_files && i == d->cap_files) {
+        disk_sweep(d);
+        for (i = 0; i < d->n_files && d->files[i].used;) i++;
+    }
+    if (i == d->cap_files) {
+        d->cap_files = d->cap_files ? d->cap_files * 2 : 32;
+        d->files = mem_realloc(d->files, sizeof *d->files * d->cap_files);
+    }
+    if (i == d->n_files) d->n_files++;
+    d->files[i] = fresh;
+    return i;
 }
 
 /* --- the end of a process, of power, of the disk --- */
@@ -253,7 +260,8 @@ static void disk_cut_names(struct disk *d) {
     const struct disk_change *c = disk_changes(d, &n);
     uint64_t first = prng_below(&d->rng, n + (uint64_t)1);
     for (uint32_t i = 0; i < n; i++)
-        if (sim.t.journal_ordered ? i < first : prng_below(&d->rng, 2)) disk_play(&d->durable, &c[i]);
+        if (sim.t.journal_ordered ? i < first : prng_below(&d->rng, 2))
+            disk_play(&d->durable, &c[i]);
     buf_clear(&d->journal);
     buf_clear(&d->live);
     buf_put(&d->live, d->durable.p, d->durable.n);
@@ -290,7 +298,8 @@ bool disk_rot(struct disk *d, char name[DISK_PATH]) {
         bool open = false;
         for (uint32_t i = 0; i < sizeof d->fds / sizeof d->fds[0]; i++)
             open = open || d->fds[i] == e->inode;
-        if (open || f->dir || !f->size || !strstr(e->path, "version-2/")) continue;
+        if (open || f->dir || !f->size) continue;
+        if (!strstr(e->path, "/log.") && !strstr(e->path, "/snapshot.")) continue;
         int64_t at_byte = (int64_t)prng_below(&d->rng, (uint64_t)f->size);
         uint8_t bit = (uint8_t)(1u << prng_below(&d->rng, 8));
         f->cache[at_byte] ^= bit;

@@ -7,6 +7,7 @@
 #define DISK_PAGE 4096
 #define DISK_SECTOR 512
 #define DISK_PATH 64
+#define DISK_JOURNAL 64 /* changes of names that may wait */
 
 struct disk;
 struct disk_file {

@@ -8,7 +8,9 @@
  */
 #include <stdio.h>
 
-#include "sim.h"
+#include "host/logread.h"
+#include "node/pipeline.h"
+#include "svg.h"
 
 #define HOST_SNAP_QUEUE_MAX (4u << 20) /* as in host/disk.h */
 
@@ -151,7 +153,7 @@ static void host_dial(struct server *s, uint32_t number) {
 
 static void host_output(struct server *s, struct node_output *o) {
     struct piece p = {o->kind, o->bytes, o->zxid, o->epoch, o->roll, o->accepted, o->reload};
-    struct back_job j = {o->kind, o->zxid, o->owned};
+    struct back_job j = {o->kind, o->zxid, o->upto, o->first, o->owned};
     switch (o->kind) {
     case NODE_SEND:
         host_queue(s, false, o->conn);
@@ -172,7 +174,6 @@ static void host_output(struct server *s, struct node_output *o) {
         buf_put(&s->pieces, &p, sizeof p);
         break;
     case NODE_SAVE_EPOCH:
-    case NODE_READ_LOG:
         buf_put(&s->pieces, &p, sizeof p);
         break;
     case NODE_SYNC: /* the log thread syncs whatever it is given */
@@ -181,6 +182,7 @@ static void host_output(struct server *s, struct node_output *o) {
     case NODE_SNAPSHOT_CHUNK:
     case NODE_SNAPSHOT_END:
     case NODE_SNAPSHOT_ABORT:
+    case NODE_READ_LOG:
         s->jobs_bytes += buf_len(&j.bytes);
         buf_put(&s->jobs, &j, sizeof j);
         s->snap_room_told = false;
@@ -275,9 +277,11 @@ static int host_load(struct server *s, const struct piece *p) {
     struct files_report r;
     struct logq lines = {.max_level = 0};
     if (p->zxid != -1) {
+        int64_t durable = s->durable;
+        check_cut(s, p->zxid);
         int err = files_truncate(&s->files, p->zxid, &lines);
         if (err < 0) return err;
-        if (!err) check_cut(s, p->zxid);
+        if (err) s->durable = durable; /* it was not possible, and nothing was done */
     }
     if (!p->reload) return 0;
     db_init(&s->loaded, prng_next(&s->disk.rng), s->node.tick, server_mono_ms(s));
@@ -300,11 +304,8 @@ static int host_log_piece(struct server *s, const struct piece *p) {
     }
     if (p->kind == NODE_SAVE_EPOCH) {
         s->done_epoch = true;
+        if (p->accepted && p->epoch > s->promised) s->promised = p->epoch;
         return files_save_epoch(f, p->accepted ? "acceptedEpoch" : "currentEpoch", p->epoch);
-    }
-    if (p->kind == NODE_READ_LOG) {
-        s->done_read = true;
-        return 0;
     }
     return host_load(s, p);
 }
@@ -319,7 +320,7 @@ static void host_log_work(struct server *s) {
     }
     while (!err && s->batch_at < n) {
         const struct piece *p = (const struct piece *)(void *)s->batch.p + s->batch_at;
-        if (p->kind != NODE_APPEND && s->log_dirty) break; /* what comes before it is synced first */
+        if (p->kind != NODE_APPEND && s->log_dirty) break; /* what comes before is synced first */
         if (p->kind == NODE_LOAD && (s->back_busy || buf_len(&s->jobs))) break; /* snapshots too */
         err = host_log_piece(s, p);
         s->batch_at++;
@@ -338,10 +339,8 @@ static void host_log_news(struct server *s) {
         check_synced(s, in.zxid);
         host_step(s, &in);
     }
-    bool epoch = s->done_epoch, load = s->done_load, read = s->done_read;
-    s->done_epoch = s->done_load = s->done_read = false;
-    in.kind = NODE_LOG_READ;
-    if (read) host_step(s, &in);
+    bool epoch = s->done_epoch, load = s->done_load;
+    s->done_epoch = s->done_load = false;
     in.kind = NODE_EPOCH_SAVED;
     if (epoch) host_step(s, &in);
     in.kind = NODE_LOADED;
@@ -357,7 +356,8 @@ static void host_log_event(struct server *s) {
     if (!host_guard(s, host_log_work)) return;
     if (s->log_failed) {
         story("s%lld: the log failed: %s", (long long)s->sid, s->files.error);
-        if (!s->disk.failed) sim_fail("log", "s%lld: %s", (long long)s->sid, s->files.error);
+        if (!s->disk.failed && !s->disk.damaged)
+            sim_fail("log", "s%lld: %s", (long long)s->sid, s->files.error);
         server_down(s, BY_ITSELF);
         return;
     }
@@ -391,6 +391,9 @@ static void host_back_work(struct server *s) {
     } else if (j.kind == NODE_SNAPSHOT_ABORT) {
         if (s->snap_open) files_snap_abort(f);
         s->snap_open = false;
+    } else if (j.kind == NODE_READ_LOG) {
+        logread_after(f, j.zxid, j.upto, j.first, &s->log_read);
+        s->done_read = true;
     } else if (s->snap_open) {
         err = end ? files_snap_end(f, j.zxid) : files_snap_write(f, buf_slice(&j.bytes));
     }
@@ -405,7 +408,7 @@ static void host_back_work(struct server *s) {
         s->done_snap = true;
         check_snapshot(s, j.zxid);
         struct logq lines = {.max_level = 0};
-        if (prng_below(&s->disk.rng, 3) == 0) (void)files_purge(f, f->cfg->autopurge_retain, &lines);
+        if (chance(300)) (void)files_purge(f, f->cfg->autopurge_retain, &lines);
     }
 }
 
@@ -418,7 +421,13 @@ static void host_back_event(struct server *s) {
     s->snap_room_told = s->jobs_bytes < HOST_SNAP_QUEUE_MAX;
     in.kind = s->done_snap ? NODE_SNAPSHOT_DONE : NODE_SNAPSHOT_FAILED;
     if (s->done_snap || s->fail_snap) host_step(s, &in);
-    s->done_snap = s->fail_snap = s->back_busy = false;
+    in.kind = NODE_LOG_READ;
+    in.bytes = buf_slice(&s->log_read);
+    if (s->done_read) host_step(s, &in);
+    host_enter(s);
+    buf_free(&s->log_read);
+    host_leave();
+    s->done_snap = s->fail_snap = s->done_read = s->back_busy = false;
     host_settle(s);
 }
 
@@ -452,6 +461,7 @@ static void host_boot_work(struct server *s) {
     if (s->boot_failed) return;
     check_recovered(s, &s->node.db, &r);
     s->node.last_snapshot_zxid = r.fresh ? 0 : r.snapshot_zxid;
+    if (accepted > s->promised) s->promised = accepted;
     if (!sim.t.standalone) node_epochs(&s->node, accepted, current);
     node_start(&s->node, r.replayed > 0 || r.orphans > 0);
 }
@@ -465,6 +475,7 @@ void server_boot(struct server *s) {
     s->tick_at = 0;
     mem_owner_init(&s->mem);
     story("s%lld starts", (long long)s->sid);
+    svg_mark(s->id, SVG_START, 0);
     s->state = PROC_UP;
     if (!host_guard(s, host_boot_work)) return;
     if (!s->boot_failed) {
@@ -494,7 +505,8 @@ static void host_forget(struct server *s) {
     buf_clear(&s->sends);
     s->jobs_bytes = 0;
     s->log_busy = s->log_failed = s->log_dirty = s->log_syncing = s->back_busy = false;
-    s->snap_open = s->done_snap = s->fail_snap = s->done_epoch = s->done_load = s->done_read = false;
+    s->snap_open = s->done_snap = s->fail_snap = s->done_epoch = false;
+    s->done_load = s->done_read = false;
     s->turn_queued = s->listening = false;
     s->done_sync = false;
     s->paused_until = 0;
@@ -502,11 +514,15 @@ static void host_forget(struct server *s) {
 }
 
 static void host_stop_log(struct server *s) {
-    while (!s->log_failed && (s->log_syncing || s->batch_at < s->batch.n / sizeof(struct piece)))
+    s->back_busy = false; /* it is done here, as what the log waits for */
+    while (!s->log_failed && (s->log_syncing || s->batch_at < s->batch.n / sizeof(struct piece))) {
+        while (buf_len(&s->jobs)) host_back_work(s);
         host_log_work(s);
+    }
 }
 
 static void host_stop_free(struct server *s) {
+    buf_free(&s->log_read);
     node_state_free(&s->node);
     files_close(&s->files);
     config_free(&s->cfg);
@@ -543,11 +559,13 @@ void server_down(struct server *s, enum how_down how) {
     if (s->state != PROC_UP) return;
     story("s%lld %s", (long long)s->sid, words[how]);
     if (how == BY_STOP && !host_stop(s)) return; /* it died on the way, and this is done */
+    svg_mark(s->id, SVG_DOWN, 0);
     s->state = PROC_DOWN;
     s->dark = how == BY_POWER;
     net_host_gone(s->id, s->dark);
     host_forget(s);
     mem_forget(&s->mem);
+    memset(&s->log_read, 0, sizeof s->log_read);
     memset(&s->node, 0, sizeof s->node);
     if (how == BY_POWER) {
         disk_power_cut(&s->disk);
@@ -558,7 +576,8 @@ void server_down(struct server *s, enum how_down how) {
         disk_process_gone(&s->disk);
     }
     check_down(s, how == BY_POWER);
-    if (!s->retired) event_at(sim.now + 10 * MS + rnd_wait(sim.t.downtime), EV_BOOT, s->id, s->gen, 0);
+    if (s->retired) return;
+    event_at(sim.now + 10 * MS + rnd_wait(sim.t.downtime), EV_BOOT, s->id, s->gen, 0);
 }
 
 void server_create(struct server *s, uint32_t id) {
@@ -621,6 +640,16 @@ void server_bytes(struct server *s, bool link, uint32_t number, struct slice byt
 
 void server_closed(struct server *s, bool link, uint32_t number) {
     host_closed(s, link, number);
+    host_settle(s);
+}
+
+/* As an operator, or a stock server when it takes up a role, would have it. */
+void server_snapshot(struct server *s) {
+    if (s->paused_until > sim.now || s->done_load) return;
+    host_enter(s);
+    if (s->node.loaded) pipeline_snapshot_begin(&s->node);
+    check_step(s);
+    host_leave();
     host_settle(s);
 }
 

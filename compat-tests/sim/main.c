@@ -5,9 +5,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sim.h"
+#include "svg.h"
 
 struct sim sim;
+
+#define MAIN_SECONDS 120     /* of real time for a seed */
+#define MAIN_EVENTS 20000000 /* of a seed: something goes in circles */
 
 struct totals {
     uint64_t seeds, failures, acked, reads, events, steps;
@@ -17,7 +20,9 @@ struct totals {
 };
 struct options {
     uint64_t from, seeds;
-    bool trace, twice, standalone, tuning;
+    bool trace, twice, standalone, tuning, first;
+    const char *svg;
+    int64_t window[2]; /* of the picture, ms */
 };
 
 /* --- failures --- */
@@ -79,6 +84,7 @@ static void main_play(void) {
         sim.hash = hash_u64(sim.hash ^ (uint64_t)e.at ^ (uint64_t)e.kind << 56 ^
                             (uint64_t)e.who << 40);
         sim.steps++;
+        if (sim.steps > MAIN_EVENTS) sim_fail("runaway", "%" PRIu64 " events", sim.steps);
         main_dispatch(&e);
     }
 }
@@ -96,6 +102,7 @@ static void main_setup(uint64_t seed, const struct options *o) {
     for (uint32_t i = 0; i < sim.n_servers; i++) server_create(&sim.servers[i], i);
     for (uint32_t i = 0; i < sim.t.clients; i++) client_create(i);
     nemesis_start();
+    if (o->svg) svg_start(o->window[0], o->window[1]);
 }
 
 static void main_teardown(void) {
@@ -106,10 +113,12 @@ static void main_teardown(void) {
 
 /* True when all invariants held. */
 static bool main_seed(uint64_t seed, const struct options *o, struct totals *t) {
+    (void)alarm(MAIN_SECONDS);
     main_setup(seed, o);
     if (o->tuning) (void)printf("%s", sim.t.config);
     if (setjmp(sim.failed) == 0) main_play();
     bool good = !sim.failure[0];
+    if (o->svg && !svg_write(o->svg)) (void)fprintf(stderr, "sim: cannot write %s\n", o->svg);
     t->seeds++;
     t->failures += !good;
     t->simulated += sim.now;
@@ -146,29 +155,61 @@ static void main_summary(const struct totals *t, double seconds) {
 }
 
 static int main_usage(void) {
-    (void)fprintf(stderr, "sim [--seeds N] [--from S] [--seed S] [--trace] [--twice] "
-                          "[--standalone] [--config]\n");
+    (void)fprintf(stderr, "sim [--seeds N] [--from S] [--seed S] [--trace] [--twice] [--first] "
+                          "[--standalone] [--config] [--svg FILE] [--window FROM-TO (ms)]\n");
     return 2;
+}
+
+static bool main_flag(struct options *o, const char *a) {
+    const struct {
+        const char *name;
+        bool *flag;
+    } flags[] = {{"--trace", &o->trace}, {"--twice", &o->twice}, {"--first", &o->first},
+                 {"--standalone", &o->standalone}, {"--config", &o->tuning}};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        if (strcmp(a, flags[i].name) != 0) continue;
+        *flags[i].flag = true;
+        return true;
+    }
+    return false;
+}
+
+static bool main_value(struct options *o, const char *a, const char *v) {
+    char *end;
+    uint64_t number = strtoull(v, &end, 10);
+    if (strcmp(a, "--svg") == 0) {
+        o->svg = v;
+        return *v != '\0';
+    }
+    if (strcmp(a, "--window") == 0 && *end == '-') {
+        o->window[0] = (int64_t)number;
+        o->window[1] = (int64_t)strtoull(end + 1, &end, 10);
+        return !*end;
+    }
+    if (strcmp(a, "--seeds") == 0)
+        o->seeds = number;
+    else if (strcmp(a, "--from") == 0 || strcmp(a, "--seed") == 0)
+        o->from = number;
+    else
+        return false;
+    if (strcmp(a, "--seed") == 0) o->seeds = 1;
+    return *v && !*end;
 }
 
 int main(int argc, char **argv) {
     struct options o = {.from = 1, .seeds = 100};
     struct totals t = {0};
     for (int i = 1; i < argc; i++) {
-        const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : "";
-        if (strcmp(a, "--trace") == 0) o.trace = true;
-        else if (strcmp(a, "--twice") == 0) o.twice = true;
-        else if (strcmp(a, "--standalone") == 0) o.standalone = true;
-        else if (strcmp(a, "--config") == 0) o.tuning = true;
-        else if (strcmp(a, "--seeds") == 0) o.seeds = strtoull(v, NULL, 10), i++;
-        else if (strcmp(a, "--from") == 0) o.from = strtoull(v, NULL, 10), i++;
-        else if (strcmp(a, "--seed") == 0) o.from = strtoull(v, NULL, 10), o.seeds = 1, i++;
-        else return main_usage();
+        if (main_flag(&o, argv[i])) continue;
+        if (i + 1 == argc || !main_value(&o, argv[i], argv[i + 1])) return main_usage();
+        i++;
     }
+    (void)setvbuf(stdout, NULL, _IOLBF, 0);
+    (void)signal(SIGALRM, main_signal); /* a machine that does not come back from an input */
     (void)signal(SIGSEGV, main_signal);
     (void)signal(SIGABRT, main_signal);
     double start = main_clock();
-    for (uint64_t s = o.from; s < o.from + o.seeds; s++) {
+    for (uint64_t s = o.from; s < o.from + o.seeds && !(o.first && t.failures); s++) {
         bool good = main_seed(s, &o, &t);
         uint64_t hash = t.hash;
         if (o.twice && good) {

@@ -199,6 +199,9 @@ static bool nemesis_process(enum fault f, struct server *s) {
     case FAULT_PAUSE:
         s->paused_until = sim.now + nemesis_while();
         return true;
+    case FAULT_SNAPSHOT:
+        server_snapshot(s);
+        return true;
     case FAULT_CLOCK:
         nemesis_jump(s);
         return true;

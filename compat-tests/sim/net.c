@@ -7,7 +7,7 @@
  * peers find out when they send to it after it is back, or not at all. Blocked hosts lose nothing:
  * TCP sends again when the way is free.
  */
-#include "sim.h"
+#include "svg.h"
 
 #define NET_READ 65536u
 #define NET_SYN_AGAIN (1 * SEC)
@@ -188,6 +188,7 @@ size_t net_send(uint32_t id, int side, struct slice bytes) {
     buf_compact(&f->bytes);
     buf_compact(&f->marks);
     buf_put(&f->bytes, bytes.p, take);
+    svg_sent(id, side, slice_of(bytes.p, take));
     buf_put(&f->marks, &m, sizeof m);
     net_schedule(id, side, sim.now);
     return take;
@@ -303,6 +304,7 @@ static void net_deliver(uint32_t id, int side) {
     memcpy(copy, f->bytes.p + f->bytes.head, n);
     buf_consume(&f->bytes, n);
     net_take_marks(f, n);
+    svg_delivered(id, side, n);
     struct end e = k->end[1 - side];
     if (k->end[side].waits && k->end[side].kind != END_GONE) {
         k->end[side].waits = false;
@@ -319,7 +321,9 @@ static void net_deliver(uint32_t id, int side) {
 
 static void net_room(uint32_t id, int side) {
     const struct end *e = &net_stream(id)->end[side];
-    if (e->kind == END_CONN || e->kind == END_LINK)
+    if (e->kind == END_CLIENT)
+        client_room(e->host - SIM_CLIENT_HOST);
+    else if (e->kind != END_GONE)
         server_room(net_server(e->host), e->kind == END_LINK, e->number);
 }
 

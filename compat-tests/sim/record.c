@@ -1,7 +1,7 @@
 /*
  * What is known of the history: every transaction that any server ever logged, which of them are
  * committed, and what each committed one made of the paths it touched. The answers that clients get
- * are held against it: a read that says it was made at zxid z must show the paths as they were then.
+ * are held against it: a read that says it was made at zxid z must show the paths as they were.
  *
  * Transactions form a tree, each knowing the one before it in the log of who proposed it; the
  * committed ones must form a path. What a transaction made of a path is taken from the first server
@@ -67,7 +67,8 @@ void record_forget_after(int64_t zxid) {
     struct record *h = &sim.record;
     while (h->n && h->txns[h->n - 1].zxid > zxid) {
         struct known *t = &h->txns[h->n - 1];
-        if (t->committed) sim_fail("durability", "0x%llx was committed", (unsigned long long)t->zxid);
+        if (t->committed)
+            sim_fail("durability", "0x%llx was committed", (unsigned long long)t->zxid);
         (void)map_del(&h->by_zxid, hash_u64((uint64_t)t->zxid), h->n - 1);
         (void)map_del(&h->by_request, record_request_hash(t->session, t->cxid), h->n - 1);
         buf_free(&t->effects);

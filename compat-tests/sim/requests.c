@@ -43,10 +43,11 @@ static struct slice request_data(struct client *c, char out[64]) {
 static void put_multi_part(struct client *c, struct buf *b) {
     char path[CLIENT_PATH], data[64] = "";
     request_path(path);
+    int32_t mode = (int32_t)rnd(2);
     switch (rnd(4)) {
     case 0:
         jw_multi_header(b, ZOP_CREATE, false, -1);
-        put_create(b, path, request_data(c, data), (int32_t)rnd(2));
+        put_create(b, path, request_data(c, data), mode);
         break;
     case 1:
         jw_multi_header(b, ZOP_DELETE, false, -1);
@@ -124,6 +125,8 @@ void client_request(struct client *c) {
     p.op = ops[rnd(sizeof ops / sizeof *ops)];
     if (chance(3)) p.op = ZOP_CLOSE_SESSION;
     p.watch = chance(400);
+    p.least = sim.acked_zxid;
+    p.epoch = record_last_epoch();
     request_path(p.path);
     if (p.op == ZOP_DELETE && chance(600)) (void)request_old_node(p.path);
     struct buf *b = client_begin(c, p.xid, p.op);
@@ -279,6 +282,7 @@ static void reply_write(struct client *c, const struct client_pending *p, int64_
         sim_fail("durability", "c%u: request %d is answered with %d, its transaction is of type %d",
                  c->id, p->xid, err, t->type);
     c->acked_at = sim.now;
+    if (zxid > sim.acked_zxid) sim.acked_zxid = zxid;
     sim.acked++;
 }
 
@@ -316,6 +320,13 @@ static void reply_read(struct client *c, const struct client_pending *p, int64_t
                 zxid);
 }
 
+/* What anybody had been told before is to be seen after, unless the leader was a deposed one. */
+static void reply_sync(struct client *c, const struct client_pending *p, int64_t zxid) {
+    if (p->epoch == record_last_epoch() && p->epoch == p->least >> 32 && zxid < p->least)
+        sim_fail("sync", "c%u: a sync ends at 0x%llx, 0x%llx was acknowledged before it", c->id,
+                 X(zxid), X(p->least));
+}
+
 static void reply_answer(struct client *c, int32_t xid, int64_t zxid, int32_t err, struct jr *r) {
     struct client_pending p;
     if (!c->depth) sim_fail("session order", "c%u: reply %d to nothing", c->id, xid);
@@ -334,7 +345,10 @@ static void reply_answer(struct client *c, int32_t xid, int64_t zxid, int32_t er
     c->last_zxid = zxid;
     story("c%u: %d (op %d %s) is answered with %d at 0x%llx", c->id, xid, p.op, p.path, err,
           X(zxid));
-    if (p.op == ZOP_SYNC) return;
+    if (p.op == ZOP_SYNC) {
+        reply_sync(c, &p, zxid);
+        return;
+    }
     watch_check(c, zxid);
     if (wire_op_flags(p.op) & OP_WRITE)
         reply_write(c, &p, zxid, err);

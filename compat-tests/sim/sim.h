@@ -15,7 +15,7 @@
  *   check.c    the invariants
  *   nemesis.c  faults
  *   tuning.c   what a seed draws for itself
- *   story.c    the trace in words, the hash, the picture
+ *   story.c    the trace in words, the hash; svg.c the picture
  *   main.c     arguments, seeds, summary
  */
 #ifndef SIM_H
@@ -144,8 +144,9 @@ struct piece { /* of the log thread's work */
 };
 struct back_job {
     enum node_output_kind kind;
-    int64_t zxid;
-    struct buf bytes;
+    int64_t zxid, upto;
+    bool first;
+    struct buf bytes; /* owned */
 };
 
 struct host_end { /* a connection or link as the process has it */
@@ -189,6 +190,7 @@ struct server {
     struct buf jobs; /* struct back_job */
     size_t jobs_bytes;
     bool back_busy, snap_open, snap_room_told, done_snap, fail_snap;
+    struct buf log_read;     /* what NODE_LOG_READ will bring */
     struct buf conns, links; /* struct host_end, by number */
     struct buf sends;        /* struct host_send */
     /* what check.c knows */
@@ -197,7 +199,10 @@ struct server {
     int64_t left;      /* ... of the history that a leader's snapshot is about to replace */
     int64_t durable;   /* last one that no power cut takes away */
     int64_t applied;   /* in its tree */
+    int64_t promised;  /* its acceptedEpoch */
     int64_t epoch_led; /* of which it was established as the leader last */
+    enum role_phase role;
+    bool serves;
     int64_t up_since;
     uint64_t starts, refusals;
 };
@@ -205,6 +210,7 @@ void server_create(struct server *s, uint32_t id);
 void server_boot(struct server *s);
 void server_down(struct server *s, enum how_down how);
 void server_event(const struct event *e);
+void server_snapshot(struct server *s); /* one that nobody waits for, whatever the role */
 void server_turn_soon(struct server *s, int64_t delay);
 int64_t server_mono_ms(const struct server *s);
 int64_t server_wall_ms(const struct server *s);
@@ -270,6 +276,7 @@ void client_event(const struct event *e);
 void client_bytes(uint32_t id, struct slice bytes);
 void client_closed(uint32_t id);
 void client_opened(uint32_t id);
+void client_room(uint32_t id);
 bool client_progress(int64_t since); /* somebody's write was acknowledged after that */
 void client_abandon(uint32_t id);    /* the process dies */
 bool client_session_live(int64_t session); /* a client still uses it */
@@ -330,7 +337,7 @@ void check_synced(struct server *s, int64_t zxid);
 void check_step(struct server *s);
 void check_recovered(struct server *s, const struct db *db, const struct files_report *r);
 void check_cutting(struct server *s, int64_t zxid);  /* the log is to be cut, and goes on */
-void check_cut(struct server *s, int64_t zxid);      /* a truncation is durable */
+void check_cut(struct server *s, int64_t zxid);      /* a truncation begins */
 void check_snapshot(struct server *s, int64_t zxid); /* a snapshot is durable */
 void check_down(struct server *s, bool power);
 void check_wiped(struct server *s);
@@ -363,6 +370,7 @@ uint32_t check_holders(int64_t zxid);            /* voters that have it for good
     X(SLOW_DISK, "slow disk")                                                                      \
     X(ROT, "bit rot")                                                                              \
     X(LOST_DISK, "lost disk")                                                                      \
+    X(SNAPSHOT, "snapshot out of turn")                                                            \
     X(CLIENT_DIES, "client dies")
 #define FAULT_ENUM(name, text) FAULT_##name,
 enum fault { FAULTS(FAULT_ENUM) FAULT_COUNT };
@@ -374,6 +382,7 @@ const char *fault_name(enum fault f);
 /* --- story --- */
 void story_mix(uint64_t x); /* into the hash of the run */
 void story(const char *fmt, ...) ZK_PRINTF(1, 2);
+void story_txn(int64_t sid, const struct txn_header *h, struct slice record);
 
 /* --- the run --- */
 enum phase { PHASE_FAULTS, PHASE_LIVENESS, PHASE_DONE };
@@ -395,6 +404,7 @@ struct sim {
     uint32_t stage; /* of the liveness phase */
     bool quiet;     /* clients ask for nothing more */
     uint64_t faults[FAULT_COUNT];
+    int64_t acked_zxid; /* the highest one that a client was told of */
     uint64_t acked, reads, events_seen, elections;
     bool trace, standalone;
     jmp_buf failed;

@@ -341,6 +341,8 @@ ZK_PRIVATE void election_led(struct election *e, int64_t epoch) {
 /* Nobody has answered for a while. */
 static void election_repeat(struct election *e, int64_t now) {
     int64_t max = e->cfg->notification_max_ms > 0 ? e->cfg->notification_max_ms : 1;
+    /* Nobody tells an observer of a new leader but in answer to its question. */
+    if (!quorum_is_voter(e->cfg, e->self) && max > ELECTION_ASK_MS) max = ELECTION_ASK_MS;
     e->interval = e->interval * 2 < max ? e->interval * 2 : max;
     if (mesh_delivered(&e->mesh)) {
         election_propose(e, now);

@@ -19,6 +19,7 @@
  *
  * Here the settling ends early when it has no purpose: every voter either proposes the same or has
  * refused a connection or hung up. A server that is started a moment later joins as a follower.
+ * An observer asks again every few seconds; stock: after up to a minute, as voters do.
  * stock: the 200 ms start again with every worse vote, so that one that talks all the time could
  * delay the rest; and the wait for a vote likewise. Here both are fixed when they begin. There
  * a newer round that brings nothing better is not looked at while settling; here it is joined, for
@@ -30,6 +31,7 @@
 #include "ensemble/mesh.h"
 
 #define ELECTION_SETTLE_MS 200
+#define ELECTION_ASK_MS 5000 /* the longest that an observer waits before it asks again */
 
 enum server_state { SERVER_LOOKING, SERVER_FOLLOWING, SERVER_LEADING, SERVER_OBSERVING }; /* wire */
 

@@ -503,6 +503,12 @@ static void leader_info(struct leader *l, struct leader_peer *p, const struct pa
     p->observer = k->type == PACKET_OBSERVERINFO;
     p->voter = !p->observer && sid != l->self && quorum_is_voter(l->cfg, sid);
     p->accepted = epoch;
+    if (p->voter && epoch > l->epoch && l->phase == LEADER_BROADCAST &&
+        l->now - l->since > leader_limit(l, l->cfg->init_limit)) {
+        /* It can follow nobody of our epoch any more. stock: it tries for ever */
+        leader_lose(l, "a voter has accepted a later epoch");
+        return;
+    }
     p->phase = PEER_EPOCH;
     leader_advance(l);
 }

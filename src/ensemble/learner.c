@@ -259,7 +259,8 @@ static enum learner_event learner_proposal(struct learner *l, const struct packe
         return LEARNER_NOTHING;
     }
     if (k->zxid <= l->logged) return LEARNER_NOTHING;
-    if (k->zxid != l->logged + 1 && k->zxid >> 32 == l->logged >> 32) {
+    bool begins = k->zxid >> 32 > l->logged >> 32 && (k->zxid & 0xffffffffLL) == 1; /* an epoch */
+    if (k->zxid != l->logged + 1 && !begins) {
         learner_lose(l, "transactions are missing before a proposal");
         return LEARNER_NOTHING;
     }

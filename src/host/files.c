@@ -424,13 +424,19 @@ static int files_sync_read(struct files *f, const char *path) {
     return err ? files_fail(f, "cannot sync", path, err) : 0;
 }
 
+/* A log of which not even the header has reached the disk. */
+static bool files_unwritten(struct slice bytes) {
+    static const uint8_t zeros[LOGFILE_HEADER_LEN];
+    return bytes.n < sizeof zeros || memcmp(bytes.p, zeros, sizeof zeros) == 0;
+}
+
 static int files_replay_file(struct files_replay *r, const char *name, bool last) {
     char *path = files_path(r->f->log_dir, name, -1);
     struct slice bytes;
     int err = os_map(path, &bytes), ret;
     if (err) {
         ret = files_fail(r->f, "cannot read", path, err);
-    } else if (last && bytes.n < LOGFILE_HEADER_LEN) {
+    } else if (last && files_unwritten(bytes)) {
         /* Created and never written to, as after a full disk or a crash at the wrong moment. */
         log_line(r->log, LOG_WARN_LEVEL, "Deleting log file %s of %zu bytes", path, bytes.n);
         err = os_unlink(path);
@@ -562,6 +568,12 @@ ZK_PRIVATE int files_recover(struct files *f, struct db *db, struct files_report
     else
         err = files_recover_with(f, db, report, log, &logs);
     files_list_free(&logs);
+    /* What was found under its name stays there: a rename may not be on the disk yet. */
+    const char *dirs[] = {f->log_dir, f->snap_dir};
+    for (int i = 0; i < 2 && !err && f->cfg->force_sync; i++) {
+        err = os_fsync_dir(dirs[i]);
+        if (err) err = files_fail(f, "cannot sync", dirs[i], err);
+    }
     return err;
 }
 
@@ -724,7 +736,12 @@ static int files_load_epoch(struct files *f, const char *name, int64_t *epoch) {
 
 ZK_PRIVATE int files_load_epochs(struct files *f, int64_t *accepted, int64_t *current) {
     int err = files_load_epoch(f, "acceptedEpoch", accepted);
-    return err ? err : files_load_epoch(f, "currentEpoch", current);
+    if (!err) err = files_load_epoch(f, "currentEpoch", current);
+    if (err || *accepted < 0 || *accepted >= *current) return err;
+    (void)snprintf(f->error, sizeof f->error,
+                   "The accepted epoch, %llx is less than the current epoch, %llx",
+                   (unsigned long long)*accepted, (unsigned long long)*current);
+    return -1;
 }
 
 ZK_PRIVATE int files_save_epoch(struct files *f, const char *name, int64_t epoch) {
