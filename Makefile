@@ -89,12 +89,12 @@ fuzz:
 	compat-tests/fuzz/run
 
 # Whole ensembles in one process, on a simulated network and simulated disks: make sim SEEDS=10000,
-# or one of them again, told in words or drawn: make sim SEED=7 TRACE=1 SVG=seven.svg
+# or one of them again, told in words or drawn: make sim SEED=7 TRACE=1 SVG=seven.svg WINDOW=0-2000 (ms)
 SEEDS = 2000
 sim:
 	@compat-tests/sim/build
 	build/sim/sim.bin $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(TRACE),--trace) \
-	    $(if $(SVG),--svg $(SVG))
+	    $(if $(SVG),--svg $(SVG)) $(if $(WINDOW),--window $(WINDOW))
 
 # Real servers, killed, paused, cut off and restarted under load; each run another story.
 soak: all

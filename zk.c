@@ -4936,9 +4936,8 @@ struct logfile {
 ZK_PRIVATE enum logfile_status logfile_open(struct logfile *f, struct slice bytes, uint32_t max);
 ZK_PRIVATE enum logfile_status logfile_next(struct logfile *f);
 /*
- * After LOGFILE_BAD_CRC: true when a sector of the entry never reached the disk (the file was zeros
- * before it) and no more comes after it than what could have been written with it: others of one
- * batch may be whole. Anything else is rot, not a torn write.
+ * After LOGFILE_BAD_CRC: true when the entry is the last one written and a sector of it never
+ * reached the disk (the file was zeros before it). Anything else is rot, not a torn write.
  */
 ZK_PRIVATE bool logfile_tail_is_torn(const struct logfile *f);
 
@@ -5075,7 +5074,6 @@ ZK_PRIVATE const char *unpack_why(enum unpack_status status);
 
 #define LOGFILE_EOR 0x42u
 #define LOGFILE_SECTOR 512u
-#define LOGFILE_BATCH (4u << 20) /* bytes that may have been written and not synced */
 
 ZK_PRIVATE void logfile_put_header(uint8_t out[LOGFILE_HEADER_LEN]) {
     memcpy(out, "ZKLG", 4);
@@ -5124,17 +5122,15 @@ static bool logfile_zeros(const uint8_t *p, const uint8_t *end) {
 }
 
 ZK_PRIVATE bool logfile_tail_is_torn(const struct logfile *f) {
-    const uint8_t *base = f->bytes.p;
+    const uint8_t *base = f->bytes.p, *file_end = base + f->bytes.n;
     uint32_t len = be32(base + f->at + 8);
     if (len > f->max) return false;
-    size_t end = f->at + len + LOGFILE_ENTRY_OVERHEAD, batch = end + LOGFILE_BATCH;
-    if (end > f->bytes.n) return false;
-    if (batch < f->bytes.n && !logfile_zeros(base + batch, base + f->bytes.n)) return false;
+    size_t end = f->at + len + LOGFILE_ENTRY_OVERHEAD;
+    if (end > f->bytes.n || !logfile_zeros(base + end, file_end)) return false;
     for (size_t from = f->at; from < end;) {
-        size_t sector = from / LOGFILE_SECTOR * LOGFILE_SECTOR, to = sector + LOGFILE_SECTOR;
-        if (to > f->bytes.n) to = f->bytes.n;
-        /* Of the first sector only what lies behind the entry before: that was written before. */
-        if (logfile_zeros(base + from, base + to)) return true;
+        size_t to = (from / LOGFILE_SECTOR + 1) * LOGFILE_SECTOR;
+        if (to > end) to = end;
+        if (to - from >= 16 && logfile_zeros(base + from, base + to)) return true;
         from = to;
     }
     return false;
@@ -6402,7 +6398,8 @@ struct election {
     struct election_vote own;  /* what this server would propose by itself */
     struct election_vote proposal;
     struct election_ballot *ballots, *outside; /* owned; by place in cfg->members: of this round,
-                                                  of those that are not looking */
+                                                  of those that are not looking. While not looking:
+                                                  ballots of those that are */
     bool settling;
     int64_t settled_at, repeat_at; /* monotonic ms */
     int64_t interval;              /* ms, until the proposal is repeated */
@@ -6424,6 +6421,9 @@ ZK_PRIVATE void election_look(struct election *e, int64_t now, int64_t last_zxid
                               int64_t current_epoch);
 /* This server leads or follows in `epoch` now. stock: QuorumPeer.updateElectionVote */
 ZK_PRIVATE void election_led(struct election *e, int64_t epoch);
+
+/* While not looking: a voter looks, and by its own vote its currentEpoch is none beyond `epoch`. */
+ZK_PRIVATE bool election_asks_from(const struct election *e, int64_t sid, int64_t epoch);
 
 /*
  * Time, and what happens to links of kind LINK_ELECTION (see mesh.h). True: the election ended just
@@ -6539,6 +6539,8 @@ struct leader {
     int64_t accepted, current, last_zxid; /* ours when it began */
     bool want_accepted, want_current; /* `epoch` has to be saved: the node clears it when it asks */
     bool current_saved;
+    int64_t outrun_by; /* a voter that has accepted a later epoch, after some time; -1: none */
+    int64_t outrun_to; /* ... that epoch */
     bool up; /* established, and the node has not taken notice yet */
     int64_t synced, proposed, committed; /* zxids */
     struct leader_peer *peers; /* owned */
@@ -9098,6 +9100,7 @@ static bool election_confirmed(const struct election *e, struct election_ballot 
 static bool election_decide(struct election *e, const struct election_vote *v) {
     bool voter = quorum_is_voter(e->cfg, e->self);
     e->looking = e->settling = false;
+    memset(e->ballots, 0, sizeof *e->ballots * e->cfg->member_count);
     e->vote = *v;
     e->state = v->leader == e->self ? SERVER_LEADING
                : voter              ? SERVER_FOLLOWING
@@ -9199,6 +9202,7 @@ static bool election_heard(struct election *e, const struct election_note *n, in
     if (!e->looking) {
         if (n->state != SERVER_LOOKING) return false;
         e->voter_looked = true;
+        election_cast(e, e->ballots, n);
         election_tell(e, n->sid, &e->vote, now);
         return false;
     }
@@ -9295,6 +9299,11 @@ ZK_PRIVATE void election_look(struct election *e, int64_t now, int64_t last_zxid
 
 ZK_PRIVATE void election_led(struct election *e, int64_t epoch) {
     e->vote.epoch = epoch;
+}
+
+ZK_PRIVATE bool election_asks_from(const struct election *e, int64_t sid, int64_t epoch) {
+    const struct election_ballot *b = election_ballot(e, e->ballots, sid);
+    return !e->looking && b->cast && b->vote.leader == sid && b->vote.epoch <= epoch;
 }
 
 /* Nobody has answered for a while. */
@@ -9794,6 +9803,7 @@ ZK_PRIVATE void leader_start(struct leader *l, int64_t now, int64_t accepted, in
     l->last_zxid = l->synced = l->proposed = l->committed = l->db->last_zxid;
     l->epoch = 0;
     l->want_accepted = l->want_current = l->current_saved = l->up = false;
+    l->outrun_by = -1;
     l->next_ping = l->next_check = now;
     l->sizes.last = l->sizes.least = l->sizes.most = -1;
     buf_clear(&l->cuts);
@@ -9853,9 +9863,8 @@ static void leader_info(struct leader *l, struct leader_peer *p, const struct pa
     p->accepted = epoch;
     if (p->voter && epoch > l->epoch && l->phase == LEADER_BROADCAST &&
         l->now - l->since > leader_limit(l, l->cfg->init_limit)) {
-        /* It can follow nobody of our epoch any more. stock: it tries for ever */
-        leader_lose(l, "a voter has accepted a later epoch");
-        return;
+        l->outrun_by = sid;
+        l->outrun_to = epoch;
     }
     p->phase = PEER_EPOCH;
     leader_advance(l);
@@ -10868,6 +10877,7 @@ struct role {
     bool filled;       /* this role: clients are served, or could be */
     uint32_t failures; /* roles in a row that were not */
     int64_t look_at;   /* monotonic ms: no election before */
+    int64_t promised; /* the latest epoch that a voter is known to have accepted */
     int64_t accepted, current; /* epochs on disk */
     struct buf saving;         /* struct role_save: on their way there */
     enum role_todo todo;
@@ -13419,7 +13429,8 @@ static void role_decided(struct node *n) {
                  (long long)o->election.vote.round, (unsigned long long)n->db.last_zxid);
         o->phase = ROLE_LEADING;
         node_output(n, NODE_LISTEN);
-        leader_start(&o->leader, n->now, o->accepted, o->current);
+        leader_start(&o->leader, n->now, o->promised > o->accepted ? o->promised : o->accepted,
+                     o->current);
         return;
     }
     bool observer = o->election.state == SERVER_OBSERVING;
@@ -13485,6 +13496,23 @@ ZK_PRIVATE void role_log_read(struct node *n, struct slice txns) {
     leader_log_read(&n->role.leader, txns, n->now);
 }
 
+/*
+ * A voter that accepted the epoch of a leader that never came to be can follow nobody before the
+ * next election. One whose history has that epoch is another matter: no quorum of ours can have
+ * been there, so its data is not of this ensemble, and an election is what it must not get.
+ * stock: both try for ever
+ */
+static bool role_makes_room(struct node *n, int64_t sid) {
+    if (election_asks_from(&n->role.election, sid, n->role.leader.epoch)) {
+        n->role.promised = n->role.leader.outrun_to; /* our next epoch is beyond it */
+        return true;
+    }
+    log_line(&n->log, LOG_ERROR_LEVEL, "Server %lld has data of a later epoch than that of this "
+             "ensemble, 0x%llx: it is kept out. Is it the data of another ensemble?",
+             (long long)sid, (unsigned long long)n->role.leader.epoch);
+    return false;
+}
+
 static void role_lead(struct node *n) {
     struct role *o = role_of(n);
     struct leader_request r = {0};
@@ -13502,8 +13530,12 @@ static void role_lead(struct node *n) {
     leader_log_step(&o->leader);
     if (o->leader.log_read.wanted) role_read_log(n);
     if (o->leader.up) role_lead_up(n);
+    int64_t outrun_by = o->leader.outrun_by;
+    o->leader.outrun_by = -1;
     if (o->leader.phase == LEADER_LOST)
         role_leave(n, o->leader.why);
+    else if (outrun_by >= 0 && role_makes_room(n, outrun_by))
+        role_leave(n, "a voter has promised itself to a later epoch");
     else if (role_exhausted(n))
         role_leave(n, "the zxids of this epoch are used up");
 }
@@ -16585,10 +16617,11 @@ static int files_sync_read(struct files *f, const char *path) {
     return err ? files_fail(f, "cannot sync", path, err) : 0;
 }
 
-/* A log of which not even the header has reached the disk. */
+/* A log whose first sector, and with it the header, has not reached the disk: nothing has. */
 static bool files_unwritten(struct slice bytes) {
-    static const uint8_t zeros[LOGFILE_HEADER_LEN];
-    return bytes.n < sizeof zeros || memcmp(bytes.p, zeros, sizeof zeros) == 0;
+    static const uint8_t zeros[512];
+    size_t n = bytes.n < sizeof zeros ? bytes.n : sizeof zeros;
+    return bytes.n < LOGFILE_HEADER_LEN || memcmp(bytes.p, zeros, n) == 0;
 }
 
 static int files_replay_file(struct files_replay *r, const char *name, bool last) {

@@ -92,7 +92,7 @@ TABLE = {
                                            "EOF", "ends within its header"),
     "a header only": (create(NEXT, format.LOG_HEADER), 0x2a, 0x2a),
     "a header and zeros": (create(NEXT, format.LOG_HEADER + bytes(9000)), 0x2a, 0x2a),
-    "zeros for a header": (create(NEXT, bytes(9000)), "magic", "magic"),
+    "zeros for a header": (create(NEXT, bytes(9000)), "magic", 0x2a),
     "header version 99": (overwrite(7, b"\x63"), 0x2a, 0x2a),
     "another dbid": (overwrite(8, b"\1\2\3\4\5\6\7\x08"), 0x2a, 0x2a),
     "another magic": (overwrite(0, b"ZKLX"), "magic", "magic"),

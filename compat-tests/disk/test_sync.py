@@ -305,9 +305,9 @@ def test_a_failed_snapshot_is_only_said(zkd, what):
     for number in range(5):
         assert conn.call("create", path=f"/before{number}").err == 0
     if what == "directory":
-        # a new log file syncs it too; at a start the snapshot comes first, and alone
+        # a new log file syncs it too; at a start, after recovery has, the snapshot comes first
         server.kill()
-        server.set((call, part, errno.ENOSPC, 0, 0, 1))
+        server.set((call, part, errno.ENOSPC, 0, 2, 1))
         server.start()
         servers.wait_for(lambda: "Snapshot failed" in server.log, 5, "word of the failure")
         conn = frames.session(server.address)

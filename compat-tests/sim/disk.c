@@ -237,6 +237,8 @@ static void disk_tear(struct disk *d, struct disk_file *f, int64_t page) {
         if (memcmp(to, from, DISK_SECTOR) == 0) continue;
         bool blank = disk_zeros(to, DISK_SECTOR);
         if (keep) memcpy(to, from, DISK_SECTOR);
+        d->torn = d->torn || (keep && f->hole);
+        f->hole = f->hole || !keep;
         if (!sim.t.garble || !blank || prng_below(&d->rng, 40)) continue;
         for (int64_t i = 0; i < DISK_SECTOR; i++) to[i] = (uint8_t)prng_next(&d->rng);
         d->damaged = true;
@@ -245,6 +247,7 @@ static void disk_tear(struct disk *d, struct disk_file *f, int64_t page) {
 
 static void disk_cut_file(struct disk *d, struct disk_file *f) {
     int64_t most = f->size > f->disk_size ? f->size : f->disk_size;
+    f->hole = false;
     for (int64_t p = 0; p * DISK_PAGE < most; p++) {
         if (f->dirty[p]) disk_tear(d, f, p);
         f->dirty[p] = 0;
@@ -316,7 +319,7 @@ void disk_wipe(struct disk *d) {
     buf_clear(&d->durable);
     buf_clear(&d->journal);
     disk_process_gone(d);
-    d->full = d->damaged = false;
+    d->full = d->damaged = d->torn = false;
     d->slow = 1;
     disk_roots(d);
 }

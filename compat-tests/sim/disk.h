@@ -12,6 +12,7 @@
 struct disk;
 struct disk_file {
     bool used, dir;
+    bool hole; /* at a power cut: something of it was lost already */
     uint8_t *cache, *disk, *dirty; /* owned; cap bytes, cap bytes, one flag a page */
     int64_t size, disk_size, cap;
 };

@@ -483,6 +483,8 @@ void server_boot(struct server *s) {
         return;
     }
     story("s%lld does not start: %s", (long long)s->sid, s->files.error);
+    /* A batch torn before its last entry looks like rot, and is refused like it. */
+    if (s->disk.torn && strstr(s->files.error, "CRC check failed")) s->disk.damaged = true;
     if (!s->disk.failed && !s->disk.full && !s->disk.damaged)
         sim_fail("recovery", "s%lld does not start: %s", (long long)s->sid, s->files.error);
     s->refusals++;

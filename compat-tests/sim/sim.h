@@ -123,6 +123,7 @@ struct disk {
     bool full;                /* ENOSPC */
     bool sync_fails;          /* the next sync */
     bool failed;              /* something failed since the server started: it may give up */
+    bool torn;                /* a power cut kept what was written behind something it lost */
     bool damaged;             /* rot or garbled sectors: the server may refuse the data */
     int64_t slow;             /* factor of latency */
 };

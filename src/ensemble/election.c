@@ -139,6 +139,7 @@ static bool election_confirmed(const struct election *e, struct election_ballot 
 static bool election_decide(struct election *e, const struct election_vote *v) {
     bool voter = quorum_is_voter(e->cfg, e->self);
     e->looking = e->settling = false;
+    memset(e->ballots, 0, sizeof *e->ballots * e->cfg->member_count);
     e->vote = *v;
     e->state = v->leader == e->self ? SERVER_LEADING
                : voter              ? SERVER_FOLLOWING
@@ -240,6 +241,7 @@ static bool election_heard(struct election *e, const struct election_note *n, in
     if (!e->looking) {
         if (n->state != SERVER_LOOKING) return false;
         e->voter_looked = true;
+        election_cast(e, e->ballots, n);
         election_tell(e, n->sid, &e->vote, now);
         return false;
     }
@@ -336,6 +338,11 @@ ZK_PRIVATE void election_look(struct election *e, int64_t now, int64_t last_zxid
 
 ZK_PRIVATE void election_led(struct election *e, int64_t epoch) {
     e->vote.epoch = epoch;
+}
+
+ZK_PRIVATE bool election_asks_from(const struct election *e, int64_t sid, int64_t epoch) {
+    const struct election_ballot *b = election_ballot(e, e->ballots, sid);
+    return !e->looking && b->cast && b->vote.leader == sid && b->vote.epoch <= epoch;
 }
 
 /* Nobody has answered for a while. */

@@ -65,7 +65,8 @@ struct election {
     struct election_vote own;  /* what this server would propose by itself */
     struct election_vote proposal;
     struct election_ballot *ballots, *outside; /* owned; by place in cfg->members: of this round,
-                                                  of those that are not looking */
+                                                  of those that are not looking. While not looking:
+                                                  ballots of those that are */
     bool settling;
     int64_t settled_at, repeat_at; /* monotonic ms */
     int64_t interval;              /* ms, until the proposal is repeated */
@@ -87,6 +88,9 @@ ZK_PRIVATE void election_look(struct election *e, int64_t now, int64_t last_zxid
                               int64_t current_epoch);
 /* This server leads or follows in `epoch` now. stock: QuorumPeer.updateElectionVote */
 ZK_PRIVATE void election_led(struct election *e, int64_t epoch);
+
+/* While not looking: a voter looks, and by its own vote its currentEpoch is none beyond `epoch`. */
+ZK_PRIVATE bool election_asks_from(const struct election *e, int64_t sid, int64_t epoch);
 
 /*
  * Time, and what happens to links of kind LINK_ELECTION (see mesh.h). True: the election ended just

@@ -446,6 +446,7 @@ ZK_PRIVATE void leader_start(struct leader *l, int64_t now, int64_t accepted, in
     l->last_zxid = l->synced = l->proposed = l->committed = l->db->last_zxid;
     l->epoch = 0;
     l->want_accepted = l->want_current = l->current_saved = l->up = false;
+    l->outrun_by = -1;
     l->next_ping = l->next_check = now;
     l->sizes.last = l->sizes.least = l->sizes.most = -1;
     buf_clear(&l->cuts);
@@ -505,9 +506,8 @@ static void leader_info(struct leader *l, struct leader_peer *p, const struct pa
     p->accepted = epoch;
     if (p->voter && epoch > l->epoch && l->phase == LEADER_BROADCAST &&
         l->now - l->since > leader_limit(l, l->cfg->init_limit)) {
-        /* It can follow nobody of our epoch any more. stock: it tries for ever */
-        leader_lose(l, "a voter has accepted a later epoch");
-        return;
+        l->outrun_by = sid;
+        l->outrun_to = epoch;
     }
     p->phase = PEER_EPOCH;
     leader_advance(l);

@@ -100,6 +100,8 @@ struct leader {
     int64_t accepted, current, last_zxid; /* ours when it began */
     bool want_accepted, want_current; /* `epoch` has to be saved: the node clears it when it asks */
     bool current_saved;
+    int64_t outrun_by; /* a voter that has accepted a later epoch, after some time; -1: none */
+    int64_t outrun_to; /* ... that epoch */
     bool up; /* established, and the node has not taken notice yet */
     int64_t synced, proposed, committed; /* zxids */
     struct leader_peer *peers; /* owned */

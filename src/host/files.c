@@ -424,10 +424,11 @@ static int files_sync_read(struct files *f, const char *path) {
     return err ? files_fail(f, "cannot sync", path, err) : 0;
 }
 
-/* A log of which not even the header has reached the disk. */
+/* A log whose first sector, and with it the header, has not reached the disk: nothing has. */
 static bool files_unwritten(struct slice bytes) {
-    static const uint8_t zeros[LOGFILE_HEADER_LEN];
-    return bytes.n < sizeof zeros || memcmp(bytes.p, zeros, sizeof zeros) == 0;
+    static const uint8_t zeros[512];
+    size_t n = bytes.n < sizeof zeros ? bytes.n : sizeof zeros;
+    return bytes.n < LOGFILE_HEADER_LEN || memcmp(bytes.p, zeros, n) == 0;
 }
 
 static int files_replay_file(struct files_replay *r, const char *name, bool last) {

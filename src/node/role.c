@@ -273,7 +273,8 @@ static void role_decided(struct node *n) {
                  (long long)o->election.vote.round, (unsigned long long)n->db.last_zxid);
         o->phase = ROLE_LEADING;
         node_output(n, NODE_LISTEN);
-        leader_start(&o->leader, n->now, o->accepted, o->current);
+        leader_start(&o->leader, n->now, o->promised > o->accepted ? o->promised : o->accepted,
+                     o->current);
         return;
     }
     bool observer = o->election.state == SERVER_OBSERVING;
@@ -339,6 +340,23 @@ ZK_PRIVATE void role_log_read(struct node *n, struct slice txns) {
     leader_log_read(&n->role.leader, txns, n->now);
 }
 
+/*
+ * A voter that accepted the epoch of a leader that never came to be can follow nobody before the
+ * next election. One whose history has that epoch is another matter: no quorum of ours can have
+ * been there, so its data is not of this ensemble, and an election is what it must not get.
+ * stock: both try for ever
+ */
+static bool role_makes_room(struct node *n, int64_t sid) {
+    if (election_asks_from(&n->role.election, sid, n->role.leader.epoch)) {
+        n->role.promised = n->role.leader.outrun_to; /* our next epoch is beyond it */
+        return true;
+    }
+    log_line(&n->log, LOG_ERROR_LEVEL, "Server %lld has data of a later epoch than that of this "
+             "ensemble, 0x%llx: it is kept out. Is it the data of another ensemble?",
+             (long long)sid, (unsigned long long)n->role.leader.epoch);
+    return false;
+}
+
 static void role_lead(struct node *n) {
     struct role *o = role_of(n);
     struct leader_request r = {0};
@@ -356,8 +374,12 @@ static void role_lead(struct node *n) {
     leader_log_step(&o->leader);
     if (o->leader.log_read.wanted) role_read_log(n);
     if (o->leader.up) role_lead_up(n);
+    int64_t outrun_by = o->leader.outrun_by;
+    o->leader.outrun_by = -1;
     if (o->leader.phase == LEADER_LOST)
         role_leave(n, o->leader.why);
+    else if (outrun_by >= 0 && role_makes_room(n, outrun_by))
+        role_leave(n, "a voter has promised itself to a later epoch");
     else if (role_exhausted(n))
         role_leave(n, "the zxids of this epoch are used up");
 }

@@ -203,6 +203,7 @@ struct role {
     bool filled;       /* this role: clients are served, or could be */
     uint32_t failures; /* roles in a row that were not */
     int64_t look_at;   /* monotonic ms: no election before */
+    int64_t promised; /* the latest epoch that a voter is known to have accepted */
     int64_t accepted, current; /* epochs on disk */
     struct buf saving;         /* struct role_save: on their way there */
     enum role_todo todo;

@@ -4,7 +4,6 @@
 
 #define LOGFILE_EOR 0x42u
 #define LOGFILE_SECTOR 512u
-#define LOGFILE_BATCH (4u << 20) /* bytes that may have been written and not synced */
 
 ZK_PRIVATE void logfile_put_header(uint8_t out[LOGFILE_HEADER_LEN]) {
     memcpy(out, "ZKLG", 4);
@@ -53,17 +52,15 @@ static bool logfile_zeros(const uint8_t *p, const uint8_t *end) {
 }
 
 ZK_PRIVATE bool logfile_tail_is_torn(const struct logfile *f) {
-    const uint8_t *base = f->bytes.p;
+    const uint8_t *base = f->bytes.p, *file_end = base + f->bytes.n;
     uint32_t len = be32(base + f->at + 8);
     if (len > f->max) return false;
-    size_t end = f->at + len + LOGFILE_ENTRY_OVERHEAD, batch = end + LOGFILE_BATCH;
-    if (end > f->bytes.n) return false;
-    if (batch < f->bytes.n && !logfile_zeros(base + batch, base + f->bytes.n)) return false;
+    size_t end = f->at + len + LOGFILE_ENTRY_OVERHEAD;
+    if (end > f->bytes.n || !logfile_zeros(base + end, file_end)) return false;
     for (size_t from = f->at; from < end;) {
-        size_t sector = from / LOGFILE_SECTOR * LOGFILE_SECTOR, to = sector + LOGFILE_SECTOR;
-        if (to > f->bytes.n) to = f->bytes.n;
-        /* Of the first sector only what lies behind the entry before: that was written before. */
-        if (logfile_zeros(base + from, base + to)) return true;
+        size_t to = (from / LOGFILE_SECTOR + 1) * LOGFILE_SECTOR;
+        if (to > end) to = end;
+        if (to - from >= 16 && logfile_zeros(base + from, base + to)) return true;
         from = to;
     }
     return false;

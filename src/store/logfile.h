@@ -42,9 +42,8 @@ struct logfile {
 ZK_PRIVATE enum logfile_status logfile_open(struct logfile *f, struct slice bytes, uint32_t max);
 ZK_PRIVATE enum logfile_status logfile_next(struct logfile *f);
 /*
- * After LOGFILE_BAD_CRC: true when a sector of the entry never reached the disk (the file was zeros
- * before it) and no more comes after it than what could have been written with it: others of one
- * batch may be whole. Anything else is rot, not a torn write.
+ * After LOGFILE_BAD_CRC: true when the entry is the last one written and a sector of it never
+ * reached the disk (the file was zeros before it). Anything else is rot, not a torn write.
  */
 ZK_PRIVATE bool logfile_tail_is_torn(const struct logfile *f);
 
