@@ -536,7 +536,8 @@ static struct role_wait *role_wait_push(struct node *n, uint32_t conn) {
     }
     struct role_wait *w = &o->waiting[(o->wait_head + o->wait_n++) & (o->wait_cap - 1)];
     struct conn *c = node_conn(n, conn);
-    struct role_wait fresh = {.conn = conn, .gen = c->gen, .ready_at = -1, .received = n->now};
+    struct role_wait fresh = {.conn = conn, .gen = c->gen, .ready_at = -1, .after = n->appended,
+                              .received = n->now};
     *w = fresh;
     c->submitted++;
     return w;
@@ -579,6 +580,9 @@ ZK_PRIVATE void role_claim(struct node *n, struct pending *p) {
     struct txn_header h = jr_txn_header(&r);
     if (w->ready_at >= 0 || w->op == ZOP_SYNC || w->session != h.client_id || w->xid != h.cxid)
         return;
+    /* Of a session that has moved here an older request may have the same cxid: it was proposed
+     * before the leader let the session move. */
+    if (p->zxid <= w->after) return;
     /* An expiry has cxid 0, which a client's write may have, too. */
     if (h.type == ZOP_CLOSE_SESSION && w->op != ZOP_CLOSE_SESSION) return;
     p->conn = w->conn;

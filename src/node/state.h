@@ -161,6 +161,7 @@ struct role_wait {
     int64_t session;
     int32_t xid, op, err;
     int64_t ready_at; /* answered when this zxid is applied; -1: its transaction answers it */
+    int64_t after;    /* zxid: the log ended here when it left, what answers it comes behind */
     int64_t received; /* monotonic ms */
     struct blob *body; /* counted; of a sync */
 };
