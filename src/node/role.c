@@ -65,7 +65,7 @@ ZK_PRIVATE void role_free(struct node *n) {
     }
     links_free(&o->links);
     auth_free(&o->auth);
-    if (o->todo == ROLE_TAKE) db_free(&o->learner.incoming);
+    if (o->errand == ROLE_TAKE) db_free(&o->learner.incoming);
     for (uint32_t i = 0; i < o->wait_n; i++)
         blob_unref(o->waiting[(o->wait_head + i) & (o->wait_cap - 1)].body);
     mem_free(o->waiting);
@@ -132,14 +132,14 @@ static void role_take_db(struct node *n, struct db *db) {
  */
 static void role_do(struct node *n) {
     struct role *o = role_of(n);
-    if (o->todo == ROLE_NOTHING) return;
+    if (o->errand == ROLE_NOTHING) return;
     pipeline_snapshot_abort(n);
     if (n->snap.active) return;
-    enum role_todo todo = o->todo;
-    o->todo = ROLE_NOTHING;
-    if (todo == ROLE_TRUNCATE) {
+    enum role_errand errand = o->errand;
+    o->errand = ROLE_NOTHING;
+    if (errand == ROLE_TRUNCATE) {
         role_load(n, o->learner.stream_zxid, true);
-    } else if (todo == ROLE_RELOAD) {
+    } else if (errand == ROLE_RELOAD) {
         role_load(n, -1, true);
     } else {
         o->cut = n->db.last_zxid > o->learner.incoming.last_zxid;
@@ -153,7 +153,7 @@ static void role_do(struct node *n) {
 
 ZK_PRIVATE void role_snapshot_over(struct node *n, bool failed) {
     struct role *o = role_of(n);
-    if (!o->unsaved || o->todo != ROLE_NOTHING) return;
+    if (!o->unsaved || o->errand != ROLE_NOTHING) return;
     if (failed) {
         learner_fail(&o->learner, "the leader's snapshot cannot be saved");
         return;
@@ -211,8 +211,8 @@ static void role_leave(struct node *n, const char *why) {
     role_forget_clients(n);
     o->newleader = false;
     o->phase = ROLE_DRAINING;
-    if (o->todo == ROLE_TAKE) db_free(&o->learner.incoming);
-    o->todo = o->unsaved ? ROLE_RELOAD : ROLE_NOTHING;
+    if (o->errand == ROLE_TAKE) db_free(&o->learner.incoming);
+    o->errand = o->unsaved ? ROLE_RELOAD : ROLE_NOTHING;
 }
 
 /* Sessions that never came to be; the rest belongs to nobody yet. */
@@ -230,7 +230,7 @@ static void role_drain(struct node *n) {
     struct role *o = role_of(n);
     role_do(n);
     if (n->synced < n->appended || buf_len(&o->saving) || o->loading || o->unsaved ||
-        o->todo != ROLE_NOTHING || n->now < o->look_at)
+        o->errand != ROLE_NOTHING || n->now < o->look_at)
         return;
     n->committed = n->appended;
     pipeline_apply(n);
@@ -469,10 +469,10 @@ static void role_event(struct node *n, enum learner_event e, const struct learne
         role_save_epoch(n, true, o->learner.epoch);
         break;
     case LEARNER_TRUNCATE:
-        o->todo = ROLE_TRUNCATE;
+        o->errand = ROLE_TRUNCATE;
         break;
     case LEARNER_SNAPSHOT_READ:
-        o->todo = ROLE_TAKE;
+        o->errand = ROLE_TAKE;
         break;
     case LEARNER_PROPOSED:
         role_append(n, news);

@@ -185,7 +185,7 @@ enum role_phase {
 };
 
 /* What has to be done as soon as no snapshot is about to get its name. */
-enum role_todo {
+enum role_errand {
     ROLE_NOTHING,
     ROLE_TRUNCATE, /* the leader wants the log cut */
     ROLE_TAKE,     /* the leader's snapshot takes the place of our state */
@@ -207,7 +207,7 @@ struct role {
     int64_t promised; /* the latest epoch that a voter is known to have accepted */
     int64_t accepted, current; /* epochs on disk */
     struct buf saving;         /* struct role_save: on their way there */
-    enum role_todo todo;
+    enum role_errand errand;
     bool loading;   /* NODE_LOADED has to come */
     bool unsaved;   /* the state came by a snapshot that is not durable yet */
     bool cut;       /* ... and the log goes on beyond it */
