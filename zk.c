@@ -6696,6 +6696,7 @@ struct learner {
     int64_t committed; /* zxid */
     struct buf unacked; /* int64 zxids of proposals not acknowledged yet */
     struct buf inform;  /* int64: an INFORM's zxid, to be told as committed next */
+    uint64_t seed;      /* of the hashes of the next tree; nobody outside can know it */
     struct db incoming; /* while a snapshot streams in */
     struct snapfile stream;
     int64_t stream_zxid;
@@ -10407,7 +10408,7 @@ static enum learner_event learner_first(struct learner *l, const struct packet *
         return LEARNER_TRUNCATE;
     case PACKET_SNAP:
         l->phase = LEARNER_SNAPSHOT;
-        db_init(&l->incoming, (uint64_t)l->now ^ (uint64_t)k->zxid, l->cfg->tick_time_ms, l->now);
+        db_init(&l->incoming, l->seed, l->cfg->tick_time_ms, l->now);
         l->incoming.tree.extended_types = l->cfg->extended_types;
         l->incoming.tree.emulate353 = l->cfg->emulate353;
         snapfile_open_stream(&l->stream, &l->incoming,
@@ -13438,6 +13439,7 @@ static void role_decided(struct node *n) {
     log_line(&n->log, LOG_INFO_LEVEL, "%s %lld", observer ? "OBSERVING" : "FOLLOWING",
              (long long)o->election.vote.leader);
     o->phase = ROLE_LEARNING;
+    o->learner.seed = hash_u64(n->db.tree.seed);
     learner_start(&o->learner, n->now, o->election.vote.leader, observer, o->accepted, o->current,
                   n->db.last_zxid);
 }

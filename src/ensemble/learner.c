@@ -213,7 +213,7 @@ static enum learner_event learner_first(struct learner *l, const struct packet *
         return LEARNER_TRUNCATE;
     case PACKET_SNAP:
         l->phase = LEARNER_SNAPSHOT;
-        db_init(&l->incoming, (uint64_t)l->now ^ (uint64_t)k->zxid, l->cfg->tick_time_ms, l->now);
+        db_init(&l->incoming, l->seed, l->cfg->tick_time_ms, l->now);
         l->incoming.tree.extended_types = l->cfg->extended_types;
         l->incoming.tree.emulate353 = l->cfg->emulate353;
         snapfile_open_stream(&l->stream, &l->incoming,

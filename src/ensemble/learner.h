@@ -88,6 +88,7 @@ struct learner {
     int64_t committed; /* zxid */
     struct buf unacked; /* int64 zxids of proposals not acknowledged yet */
     struct buf inform;  /* int64: an INFORM's zxid, to be told as committed next */
+    uint64_t seed;      /* of the hashes of the next tree; nobody outside can know it */
     struct db incoming; /* while a snapshot streams in */
     struct snapfile stream;
     int64_t stream_zxid;

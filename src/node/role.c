@@ -281,6 +281,7 @@ static void role_decided(struct node *n) {
     log_line(&n->log, LOG_INFO_LEVEL, "%s %lld", observer ? "OBSERVING" : "FOLLOWING",
              (long long)o->election.vote.leader);
     o->phase = ROLE_LEARNING;
+    o->learner.seed = hash_u64(n->db.tree.seed);
     learner_start(&o->learner, n->now, o->election.vote.leader, observer, o->accepted, o->current,
                   n->db.last_zxid);
 }
