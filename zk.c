@@ -73,7 +73,8 @@
 /*
  * Memory. ZK_MALLOC, ZK_REALLOC and ZK_FREE may be replaced at compile time. Running out of memory
  * in the server is not survivable in a consistent way: ZK_OOM() is called and must not return.
- * Lengths that come from outside are bounded before they reach these functions.
+ * Lengths that come from outside are bounded before they reach these functions. The client, which
+ * lives in other people's programs, asks with mem_try and buf_try_reserve first.
  */
 #ifndef ZK_MALLOC
 #define ZK_MALLOC(n) malloc(n)
@@ -94,6 +95,7 @@ ZK_PRIVATE void *mem_alloc(size_t n);  /* never NULL; n may be 0 */
 ZK_PRIVATE void *mem_zalloc(size_t n); /* zero-filled */
 ZK_PRIVATE void *mem_realloc(void *p, size_t n);
 ZK_PRIVATE void mem_free(void *p); /* NULL is fine */
+ZK_PRIVATE void *mem_try(size_t n); /* zero-filled; NULL when there is no memory: for the client */
 
 /* Borrowed bytes. p may be NULL only when n is 0; `null` marks jute's null string or buffer. */
 struct slice {
@@ -125,6 +127,7 @@ ZK_PRIVATE void buf_free(struct buf *b);
 ZK_PRIVATE void buf_clear(struct buf *b);                     /* keeps the memory */
 ZK_PRIVATE uint8_t *buf_reserve(struct buf *b, size_t extra); /* room for extra bytes at the end */
 ZK_PRIVATE uint8_t *buf_grow(struct buf *b, size_t extra);    /* reserve and advance; returns it */
+ZK_PRIVATE bool buf_try_reserve(struct buf *b, size_t extra); /* false when there is no memory */
 ZK_PRIVATE void buf_put(struct buf *b, const void *p, size_t n);
 ZK_PRIVATE void buf_puts(struct buf *b, const char *s);
 ZK_PRIVATE void buf_putc(struct buf *b, char c);
@@ -189,6 +192,13 @@ ZK_PRIVATE bool idset_has(const struct idset *s, uint32_t id);
 ZK_PRIVATE bool idset_next(const struct idset *s, uint32_t *pos, uint32_t *id);
 
 ZK_PRIVATE uint64_t hash_u64(uint64_t x);
+
+/* Where a socket leads. */
+struct net_addr {
+    uint8_t ip[16];
+    uint8_t ip_len; /* 4 or 16 */
+    uint16_t port;
+};
 
 /* Seeded random numbers (splitmix64); the only source of randomness in the pure rooms. */
 struct prng {
@@ -563,6 +573,12 @@ ZK_PRIVATE void mem_free(void *p) {
     ZK_FREE(p);
 }
 
+ZK_PRIVATE void *mem_try(size_t n) {
+    void *p = ZK_MALLOC(n ? n : 1);
+    if (p) memset(p, 0, n);
+    return p;
+}
+
 ZK_PRIVATE struct slice slice_of(const void *p, size_t n) {
     struct slice s = {p, n};
     return s;
@@ -679,6 +695,17 @@ ZK_PRIVATE uint8_t *buf_reserve(struct buf *b, size_t extra) {
     b->p = mem_realloc(b->p, cap);
     b->cap = cap;
     return b->p + b->n;
+}
+
+ZK_PRIVATE bool buf_try_reserve(struct buf *b, size_t extra) {
+    if (b->cap - b->n >= extra && b->p) return true;
+    size_t cap = b->cap ? b->cap : 64;
+    while (cap - b->n < extra) cap *= 2;
+    uint8_t *p = ZK_REALLOC(b->p, cap);
+    if (!p) return false;
+    b->p = p;
+    b->cap = cap;
+    return true;
 }
 
 ZK_PRIVATE void buf_compact(struct buf *b) {
@@ -10718,12 +10745,6 @@ enum node_input_kind {
     NODE_LOADED         /* db: what the disk holds; answers NODE_LOAD */
 };
 
-struct node_addr {
-    uint8_t ip[16];
-    uint8_t ip_len; /* 4 or 16 */
-    uint16_t port;
-};
-
 struct node_input {
     enum node_input_kind kind;
     int64_t now;  /* monotonic, ms */
@@ -10804,7 +10825,7 @@ struct conn {
     struct buf deferred; /* reads behind writes: u32 value of completed to wait for, u32 length,
                             frame; repeated */
     struct buf out;      /* replies and events not yet sent */
-    struct node_addr addr;
+    struct net_addr addr;
     int64_t last_io;     /* monotonic ms, of the peer's last bytes */
     int64_t phase_since; /* monotonic ms: accepted, or closing since */
     /* what `cons` shows */
@@ -10997,7 +11018,7 @@ struct node {
 };
 
 struct ip_count {
-    struct node_addr addr;
+    struct net_addr addr;
     uint32_t count, next_free;
 };
 
@@ -11009,7 +11030,7 @@ ZK_PRIVATE struct node_output *node_output(struct node *n, enum node_output_kind
 ZK_PRIVATE bool node_take_output(struct node *n, struct node_output *out);
 
 ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id); /* any slot in use */
-ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct node_addr *addr);
+ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct net_addr *addr);
 ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id); /* frees the slot and what it holds */
 ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c); /* writes under way */
 /* Buffers that come and go with traffic: idle connections own none. */
@@ -11018,9 +11039,9 @@ ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b);
 ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id); /* to append; marks it dirty */
 ZK_PRIVATE void node_conn_ready(struct node *n, uint32_t id); /* its turn comes round */
 ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes); /* host: consumed */
-ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct node_addr *addr);
+ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct net_addr *addr);
 /* "/1.2.3.4:5", "/0:0:0:0:0:0:0:1:5". stock: InetSocketAddress.toString */
-ZK_PRIVATE void node_addr_format(const struct node_addr *a, struct buf *out);
+ZK_PRIVATE void node_addr_format(const struct net_addr *a, struct buf *out);
 
 #endif
 #endif /* ZK_WITH_SERVER */
@@ -11244,7 +11265,7 @@ ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t 
 
 
 /* CONN_NONE when the limits refuse it: the host closes the socket. */
-ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr);
+ZK_PRIVATE uint32_t serve_open(struct node *n, const struct net_addr *addr);
 ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes);
 ZK_PRIVATE void serve_run(struct node *n, uint32_t conn); /* what waits, as far as it may */
 /*
@@ -11284,7 +11305,7 @@ ZK_PRIVATE bool node_idle_work(struct node *n);
 /* Monotonic ms at which a tick is wanted next. */
 ZK_PRIVATE int64_t node_next_tick(const struct node *n);
 /* A connection was accepted: its number, CONN_NONE when the limits refuse it. */
-ZK_PRIVATE uint32_t node_accept(struct node *n, const struct node_addr *addr, int64_t now,
+ZK_PRIVATE uint32_t node_accept(struct node *n, const struct net_addr *addr, int64_t now,
                                 int64_t wall);
 
 /* --- an ensemble --- */
@@ -11589,26 +11610,26 @@ ZK_PRIVATE bool node_take_output(struct node *n, struct node_output *out) {
 
 /* --- connections --- */
 
-static uint64_t node_addr_hash(const struct node_addr *a) {
+static uint64_t node_addr_hash(const struct net_addr *a) {
     return slice_hash(slice_of(a->ip, a->ip_len), a->ip_len);
 }
 
-static uint32_t node_ip_find(const struct node *n, const struct node_addr *a) {
+static uint32_t node_ip_find(const struct node *n, const struct net_addr *a) {
     struct map_iter it;
     uint32_t i = map_first(&n->per_ip, node_addr_hash(a), &it);
     for (; i != MAP_NONE; i = map_next(&n->per_ip, &it)) {
-        const struct node_addr *b = &n->ip_counts[i].addr;
+        const struct net_addr *b = &n->ip_counts[i].addr;
         if (b->ip_len == a->ip_len && memcmp(b->ip, a->ip, a->ip_len) == 0) return i;
     }
     return MAP_NONE;
 }
 
-ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct node_addr *addr) {
+ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct net_addr *addr) {
     uint32_t i = node_ip_find(n, addr);
     return i == MAP_NONE ? 0 : n->ip_counts[i].count;
 }
 
-static void node_ip_add(struct node *n, const struct node_addr *a) {
+static void node_ip_add(struct node *n, const struct net_addr *a) {
     uint32_t i = node_ip_find(n, a);
     if (i == MAP_NONE) {
         i = n->free_ips;
@@ -11628,7 +11649,7 @@ static void node_ip_add(struct node *n, const struct node_addr *a) {
     n->ip_counts[i].count++;
 }
 
-static void node_ip_del(struct node *n, const struct node_addr *a) {
+static void node_ip_del(struct node *n, const struct net_addr *a) {
     uint32_t i = node_ip_find(n, a);
     ZK_ASSERT(i != MAP_NONE);
     if (--n->ip_counts[i].count) return;
@@ -11646,7 +11667,7 @@ ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id) {
     return &n->conns[id];
 }
 
-ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct node_addr *addr) {
+ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct net_addr *addr) {
     uint32_t id = n->free_conns, gen = 0;
     if (id != CONN_NONE) {
         n->free_conns = n->conns[id].next_free;
@@ -11733,7 +11754,7 @@ ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes) {
     if (!buf_len(&c->out)) node_buf_give(n, &c->out);
 }
 
-ZK_PRIVATE void node_addr_format(const struct node_addr *a, struct buf *out) {
+ZK_PRIVATE void node_addr_format(const struct net_addr *a, struct buf *out) {
     char text[ACL_IP_TEXT];
     acl_ip_format(text, a->ip, a->ip_len);
     buf_printf(out, "/%s:%u", text, (unsigned)a->port);
@@ -14288,7 +14309,7 @@ ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t 
 #define SERVE_WORK_A_UNIT 512u
 #define SERVE_PASSED_MAX 128u /* reads waiting beyond which no write passes them */
 
-ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr) {
+ZK_PRIVATE uint32_t serve_open(struct node *n, const struct net_addr *addr) {
     int64_t per_ip = n->cfg->max_client_cnxns, all = n->cfg->max_cnxns;
     if ((per_ip > 0 && node_ip_count(n, addr) >= per_ip) || (all > 0 && n->live_conns >= all)) {
         n->stats.connections_rejected++;
@@ -14923,7 +14944,7 @@ static void node_snapshot_failed(struct node *n) {
     n->stats.snapshots_failed++;
 }
 
-ZK_PRIVATE uint32_t node_accept(struct node *n, const struct node_addr *addr, int64_t now,
+ZK_PRIVATE uint32_t node_accept(struct node *n, const struct net_addr *addr, int64_t now,
                                 int64_t wall) {
     n->now = now;
     n->wall = wall;
@@ -14991,7 +15012,4355 @@ ZK_PRIVATE bool node_idle_work(struct node *n) {
 }
 #endif /* ZK_WITH_SERVER */
 
-#if ZK_WITH_SERVER
+#if ZK_WITH_CLIENT
+/* ==== client/hosts.h ==== */
+
+/*
+ * client/hosts: the servers of a connect string, and which of them to try next.
+ *
+ * Each server is tried once before any pause; then the pauses grow, with a random part, so that
+ * many clients that lost the same server do not come back in step. A new list moves clients by
+ * chance such that all servers end up with the same load.
+ * stock: ConnectStringParser, StaticHostProvider.
+ */
+#ifndef ZK_CLIENT_HOSTS_H
+#define ZK_CLIENT_HOSTS_H
+
+
+#define HOSTS_NAME 256
+#define HOSTS_PORT 2181
+#define HOSTS_PAUSE_MIN_MS 100
+#define HOSTS_PAUSE_MAX_MS 5000
+
+struct host {
+    char name[HOSTS_NAME]; /* or an address, without brackets */
+    uint16_t port;
+    bool fresh; /* was not in the list before this one */
+    bool tried; /* since `moving` began */
+};
+
+struct hosts {
+    struct host *at; /* owned */
+    uint32_t n, next;
+    uint32_t current;     /* the one tried last; n: none */
+    uint32_t failures;    /* since a connection stood */
+    bool moving;          /* to spread over a new list: fresh ones with chance p_fresh */
+    uint32_t p_fresh;     /* of 1,000,000 */
+};
+
+/* Reads "host[:port],..." and, if chroot is not NULL, "/chroot" behind it, which then is the rest
+ * of the text, or "". ZK_OK, ZK_BAD_ARGUMENTS or ZK_OUT_OF_MEMORY; on error h is empty. */
+ZK_PRIVATE int hosts_parse(struct hosts *h, const char *text, const char **chroot);
+ZK_PRIVATE void hosts_free(struct hosts *h);
+ZK_PRIVATE void hosts_shuffle(struct hosts *h, struct prng *r);
+
+/* Replaces the list. True: leave the current server. */
+ZK_PRIVATE bool hosts_replace(struct hosts *h, struct hosts *by, bool connected, struct prng *r);
+
+/* The server to try now. */
+ZK_PRIVATE const struct host *hosts_next(struct hosts *h, struct prng *r);
+/* How long to wait before that, ms. */
+ZK_PRIVATE uint32_t hosts_pause(const struct hosts *h, uint32_t max_ms, struct prng *r);
+ZK_PRIVATE void hosts_failed(struct hosts *h);
+ZK_PRIVATE void hosts_worked(struct hosts *h);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/watches.h ==== */
+
+/*
+ * client/watches: who wants to be told of what, by the path on the server.
+ *
+ * One table of paths; at each path its watchers, each with the kinds of watch it holds there. The
+ * same function and user at one path is one watcher, whatever it was set by and however often, and
+ * is told of an event once. Paths are those of the server, chroot included.
+ *   DATA, EXIST, CHILD   one-shot: set by reads, gone with the event
+ *   PERSISTENT           stays; the node itself and its children's coming and going
+ *   RECURSIVE            stays; the node and everything below it
+ * stock: ZKWatchManager.
+ */
+#ifndef ZK_CLIENT_WATCHES_H
+#define ZK_CLIENT_WATCHES_H
+
+
+enum watch_bit {
+    WATCH_BIT_DATA = 1,
+    WATCH_BIT_EXIST = 2,
+    WATCH_BIT_CHILD = 4,
+    WATCH_BIT_PERSISTENT = 8,
+    WATCH_BIT_RECURSIVE = 16
+};
+
+struct watcher {
+    struct watcher *next;
+    zk_watch_fn fn;
+    void *user;
+    uint8_t bits; /* enum watch_bit */
+    bool inside;  /* called at once rather than posted */
+};
+
+struct watched {
+    struct watched *next; /* of the same bucket */
+    struct watcher *first; /* owned */
+    uint32_t hash, path_len;
+    char path[]; /* with a NUL */
+};
+
+struct watches {
+    struct watched **buckets; /* owned */
+    uint32_t cap, n;          /* cap: a power of two or 0; n: paths */
+    uint32_t watchers;
+    uint32_t recursive; /* watchers with that bit: none, and no ancestor is looked at */
+    uint64_t seed;      /* of the hashes */
+};
+
+ZK_PRIVATE void watches_free(struct watches *w);
+/* False: no memory. */
+ZK_PRIVATE bool watches_add(struct watches *w, struct slice path, const struct watcher *what);
+
+/* Calls fn(user, watcher, bits) for each that is to be told of an event, and takes away the bits
+ * that are used up by it. fn may refuse (no memory): then the rest stays, and the result is false.
+ * fn may add and remove watches. */
+typedef bool (*watches_fn)(void *user, const struct watcher *who);
+ZK_PRIVATE bool watches_fire(struct watches *w, enum zk_event_type type, struct slice path,
+                             watches_fn fn, void *user);
+
+/* The bits that removing this kind takes from a watcher. */
+ZK_PRIVATE uint8_t watches_bits(enum zk_watch_kind kind);
+/* Whether fn and user (fn NULL: anybody) hold one of the bits at path, and whether others do. */
+ZK_PRIVATE bool watches_held(const struct watches *w, struct slice path, uint8_t bits,
+                             zk_watch_fn fn, void *user, bool *by_others);
+/* Takes the bits away; calls told for each watcher that lost some, with those in its `bits`. */
+ZK_PRIVATE void watches_remove(struct watches *w, struct slice path, uint8_t bits, zk_watch_fn fn,
+                               void *user, watches_fn told, void *told_user);
+/* Everywhere, whoever holds them inside or not; nobody is told. */
+ZK_PRIVATE void watches_forget(struct watches *w, zk_watch_fn fn, void *user);
+
+/* The bits of all watchers of a path. */
+ZK_PRIVATE uint8_t watches_bits_of(const struct watched *at);
+/* Goes through all paths: for (at = NULL; (at = watches_next(w, at, &bits));) */
+ZK_PRIVATE const struct watched *watches_next(const struct watches *w, const struct watched *at,
+                                              uint8_t *bits);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/codec.h ==== */
+
+/*
+ * client/codec: operations to request frames, reply frames to results.
+ *
+ * A result is one block of memory: the struct, its arrays, its strings. Everything in a reply comes
+ * from a stranger: counts are checked against the bytes that are there before anything is got for
+ * them. The chroot is put in front of paths here and taken off again here, nowhere else: at a
+ * name's boundary only, in every place of a reply where stock has a path.
+ */
+#ifndef ZK_CLIENT_CODEC_H
+#define ZK_CLIENT_CODEC_H
+
+
+#define CODEC_CONFIG_PATH "/zookeeper/config"
+
+/* ZK_OK, or why an operation cannot be sent: bad path, missing argument, larger than max. */
+ZK_PRIVATE int codec_check(const struct zk_op *op, struct slice chroot, uint32_t max);
+
+/* Appends the frame, with its length, to out, which has room for codec_bound bytes more. Only for
+ * what codec_check liked. */
+ZK_PRIVATE size_t codec_bound(const struct zk_op *op, struct slice chroot);
+ZK_PRIVATE void codec_request(struct buf *out, const struct zk_op *op, int32_t xid,
+                              struct slice chroot);
+
+/* The path on the server. Appends to out, which has room for path and chroot. */
+ZK_PRIVATE struct slice codec_path(struct buf *out, struct slice path, struct slice chroot);
+/* What a path of the server is called under the chroot; as it is when it is not below it. */
+ZK_PRIVATE struct slice codec_strip(struct slice path, struct slice chroot);
+
+/*
+ * The reply to an operation of this type, behind its header. NULL: no memory. A body that cannot be
+ * read gives a result with ZK_MARSHALLING_ERROR. Free with mem_free.
+ */
+ZK_PRIVATE struct zk_result *codec_reply(enum zk_op_type type, int64_t zxid, int32_t error,
+                                         struct slice body, struct slice chroot);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/session.h ==== */
+
+/*
+ * client/session: one client as a pure machine: a session, its connection, its requests.
+ *
+ * Answers to stock's ClientCnxn. The host feeds it the time, addresses, and what its one connection
+ * brings; it answers with bytes to send (c->out), with orders to the host (client_take_order), and
+ * with posts: calls of the user's functions, to be made outside of the machine, in order. Nothing
+ * here blocks, reads a clock or knows of threads; whoever owns the machine uses it by one thread at
+ * a time.
+ *
+ * Two ways to be told of a result or of a watch. CLIENT_POSTED, for users: through a post.
+ * CLIENT_INSIDE, for recipes, which are machines on top of this one: called at once, from within;
+ * such a function may call everything here except client_free.
+ *
+ * A connection:
+ *   RESTING -> RESOLVING -> DIALING -> GREETING -> UP -> RESTING ...   (a failure goes to RESTING)
+ *   until the session is over: expired, refused an identity, or closed.
+ * Requests wait in `waiting`, in the form they will be sent in, until the connection is UP, and in
+ * `sent` for their replies, which come in the same order. A connection that breaks fails what was
+ * sent and keeps what waits.
+ *
+ * Memory that cannot be had is an error of the one request, or breaks the connection; the machine
+ * goes on. Limits: CLIENT_WAITING_MAX requests, CLIENT_OUT_MAX bytes not sent, replies of
+ * max_packet.
+ */
+#ifndef ZK_CLIENT_SESSION_H
+#define ZK_CLIENT_SESSION_H
+
+
+#define CLIENT_WAITING_MAX (1u << 20)
+#define CLIENT_OUT_MAX (64u << 20)
+
+struct client;
+
+/* --- what recipes use --- */
+
+enum client_way {
+    CLIENT_POSTED,
+    CLIENT_INSIDE,
+    CLIENT_CALL /* done from within, op->watch through posts */
+};
+
+/*
+ * Begins an operation, as zk_submit does (same results). way holds for done and for op->watch.
+ * done is never called before client_submit has returned.
+ */
+ZK_PRIVATE int64_t client_submit(struct client *c, const struct zk_op *op, enum client_way way,
+                                 zk_result_fn done, void *user);
+/* Forgets it: done is not called any more, nor posted. False: it was over. */
+ZK_PRIVATE bool client_forget(struct client *c, int64_t id);
+/* Forgets a watch that was set from inside, without a word to the server. */
+ZK_PRIVATE void client_unwatch(struct client *c, zk_watch_fn fn, void *user);
+
+/* A timer; owned by who sets it, zero-initialised. fn is called from within. */
+struct client_timer {
+    struct client_timer *next, **link; /* the machine's; link NULL: not set */
+    int64_t at;                        /* ms of client_now */
+    void (*fn)(void *user);
+    void *user;
+};
+ZK_PRIVATE void client_timer_set(struct client *c, struct client_timer *t, int64_t at);
+ZK_PRIVATE void client_timer_stop(struct client *c, struct client_timer *t);
+
+/* Somebody who is told each change of state, from within; owned by him. */
+struct client_observer {
+    struct client_observer *next, **link; /* the machine's */
+    void (*fn)(void *user, enum zk_state state, int64_t session_id);
+    void *user;
+};
+ZK_PRIVATE void client_observe(struct client *c, struct client_observer *o);
+ZK_PRIVATE void client_unobserve(struct client *c, struct client_observer *o);
+
+/*
+ * A call of a user's function, made later, outside of the machine. Owned by the machine once
+ * posted: it is ended by exactly one of run (which calls the user) and drop; both free it.
+ */
+struct client_post {
+    struct client_post *next;
+    const void *owner; /* for client_unpost; may be NULL */
+    void (*run)(struct client_post *p);
+    void (*drop)(struct client_post *p);
+};
+ZK_PRIVATE void client_post(struct client *c, struct client_post *p);
+ZK_PRIVATE void client_unpost(struct client *c, const void *owner); /* drops what still waits */
+
+ZK_PRIVATE int64_t client_now(const struct client *c); /* monotonic ms, of the latest input */
+ZK_PRIVATE uint64_t client_random(struct client *c);
+ZK_PRIVATE enum zk_state client_state(const struct client *c);
+ZK_PRIVATE int64_t client_session_id(const struct client *c);
+ZK_PRIVATE bool client_is_up(const struct client *c); /* connected, to a server that can write */
+
+/* --- what the host and the public functions use --- */
+
+struct client_setup {
+    struct hosts hosts;  /* taken over */
+    const char *chroot; /* copied; "" or a valid path */
+    const struct zk_options *options; /* the rest of it; borrowed until client_new returns */
+    uint64_t seed;
+    int64_t now; /* monotonic ms, as in all inputs */
+};
+ZK_PRIVATE int client_new(struct client **out, struct client_setup *setup);
+/* Drops posts, requests and watches without a word to anybody. */
+ZK_PRIVATE void client_free(struct client *c);
+
+/* Inputs. Each is followed by a look at orders, output and posts. */
+ZK_PRIVATE void client_clock(struct client *c, int64_t now); /* just what time it is */
+ZK_PRIVATE void client_tick(struct client *c, int64_t now);  /* and does what is due */
+ZK_PRIVATE void client_resolved(struct client *c, const struct net_addr *at, int n);
+ZK_PRIVATE void client_dialed(struct client *c, bool stands);
+ZK_PRIVATE void client_received(struct client *c, struct slice bytes);
+ZK_PRIVATE void client_broken(struct client *c, const char *why);
+ZK_PRIVATE void client_probed(struct client *c, bool can_write);
+
+/* Orders, to be carried out in turn. */
+enum client_order_kind {
+    CLIENT_RESOLVE = 1, /* name: answer with client_resolved */
+    CLIENT_DIAL,        /* addr: answer with client_dialed, later with bytes or client_broken */
+    CLIENT_HANG_UP,     /* whatever there is: no answer, and none to RESOLVE and DIAL before it */
+    CLIENT_PROBE        /* name: on a connection of its own ask "isro"; answer with client_probed */
+};
+struct client_order {
+    enum client_order_kind kind;
+    char name[HOSTS_NAME];
+    uint16_t port;
+    struct net_addr addr;
+};
+ZK_PRIVATE bool client_take_order(struct client *c, struct client_order *out);
+
+/* Output: bytes to send; the host consumes what it has sent and says so. */
+ZK_PRIVATE struct buf *client_out(struct client *c);
+ZK_PRIVATE void client_sent(struct client *c);
+/* Whether it should be sent now: nothing is on its way whose reply would bring the next chance, or
+ * it is much. */
+ZK_PRIVATE bool client_should_send(const struct client *c);
+
+ZK_PRIVATE int64_t client_next_at(const struct client *c); /* of the next tick; INT64_MAX: none */
+ZK_PRIVATE struct client_post *client_take_post(struct client *c); /* the first; NULL: none */
+ZK_PRIVATE bool client_has_posts(const struct client *c);
+ZK_PRIVATE bool client_take_log(struct client *c, int *level, const char **text);
+
+/* Within a CLIENT_INSIDE done: the result becomes the caller's. NULL: it has nothing of its own. */
+ZK_PRIVATE struct zk_result *client_take_result(struct client *c);
+/* Done with ZK_CANCELED, posted. */
+ZK_PRIVATE int client_cancel(struct client *c, int64_t id);
+/* Says goodbye to the server, if `politely` and connected; over when client_is_over. */
+ZK_PRIVATE void client_close(struct client *c, bool politely);
+/* Everything that is due fails with ZK_CLOSING now. */
+ZK_PRIVATE void client_end(struct client *c);
+ZK_PRIVATE bool client_is_over(const struct client *c);
+ZK_PRIVATE int client_error(const struct client *c); /* why it is over; ZK_OK: it is not */
+
+ZK_PRIVATE bool client_set_hosts(struct client *c, struct hosts *hosts);
+ZK_PRIVATE const uint8_t *client_passwd(const struct client *c);
+ZK_PRIVATE int client_timeout(const struct client *c);
+ZK_PRIVATE int64_t client_last_zxid(const struct client *c);
+ZK_PRIVATE bool client_connection_is_up(const struct client *c);
+ZK_PRIVATE const struct net_addr *client_address(const struct client *c);
+ZK_PRIVATE void client_counters(const struct client *c, struct zk_counters *out);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/recipe.h ==== */
+
+/*
+ * client/recipe: what every recipe is made of. All of it lives in the record of the recipe.
+ *
+ *   ask     one request that is repeated until it has an answer
+ *   mkdirs  a path and what is missing above it, made as containers
+ *   wish    what a caller of the recipe waits for, with its deadline
+ *   notice  tells the user of changes of state
+ *
+ * A recipe runs within the client's machine (CLIENT_INSIDE) and calls its user through posts. None
+ * of these functions calls back before it has returned.
+ */
+#ifndef ZK_CLIENT_RECIPE_H
+#define ZK_CLIENT_RECIPE_H
+
+
+/* --- text; NULL when there is no memory --- */
+
+ZK_PRIVATE char *recipe_copy(const char *s, size_t n); /* a NUL follows */
+ZK_PRIVATE char *recipe_join(const char *dir, const char *name); /* dir + "/" + name */
+ZK_PRIVATE bool recipe_path_ok(const char *path); /* and not the root */
+/* 32 hexadecimal digits from the client's random numbers, with the dashes of a UUID or without. */
+#define RECIPE_GUID 36
+ZK_PRIVATE void recipe_guid(struct client *c, bool dashes, char out[RECIPE_GUID + 1]);
+
+/* What the nodes of a recipe are made with. */
+struct recipe_node {
+    void *data; /* owned; NULL when there is none */
+    int data_len;
+    struct zk_acl *acl; /* owned, one block with its strings; NULL: open */
+    int acl_count;
+};
+ZK_PRIVATE int recipe_node_init(struct recipe_node *n, const void *data, int data_len,
+                                const struct zk_acl *acl, int acl_count);
+ZK_PRIVATE void recipe_node_free(struct recipe_node *n);
+ZK_PRIVATE struct zk_op recipe_create(const struct recipe_node *n, const char *path,
+                                      enum zk_create_mode mode);
+
+/* --- sequential names --- */
+
+/* The number behind the last marker in a name, which must be all that follows: ten digits, or a
+ * minus and ten digits after the counter ran over. */
+ZK_PRIVATE bool recipe_sequence(const char *name, const char *marker, int32_t *seq);
+
+/* --- errors --- */
+
+ZK_PRIVATE bool recipe_unknown(int error);   /* a write may or may not have been applied */
+ZK_PRIVATE bool recipe_transient(int error); /* it is worth another try */
+
+/* --- ask --- */
+
+enum ask_kind {
+    ASK_ALWAYS,  /* repeated after every error that may pass */
+    ASK_SURELY,  /* repeated only when it certainly was not applied: the unknown is told */
+    ASK_FOREVER  /* repeated also when there was no memory: of what cleans up */
+};
+
+struct ask_ticket;
+struct ask {
+    struct client *c;
+    struct zk_op op; /* what it points to is borrowed until done is called */
+    enum ask_kind kind;
+    bool last; /* no further try: the next answer is told, whatever it is */
+    zk_result_fn done;
+    void *user;
+    struct ask_ticket *ticket; /* of the request under way; it is freed with the request */
+    struct client_timer timer; /* until the next try */
+    unsigned tries;
+    int refused; /* by the client itself: to be told when the timer fires */
+};
+
+/* done is called once. The operation has no timeout of its own, recipes have theirs. */
+ZK_PRIVATE void ask_start(struct ask *a, struct client *c, struct zk_op op, enum ask_kind kind,
+                          zk_result_fn done, void *user);
+ZK_PRIVATE void ask_stop(struct ask *a); /* done is not called any more; fine when nothing runs */
+ZK_PRIVATE bool ask_sent(const struct ask *a); /* the request is with the client: it may happen */
+ZK_PRIVATE bool ask_busy(const struct ask *a); /* sent, or waiting for the next try */
+
+/* --- mkdirs --- */
+
+struct mkdirs {
+    struct ask ask;
+    const struct recipe_node *node; /* borrowed: its ACL */
+    char *at;                       /* owned; cut off with a NUL at `end` */
+    size_t n, end;
+    bool plain; /* the server knows no containers */
+    void (*done)(void *user, int error);
+    void *user;
+};
+
+/* Makes the parent of path. done is called once. */
+ZK_PRIVATE int mkdirs_start(struct mkdirs *m, struct client *c, const char *path,
+                            const struct recipe_node *node, void (*done)(void *user, int error),
+                            void *user);
+ZK_PRIVATE void mkdirs_stop(struct mkdirs *m);
+
+/* --- wish --- */
+
+struct wish_post;
+struct wish {
+    struct client *c;
+    bool open; /* somebody waits */
+    int error; /* how the latest ended */
+    struct client_timer timer;
+    struct wish_post *post; /* owned; got at the beginning, so that the end cannot fail */
+};
+
+/*
+ * ZK_OK, ZK_IN_USE or ZK_OUT_OF_MEMORY. late(user) is called at the deadline (timeout_ms < 0: none)
+ * and has to end the wish. done NULL: a synchronous caller looks at `open`.
+ */
+ZK_PRIVATE int wish_begin(struct wish *w, struct client *c, const void *owner, int timeout_ms,
+                          void (*late)(void *user), void *user, zk_done_fn done, void *done_user);
+ZK_PRIVATE void wish_end(struct wish *w, int error); /* nothing when none is open */
+ZK_PRIVATE void wish_stop(struct wish *w);           /* nobody is told */
+ZK_PRIVATE bool wish_over(const void *wish);         /* for a synchronous caller */
+
+/* --- notice --- */
+
+struct notice {
+    struct client *c;
+    const void *owner;
+    zk_hold_fn fn; /* NULL: nobody */
+    void *user;
+    enum zk_hold_state state; /* the latest */
+    int64_t token;
+    struct client_timer timer; /* there was no memory: to be told then */
+};
+
+ZK_PRIVATE void notice_init(struct notice *n, struct client *c, const void *owner, zk_hold_fn fn,
+                            void *user);
+ZK_PRIVATE void notice_tell(struct notice *n, enum zk_hold_state state, int64_t token);
+ZK_PRIVATE void notice_stop(struct notice *n);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/protect.h ==== */
+
+/*
+ * client/protect: a node of this session's own that neither a lost reply nor a lost caller leaves
+ * behind: created under a name that nobody else uses, searched for when it is not known whether it
+ * was created, deleted until that is certain.
+ *
+ * Names: "_c_" + UUID + "-" + name + sequence, or 32 digits + name + sequence (kazoo).
+ * stock: Curator's CreateBuilderImpl, ProtectedMode, FindAndDeleteProtectedNodeInBackground.
+ *
+ *   CREATING --created--> THERE        CREATING --reply lost--> SYNCING -> SEARCHING
+ *   SEARCHING --not found--> CREATING  SEARCHING --found--> CHECKING --this session's--> THERE
+ *                                      CHECKING --another's--> EVICTING -> CREATING, new name
+ *   any --drop--> whatever is needed to know the node's name, then DELETING -> GONE
+ * A node of a session that has ended goes with it: protect_expired is told and forgets it.
+ *
+ * The search comes after a sync: a server that lags behind could else not show what was created
+ * through another one.
+ */
+#ifndef ZK_CLIENT_PROTECT_H
+#define ZK_CLIENT_PROTECT_H
+
+
+enum protect_state {
+    PROTECT_IDLE,
+    PROTECT_CREATING,
+    PROTECT_PARENTS, /* they are missing and being made */
+    PROTECT_SYNCING,
+    PROTECT_SEARCHING,
+    PROTECT_CHECKING,
+    PROTECT_EVICTING,
+    PROTECT_THERE,
+    PROTECT_ASKING, /* was there; asking whether it still is */
+    PROTECT_DELETING,
+    PROTECT_GONE
+};
+
+enum protect_event {
+    PROTECT_IS_THERE = 1, /* after a create, or when asked */
+    PROTECT_IS_GONE,      /* when asked; or dropped, and nothing is left to do */
+    PROTECT_FAILED        /* it could not be created; `error` says why */
+};
+
+struct protect {
+    struct client *c;
+    enum protect_state state;
+    bool dropped;
+    bool kazoo;
+    enum zk_create_mode mode;
+    const struct recipe_node *node; /* borrowed until dropped */
+    char *dir, *name;               /* owned */
+    char *wish;      /* owned: the path asked for, without its sequence */
+    char *path;      /* owned: the path it got; got beforehand, so that no delete wants memory */
+    size_t name_at;  /* where the last component of wish and path begins */
+    int64_t czxid;   /* once it is there */
+    int error;
+    struct ask ask;
+    struct mkdirs parents;
+    void (*fn)(void *user, enum protect_event event);
+    void *user;
+};
+
+/* node is borrowed until protect_drop. */
+ZK_PRIVATE int protect_start(struct protect *p, struct client *c, const char *dir,
+                             const char *name, bool kazoo, enum zk_create_mode mode,
+                             const struct recipe_node *node,
+                             void (*fn)(void *user, enum protect_event event), void *user);
+/* The last component of its path. */
+ZK_PRIVATE const char *protect_name(const struct protect *p);
+/* Of one that is there: asks the server, fn is told. */
+ZK_PRIVATE void protect_ask(struct protect *p);
+/* Deletes it in the background; fn is told when that is over. True: it is over already, and fn is
+ * not told. */
+ZK_PRIVATE bool protect_drop(struct protect *p);
+/* The session ended, or the handle was closed: nothing is left to do. */
+ZK_PRIVATE void protect_stop(struct protect *p);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/line.h ==== */
+
+/*
+ * client/line: a place in a line of contenders, who are the sequential ephemeral children of one
+ * node. Locks, leases and leadership are such lines.
+ *
+ * A line belongs to its recipe until it is left; then it owns itself: it deletes its node, takes
+ * its watch off the server, and is freed when both are done or the session is over.
+ *
+ *   JOINING --node made--> LOOKING --nobody ahead--> FIRST
+ *                          LOOKING --somebody ahead--> WAITING --he left--> LOOKING
+ * Each waits for the one ahead of it only, so that one wakes when one leaves. Whoever wakes looks
+ * again and assumes nothing. Order is that of the sequence as a signed number, then of the name;
+ * children that are no contenders are passed over. With a number of leases it is instead whether
+ * the contenders are more than those, and all changes of the children wake.
+ * stock: Curator's LockInternals.
+ */
+#ifndef ZK_CLIENT_LINE_H
+#define ZK_CLIENT_LINE_H
+
+
+/* Who is who among the children; borrowed until the line is left. */
+struct line_rule {
+    const char *name;            /* of the own node, before its sequence */
+    const char *const *blockers; /* names of those for whom to wait when they are ahead */
+    int blocker_count;
+    bool kazoo;     /* the form of the own name */
+    bool ties_pass; /* whoever has the same sequence is not ahead */
+    int leases;     /* 0: only the first gets it */
+    const char *place; /* NULL, or digits: the sequence to take instead of a new one */
+};
+
+enum line_event {
+    LINE_FIRST = 1, /* we have it; again after LINE_DOUBT, when that has turned out well */
+    LINE_BEHIND,    /* somebody is ahead */
+    LINE_DOUBT,     /* the connection broke */
+    LINE_LATE,      /* so long ago that the server may have ended the session */
+    LINE_GONE,      /* of one that was first: the node is gone, with its session or by force */
+    LINE_FAILED     /* for good */
+};
+
+/* May leave the line, and has to after LINE_FAILED; nothing is freed before it has returned. */
+typedef void (*line_fn)(void *user, enum line_event event, int error);
+
+struct line {
+    struct client *c;
+    struct client_observer observer;
+    const struct line_rule *rule;
+    const struct recipe_node *node; /* borrowed until the line is left */
+    char *dir;                      /* owned */
+    struct protect own;
+    struct ask ask;     /* about the children, or the one ahead */
+    struct ask removal; /* of the watch */
+    char *ahead;        /* owned: whom we wait for; NULL: nobody */
+    bool watching;      /* there may be a watch on him, or on the children */
+    bool counting; /* of the contenders, rather than waiting for one of them */
+    bool first, left;
+    int32_t seq;
+    struct client_timer timer; /* to begin again, or to be freed */
+    line_fn fn;
+    void *user;
+};
+
+ZK_PRIVATE int line_join(struct line **out, struct client *c, const char *dir,
+                         const struct line_rule *rule, const struct recipe_node *node, line_fn fn,
+                         void *user);
+ZK_PRIVATE void line_leave(struct line *l); /* it must not be touched any more */
+/* Of a child that contends by this rule. */
+ZK_PRIVATE bool line_contends(const struct line_rule *rule, const char *name, int32_t *seq);
+ZK_PRIVATE int64_t line_token(const struct line *l); /* the zxid of its creation */
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/lock.h ==== */
+
+/*
+ * client/lock: mutex, read and write lock, semaphore: who holds a line's first place.
+ *
+ *   FREE --acquire--> WAITING --first--> OWNED --release--> FREE
+ *   OWNED --connection breaks--> SUSPENDED --node is still there--> OWNED
+ *   OWNED, SUSPENDED --session may be over, or node gone--> LOST --release or acquire--> ...
+ * What is lost is left, so that a session that lives on after all keeps nobody out.
+ *
+ * A semaphore is two lines: a mutex at <path>/locks, held by the one who takes his lease, and the
+ * leases at <path>/leases.
+ * stock: Curator's InterProcessMutex, InterProcessReadWriteLock, InterProcessSemaphoreV2; kazoo's
+ * Lock, ReadLock, WriteLock.
+ */
+#ifndef ZK_CLIENT_LOCK_H
+#define ZK_CLIENT_LOCK_H
+
+
+struct lock {
+    struct client *c;
+    bool reentrant, trying;
+    struct line_rule rule, lease_rule;
+    const char **blockers; /* owned, with the texts of the extra patterns behind it */
+    struct recipe_node node;
+    char *path;         /* owned: of the line */
+    char *leases;       /* owned: of the leases; NULL when it is no semaphore */
+    struct line *line;  /* NULL: not in line */
+    struct line *lease; /* of a semaphore */
+    struct wish wish;
+    struct notice notice; /* its state is the lock's */
+    unsigned depth;       /* of re-entry */
+    char place[12];       /* of rule.place */
+};
+
+/* owner: of its posts. */
+ZK_PRIVATE int lock_init(struct lock *l, struct client *c, const void *owner, const char *path,
+                         const struct zk_lock_options *options);
+ZK_PRIVATE void lock_free(struct lock *l); /* leaves */
+
+/* timeout_ms < 0: none. trying: ZK_LOCKED rather than to wait for somebody. */
+ZK_PRIVATE int lock_acquire(struct lock *l, int timeout_ms, bool trying, zk_done_fn done,
+                            void *user);
+ZK_PRIVATE int lock_release(struct lock *l);
+/* A read lock takes the place of a write lock that is held on the same path. */
+ZK_PRIVATE int lock_downgrade(struct lock *write, struct lock *read, int timeout_ms,
+                              zk_done_fn done, void *user);
+ZK_PRIVATE int64_t lock_token(const struct lock *l); /* 0: not held for sure */
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/latch.h ==== */
+
+/*
+ * client/latch: who leads: a place in a line that is taken again whenever it is lost.
+ *
+ *   WAITING --first--> OWNED --connection breaks--> SUSPENDED --node is still there--> OWNED
+ *   SUSPENDED --session may be over--> LOST --new place, or the old one after all--> ...
+ * What the server refuses for good ends it: NONE.
+ * stock: Curator's LeaderLatch and LeaderSelector.
+ */
+#ifndef ZK_CLIENT_LATCH_H
+#define ZK_CLIENT_LATCH_H
+
+
+struct latch {
+    struct client *c;
+    struct line_rule rule;
+    struct recipe_node node;
+    char *path;         /* owned */
+    struct line *line;  /* NULL: ended */
+    int error;          /* why it ended */
+    struct wish wish;
+    struct notice notice; /* its state is the latch's */
+};
+
+ZK_PRIVATE int latch_init(struct latch *l, struct client *c, const void *owner, const char *path,
+                          const struct zk_leader_options *options);
+ZK_PRIVATE void latch_free(struct latch *l);
+ZK_PRIVATE int latch_wait(struct latch *l, int timeout_ms, zk_done_fn done, void *user);
+ZK_PRIVATE int latch_resign(struct latch *l);
+/* Of the children of its node the one that leads; NULL: none. */
+ZK_PRIVATE const char *latch_first(const struct latch *l, const struct zk_result *children);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/hosts.c ==== */
+
+
+/* --- reading --- */
+
+static bool hosts_read_port(struct slice text, uint16_t *port) {
+    uint32_t v = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] < '0' || text.p[i] > '9') return false;
+        v = v * 10 + (uint32_t)(text.p[i] - '0');
+        if (v > UINT16_MAX) return false;
+    }
+    *port = (uint16_t)v;
+    return text.n && v;
+}
+
+static struct slice hosts_trim(struct slice s) {
+    while (s.n && (s.p[0] == ' ' || s.p[0] == '\t')) s = slice_of(s.p + 1, s.n - 1);
+    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t')) s.n--;
+    return s;
+}
+
+/* "name", "name:port", "[address]" or "[address]:port". */
+static bool hosts_read_one(struct slice text, struct host *out) {
+    struct slice name = text, port = {0};
+    const uint8_t *end = text.p + text.n, *sep;
+    if (text.p[0] == '[') {
+        sep = memchr(text.p, ']', text.n);
+        if (!sep) return false;
+        name = slice_of(text.p + 1, (size_t)(sep - text.p) - 1);
+        sep++;
+        if (sep < end && *sep != ':') return false;
+    } else {
+        sep = memchr(text.p, ':', text.n);
+        if (!sep) sep = end;
+        name.n = (size_t)(sep - text.p);
+    }
+    if (sep < end) port = slice_of(sep + 1, (size_t)(end - sep) - 1);
+    if (!name.n || name.n >= HOSTS_NAME || memchr(name.p, '\0', name.n)) return false;
+    memset(out, 0, sizeof *out);
+    memcpy(out->name, name.p, name.n);
+    out->port = HOSTS_PORT;
+    return sep == end || hosts_read_port(port, &out->port);
+}
+
+ZK_PRIVATE int hosts_parse(struct hosts *h, const char *text, const char **chroot) {
+    memset(h, 0, sizeof *h);
+    const char *end = strchr(text, '/');
+    if (!end) end = text + strlen(text);
+    if (*end && !chroot) return ZK_BAD_ARGUMENTS;
+    if (chroot) *chroot = end;
+    uint32_t most = 1;
+    for (const char *p = text; p < end; p++) most += *p == ',';
+    h->at = mem_try(sizeof *h->at * most);
+    if (!h->at) return ZK_OUT_OF_MEMORY;
+    for (const char *p = text; p <= end;) {
+        const char *comma = memchr(p, ',', (size_t)(end - p));
+        if (!comma) comma = end;
+        struct slice one = hosts_trim(slice_of(p, (size_t)(comma - p)));
+        if (one.n && !hosts_read_one(one, &h->at[h->n++])) break;
+        p = comma + 1;
+        if (p > end && h->n) {
+            h->current = h->n;
+            return ZK_OK;
+        }
+    }
+    hosts_free(h);
+    return ZK_BAD_ARGUMENTS;
+}
+
+ZK_PRIVATE void hosts_free(struct hosts *h) {
+    mem_free(h->at);
+    memset(h, 0, sizeof *h);
+}
+
+ZK_PRIVATE void hosts_shuffle(struct hosts *h, struct prng *r) {
+    for (uint32_t i = h->n; i > 1; i--) {
+        uint32_t j = (uint32_t)prng_below(r, i);
+        struct host one = h->at[i - 1];
+        h->at[i - 1] = h->at[j];
+        h->at[j] = one;
+    }
+}
+
+/* --- a new list --- */
+
+static bool hosts_has(const struct hosts *h, const struct host *one) {
+    for (uint32_t i = 0; i < h->n; i++)
+        if (h->at[i].port == one->port && strcmp(h->at[i].name, one->name) == 0) return true;
+    return false;
+}
+
+#define HOSTS_MILLION 1000000u
+
+/*
+ * The chance, of a million, with which a client that moves goes to a server that is new. With s
+ * servers before, and kept and fresh ones now: each server shall end with the same share.
+ */
+static uint32_t hosts_fresh_chance(uint64_t s, uint64_t kept, uint64_t fresh, bool listed) {
+    uint64_t now = kept + fresh;
+    if (now > s || s <= kept) return HOSTS_MILLION;
+    if (listed) return 0;
+    uint64_t old = HOSTS_MILLION * kept * (s - now) / (now * (s - kept));
+    return old > HOSTS_MILLION ? 0 : (uint32_t)(HOSTS_MILLION - old);
+}
+
+ZK_PRIVATE bool hosts_replace(struct hosts *h, struct hosts *by, bool connected, struct prng *r) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < by->n; i++) {
+        by->at[i].fresh = !hosts_has(h, &by->at[i]);
+        kept += !by->at[i].fresh;
+    }
+    bool listed = h->current < h->n && hosts_has(by, &h->at[h->current]);
+    uint32_t s = h->n, now = by->n;
+    bool move = connected && !listed;
+    if (connected && listed && now > s) /* it got longer: a share of the clients moves */
+        move = prng_below(r, now) >= s;
+    by->moving = move;
+    by->p_fresh = hosts_fresh_chance(s, kept, now - kept, listed);
+    if (connected && listed && !move)
+        for (uint32_t i = 0; i < by->n; i++)
+            if (by->at[i].port == h->at[h->current].port &&
+                strcmp(by->at[i].name, h->at[h->current].name) == 0)
+                by->current = i;
+    hosts_free(h);
+    *h = *by;
+    memset(by, 0, sizeof *by);
+    return move;
+}
+
+/* --- taking turns --- */
+
+/* The next one of a kind that was not tried since the list changed; n: none is left. */
+static uint32_t hosts_untried(const struct hosts *h, bool fresh) {
+    for (uint32_t k = 0; k < h->n; k++) {
+        uint32_t i = (h->next + k) % h->n;
+        if (h->at[i].fresh == fresh && !h->at[i].tried) return i;
+    }
+    return h->n;
+}
+
+ZK_PRIVATE const struct host *hosts_next(struct hosts *h, struct prng *r) {
+    uint32_t i = h->next;
+    if (h->moving) {
+        bool fresh = prng_below(r, HOSTS_MILLION) < h->p_fresh;
+        i = hosts_untried(h, fresh);
+        if (i == h->n) i = hosts_untried(h, !fresh);
+        h->moving = i < h->n;
+        if (!h->moving) i = h->next;
+        h->at[i].tried = true;
+    }
+    h->current = i;
+    h->next = (i + 1) % h->n;
+    return &h->at[i];
+}
+
+ZK_PRIVATE uint32_t hosts_pause(const struct hosts *h, uint32_t max_ms, struct prng *r) {
+    uint32_t pass = h->failures / h->n, most = HOSTS_PAUSE_MIN_MS;
+    if (!pass || h->failures % h->n) return 0; /* only between one pass and the next */
+    while (--pass && most < HOSTS_PAUSE_MAX_MS) most *= 2;
+    if (most > HOSTS_PAUSE_MAX_MS) most = HOSTS_PAUSE_MAX_MS;
+    if (most > max_ms) most = max_ms;
+    return most / 2 + (uint32_t)prng_below(r, most / 2 + 1);
+}
+
+ZK_PRIVATE void hosts_failed(struct hosts *h) {
+    h->failures++;
+}
+
+ZK_PRIVATE void hosts_worked(struct hosts *h) {
+    h->failures = 0;
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/watches.c ==== */
+
+
+static uint32_t watches_hash(const struct watches *w, struct slice path) {
+    return (uint32_t)slice_hash(path, w->seed);
+}
+
+static struct watched *watches_find(const struct watches *w, struct slice path) {
+    if (!w->cap) return NULL;
+    uint32_t h = watches_hash(w, path);
+    for (struct watched *at = w->buckets[h & (w->cap - 1)]; at; at = at->next)
+        if (at->hash == h && slice_eq(slice_of(at->path, at->path_len), path)) return at;
+    return NULL;
+}
+
+/* Not being able to grow makes it slower, nothing else. */
+static void watches_grow(struct watches *w) {
+    uint32_t cap = w->cap ? w->cap * 2 : 16;
+    struct watched **buckets = mem_try(sizeof *buckets * cap);
+    if (!buckets) return;
+    for (uint32_t i = 0; i < w->cap; i++) {
+        for (struct watched *at = w->buckets[i], *next; at; at = next) {
+            next = at->next;
+            at->next = buckets[at->hash & (cap - 1)];
+            buckets[at->hash & (cap - 1)] = at;
+        }
+    }
+    mem_free(w->buckets);
+    w->buckets = buckets;
+    w->cap = cap;
+}
+
+static struct watched *watches_make(struct watches *w, struct slice path) {
+    if (w->n >= w->cap) watches_grow(w);
+    struct watched *at = w->cap ? mem_try(sizeof *at + path.n + 1) : NULL;
+    if (!at) return NULL;
+    at->hash = watches_hash(w, path);
+    at->path_len = (uint32_t)path.n;
+    if (path.n) memcpy(at->path, path.p, path.n);
+    struct watched **bucket = &w->buckets[at->hash & (w->cap - 1)];
+    at->next = *bucket;
+    *bucket = at;
+    w->n++;
+    return at;
+}
+
+/* Takes a path without watchers out. */
+static void watches_drop(struct watches *w, struct watched *gone) {
+    struct watched **link = &w->buckets[gone->hash & (w->cap - 1)];
+    while (*link != gone) link = &(*link)->next;
+    *link = gone->next;
+    mem_free(gone);
+    w->n--;
+}
+
+static void watches_count(struct watches *w, uint8_t before, uint8_t after) {
+    w->watchers += (uint32_t)(after != 0) - (uint32_t)(before != 0);
+    w->recursive += (uint32_t)((after & WATCH_BIT_RECURSIVE) != 0) -
+                    (uint32_t)((before & WATCH_BIT_RECURSIVE) != 0);
+}
+
+ZK_PRIVATE void watches_free(struct watches *w) {
+    for (uint32_t i = 0; i < w->cap; i++) {
+        for (struct watched *at = w->buckets[i], *next; at; at = next) {
+            next = at->next;
+            for (struct watcher *one = at->first, *after; one; one = after) {
+                after = one->next;
+                mem_free(one);
+            }
+            mem_free(at);
+        }
+    }
+    mem_free(w->buckets);
+    uint64_t seed = w->seed;
+    memset(w, 0, sizeof *w);
+    w->seed = seed;
+}
+
+ZK_PRIVATE bool watches_add(struct watches *w, struct slice path, const struct watcher *what) {
+    struct watched *at = watches_find(w, path);
+    if (!at) at = watches_make(w, path);
+    if (!at) return false;
+    struct watcher **link = &at->first; /* at the end: told in the order they came */
+    while (*link && ((*link)->fn != what->fn || (*link)->user != what->user)) link = &(*link)->next;
+    if (!*link) {
+        *link = mem_try(sizeof **link);
+        if (!*link) {
+            if (!at->first) watches_drop(w, at);
+            return false;
+        }
+        (*link)->fn = what->fn;
+        (*link)->user = what->user;
+        (*link)->inside = what->inside;
+    }
+    uint8_t before = (*link)->bits;
+    (*link)->bits |= what->bits;
+    watches_count(w, before, (*link)->bits);
+    return true;
+}
+
+/* Takes bits from *link; frees it when it has none left. True: *link is the next one now. */
+static bool watches_take(struct watches *w, struct watcher **link, uint8_t bits) {
+    struct watcher *one = *link;
+    uint8_t before = one->bits;
+    one->bits &= (uint8_t)~bits;
+    watches_count(w, before, one->bits);
+    if (one->bits) return false;
+    *link = one->next;
+    mem_free(one);
+    return true;
+}
+
+/* --- events --- */
+
+/* Which bits at the path itself an event is for, and which of them it uses up. */
+static uint8_t watches_one_shot(enum zk_event_type type) {
+    switch (type) {
+    case ZK_NODE_CREATED:
+    case ZK_NODE_DATA_CHANGED: return WATCH_BIT_DATA | WATCH_BIT_EXIST;
+    case ZK_NODE_CHILDREN_CHANGED: return WATCH_BIT_CHILD;
+    case ZK_NODE_DELETED: return WATCH_BIT_DATA | WATCH_BIT_EXIST | WATCH_BIT_CHILD;
+    case ZK_DATA_WATCH_REMOVED:
+    case ZK_CHILD_WATCH_REMOVED:
+    case ZK_PERSISTENT_WATCH_REMOVED: break; /* never from a server */
+    }
+    return 0;
+}
+
+/*
+ * Tells those at one path. The list may change under fn: they are copied out, and the used bits
+ * taken, before the first is told.
+ */
+
+static bool watches_tell_at(struct watches *w, struct slice path, uint8_t want, uint8_t used,
+                            watches_fn fn, void *user) {
+    struct watched *at = watches_find(w, path);
+    if (!at) return true;
+    uint32_t n = 0, k = 0;
+    for (struct watcher *one = at->first; one; one = one->next) n += (one->bits & want) != 0;
+    if (!n) return true;
+    struct watcher few[8], *all = n <= 8 ? few : mem_try(sizeof *all * n);
+    if (!all) return false;
+    for (struct watcher **link = &at->first; *link;) {
+        if (!((*link)->bits & want)) {
+            link = &(*link)->next;
+            continue;
+        }
+        all[k++] = **link;
+        if (!watches_take(w, link, used)) link = &(*link)->next;
+    }
+    if (!at->first) watches_drop(w, at);
+    bool ok = true;
+    for (k = 0; k < n; k++) {
+        ok = ok && fn(user, &all[k]);
+        if (ok) continue;
+        all[k].bits &= used; /* refused: as if it had not been touched */
+        if (all[k].bits) (void)watches_add(w, path, &all[k]);
+    }
+    if (all != few) mem_free(all);
+    return ok;
+}
+
+ZK_PRIVATE bool watches_fire(struct watches *w, enum zk_event_type type, struct slice path,
+                             watches_fn fn, void *user) {
+    uint8_t used = watches_one_shot(type);
+    uint8_t want = used | WATCH_BIT_PERSISTENT;
+    if (type != ZK_NODE_CHILDREN_CHANGED) want |= WATCH_BIT_RECURSIVE;
+    if (!watches_tell_at(w, path, want, used, fn, user)) return false;
+    if (!w->recursive || type == ZK_NODE_CHILDREN_CHANGED) return true;
+    for (struct slice up = path; up.n > 1;) {
+        do up.n--;
+        while (up.n && up.p[up.n] != '/');
+        struct slice at = up.n ? up : slice_of(path.p, 1);
+        if (!watches_tell_at(w, at, WATCH_BIT_RECURSIVE, 0, fn, user)) return false;
+    }
+    return true;
+}
+
+/* --- removal --- */
+
+ZK_PRIVATE uint8_t watches_bits(enum zk_watch_kind kind) {
+    static const uint8_t bits[] = {
+        [ZK_WATCH_CHILDREN] = WATCH_BIT_CHILD,
+        [ZK_WATCH_DATA] = WATCH_BIT_DATA | WATCH_BIT_EXIST,
+        [ZK_WATCH_ANY] = WATCH_BIT_CHILD | WATCH_BIT_DATA | WATCH_BIT_EXIST |
+                         WATCH_BIT_PERSISTENT | WATCH_BIT_RECURSIVE,
+        [ZK_WATCH_PERSISTENT] = WATCH_BIT_PERSISTENT,
+        [ZK_WATCH_RECURSIVE] = WATCH_BIT_RECURSIVE,
+    };
+    return kind >= ZK_WATCH_CHILDREN && kind <= ZK_WATCH_RECURSIVE ? bits[kind] : 0;
+}
+
+static bool watches_is(const struct watcher *one, zk_watch_fn fn, void *user) {
+    return !fn || (one->fn == fn && one->user == user);
+}
+
+ZK_PRIVATE bool watches_held(const struct watches *w, struct slice path, uint8_t bits,
+                             zk_watch_fn fn, void *user, bool *by_others) {
+    const struct watched *at = watches_find(w, path);
+    bool held = false;
+    *by_others = false;
+    for (const struct watcher *one = at ? at->first : NULL; one; one = one->next) {
+        if (!(one->bits & bits)) continue;
+        if (watches_is(one, fn, user))
+            held = true;
+        else
+            *by_others = true;
+    }
+    return held;
+}
+
+ZK_PRIVATE void watches_remove(struct watches *w, struct slice path, uint8_t bits, zk_watch_fn fn,
+                               void *user, watches_fn told, void *told_user) {
+    struct watched *at = watches_find(w, path);
+    for (struct watcher **link = at ? &at->first : NULL; link && *link;) {
+        struct watcher lost = **link;
+        lost.bits &= bits;
+        bool freed = lost.bits && watches_is(&lost, fn, user) && watches_take(w, link, bits);
+        if (lost.bits && watches_is(&lost, fn, user)) (void)told(told_user, &lost);
+        if (!freed) link = &(*link)->next;
+    }
+    if (at && !at->first) watches_drop(w, at);
+}
+
+ZK_PRIVATE void watches_forget(struct watches *w, zk_watch_fn fn, void *user) {
+    for (uint32_t i = 0; i < w->cap; i++) {
+        for (struct watched *at = w->buckets[i], *next; at; at = next) {
+            next = at->next;
+            for (struct watcher **link = &at->first; *link;)
+                if (!watches_is(*link, fn, user) || !watches_take(w, link, UINT8_MAX))
+                    link = &(*link)->next;
+            if (!at->first) watches_drop(w, at);
+        }
+    }
+}
+
+ZK_PRIVATE uint8_t watches_bits_of(const struct watched *at) {
+    uint8_t bits = 0;
+    for (const struct watcher *one = at->first; one; one = one->next) bits |= one->bits;
+    return bits;
+}
+
+ZK_PRIVATE const struct watched *watches_next(const struct watches *w, const struct watched *at,
+                                              uint8_t *bits) {
+    uint32_t i = at ? at->hash & (w->cap - 1) : 0;
+    at = at ? at->next : w->cap ? w->buckets[0] : NULL;
+    while (!at && ++i < w->cap) at = w->buckets[i];
+    *bits = at ? watches_bits_of(at) : 0;
+    return at;
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/codec.c ==== */
+
+
+
+/* What an operation is made of: drives checking, sizing and writing of the request. */
+enum codec_part {
+    PART_PATH = 1,     /* under the chroot */
+    PART_WATCH = 2,    /* a flag whether to watch */
+    PART_VERSION = 4,
+    PART_DATA = 8,
+    PART_ACL = 16,
+    PART_OPS = 32,
+    PART_IN_MULTI = 64,
+    PART_IN_READ = 128 /* may stand in a multi_read */
+};
+
+struct codec_shape {
+    int32_t op; /* on the wire */
+    int parts;  /* enum codec_part */
+};
+
+static const struct codec_shape CODEC_SHAPES[] = {
+    [ZK_OP_CREATE] = {ZOP_CREATE2, PART_PATH | PART_DATA | PART_ACL | PART_IN_MULTI},
+    [ZK_OP_DELETE] = {ZOP_DELETE, PART_PATH | PART_VERSION | PART_IN_MULTI},
+    [ZK_OP_EXISTS] = {ZOP_EXISTS, PART_PATH | PART_WATCH},
+    [ZK_OP_GET] = {ZOP_GET_DATA, PART_PATH | PART_WATCH | PART_IN_READ},
+    [ZK_OP_SET] = {ZOP_SET_DATA, PART_PATH | PART_DATA | PART_VERSION | PART_IN_MULTI},
+    [ZK_OP_GET_ACL] = {ZOP_GET_ACL, PART_PATH},
+    [ZK_OP_SET_ACL] = {ZOP_SET_ACL, PART_PATH | PART_ACL | PART_VERSION},
+    [ZK_OP_GET_CHILDREN] = {ZOP_GET_CHILDREN2, PART_PATH | PART_WATCH | PART_IN_READ},
+    [ZK_OP_SYNC] = {ZOP_SYNC, PART_PATH},
+    [ZK_OP_CHECK] = {ZOP_CHECK, PART_PATH | PART_VERSION | PART_IN_MULTI},
+    [ZK_OP_MULTI] = {ZOP_MULTI, PART_OPS},
+    [ZK_OP_MULTI_READ] = {ZOP_MULTI_READ, PART_OPS},
+    [ZK_OP_GET_EPHEMERALS] = {ZOP_GET_EPHEMERALS, PART_PATH},
+    [ZK_OP_GET_ALL_CHILDREN_NUMBER] = {ZOP_GET_ALL_CHILDREN_NUMBER, PART_PATH},
+    [ZK_OP_ADD_WATCH] = {ZOP_ADD_WATCH, PART_PATH},
+    [ZK_OP_REMOVE_WATCHES] = {ZOP_REMOVE_WATCHES, PART_PATH},
+    [ZK_OP_WHO_AM_I] = {ZOP_WHO_AM_I, 0},
+    [ZK_OP_ADD_AUTH] = {ZOP_AUTH, PART_DATA},
+    [ZK_OP_GET_CONFIG] = {ZOP_GET_DATA, PART_WATCH},
+    [ZK_OP_RECONFIG] = {ZOP_RECONFIG, 0},
+};
+
+static const struct codec_shape *codec_shape(const struct zk_op *op) {
+    return &CODEC_SHAPES[op->type];
+}
+
+static bool codec_is_ttl(const struct zk_op *op) {
+    return op->mode == ZK_PERSISTENT_WITH_TTL || op->mode == ZK_PERSISTENT_SEQUENTIAL_WITH_TTL;
+}
+
+/* --- checking --- */
+
+static bool codec_path_ok(const struct zk_op *op) {
+    struct slice path = slice_str(op->path);
+    bool sequence = op->type == ZK_OP_CREATE && (op->mode == ZK_PERSISTENT_SEQUENTIAL ||
+                                                 op->mode == ZK_EPHEMERAL_SEQUENTIAL ||
+                                                 op->mode == ZK_PERSISTENT_SEQUENTIAL_WITH_TTL);
+    if (path_valid(path)) return true;
+    /* What counts is the name that the server will make of it: "/a/" becomes "/a/0000000000". */
+    struct slice name = path_name(path);
+    if (!sequence || name.n == path.n) return false;
+    if (name.n && !slice_is(name, ".") && !slice_is(name, "..")) return false;
+    return path.n == name.n + 1 || path_valid(slice_of(path.p, path.n - name.n - 1));
+}
+
+static int codec_check_ops(const struct zk_op *op, struct slice chroot, uint32_t max) {
+    if (op->op_count < 0 || (op->op_count && !op->ops)) return ZK_BAD_ARGUMENTS;
+    int place = op->type == ZK_OP_MULTI ? PART_IN_MULTI : PART_IN_READ;
+    for (int i = 0; i < op->op_count; i++) {
+        const struct zk_op *one = &op->ops[i];
+        int err = codec_check(one, chroot, max);
+        if (err) return err;
+        if (!(codec_shape(one)->parts & place) || one->watch) return ZK_BAD_ARGUMENTS;
+    }
+    return ZK_OK;
+}
+
+static int codec_check_create(const struct zk_op *op) {
+    if (op->mode < ZK_PERSISTENT || op->mode > ZK_PERSISTENT_SEQUENTIAL_WITH_TTL)
+        return ZK_BAD_ARGUMENTS;
+    bool ttl_ok = op->ttl_ms > 0 && op->ttl_ms <= TTL_MAX_MS;
+    return codec_is_ttl(op) && !ttl_ok ? ZK_BAD_ARGUMENTS : ZK_OK;
+}
+
+static int codec_check_watch(const struct zk_op *op) {
+    if (op->type == ZK_OP_ADD_WATCH)
+        return op->watch && (op->watch_kind == ZK_WATCH_PERSISTENT ||
+                             op->watch_kind == ZK_WATCH_RECURSIVE)
+                   ? ZK_OK
+                   : ZK_BAD_ARGUMENTS;
+    if (op->type == ZK_OP_REMOVE_WATCHES)
+        return op->watch_kind >= ZK_WATCH_CHILDREN && op->watch_kind <= ZK_WATCH_RECURSIVE
+                   ? ZK_OK
+                   : ZK_BAD_ARGUMENTS;
+    return op->watch && !(codec_shape(op)->parts & PART_WATCH) ? ZK_BAD_ARGUMENTS : ZK_OK;
+}
+
+/* acl NULL stands for open in a create; in a set_acl it would open what was closed. */
+static int codec_check_acl(const struct zk_op *op) {
+    if (op->acl_count < 0 || (op->acl_count && !op->acl)) return ZK_BAD_ARGUMENTS;
+    if (op->type == ZK_OP_SET_ACL && !op->acl_count) return ZK_INVALID_ACL;
+    if (op->acl && !op->acl_count) return ZK_INVALID_ACL;
+    for (int i = 0; i < op->acl_count; i++)
+        if (!op->acl[i].scheme || !op->acl[i].id) return ZK_INVALID_ACL;
+    return ZK_OK;
+}
+
+ZK_PRIVATE int codec_check(const struct zk_op *op, struct slice chroot, uint32_t max) {
+    if (op->type < ZK_OP_CREATE || op->type > ZK_OP_RECONFIG) return ZK_BAD_ARGUMENTS;
+    int parts = codec_shape(op)->parts;
+    if ((parts & PART_PATH) && (!op->path || !codec_path_ok(op))) return ZK_BAD_ARGUMENTS;
+    if ((parts & PART_DATA) && (op->data_len < -1 || (op->data_len > 0 && !op->data)))
+        return ZK_BAD_ARGUMENTS;
+    if (op->type == ZK_OP_ADD_AUTH && !op->scheme) return ZK_BAD_ARGUMENTS;
+    int err = codec_check_watch(op);
+    if (!err && op->type == ZK_OP_CREATE) err = codec_check_create(op);
+    if (!err && (parts & PART_ACL)) err = codec_check_acl(op);
+    if (!err && (parts & PART_OPS)) err = codec_check_ops(op, chroot, max);
+    if (!err && codec_bound(op, chroot) > max) err = ZK_TOO_LARGE;
+    return err;
+}
+
+/* --- writing --- */
+
+static size_t codec_len(const char *s) {
+    return s ? strlen(s) : 0;
+}
+
+/* A little more than it will be: 64 bytes are for lengths and numbers. */
+ZK_PRIVATE size_t codec_bound(const struct zk_op *op, struct slice chroot) {
+    size_t n = 64 + chroot.n + codec_len(op->path) + codec_len(op->scheme);
+    if (op->data && op->data_len > 0) n += (size_t)op->data_len;
+    for (int i = 0; i < op->acl_count; i++)
+        n += 12 + codec_len(op->acl[i].scheme) + codec_len(op->acl[i].id);
+    n += codec_len(op->joining) + codec_len(op->leaving) + codec_len(op->members);
+    for (int i = 0; i < op->op_count; i++) n += codec_bound(&op->ops[i], chroot);
+    return n;
+}
+
+ZK_PRIVATE struct slice codec_path(struct buf *out, struct slice path, struct slice chroot) {
+    size_t from = out->n;
+    buf_put(out, chroot.p, chroot.n);
+    if (!chroot.n || !slice_is(path, "/")) buf_put(out, path.p, path.n);
+    return slice_of(out->p + from, out->n - from);
+}
+
+static void codec_put_path(struct buf *out, const struct zk_op *op, struct slice chroot) {
+    size_t at = out->n;
+    (void)buf_grow(out, 4);
+    /* stock: ZooKeeper.delete, which lets the root be refused rather than take the chroot away */
+    bool root = op->type == ZK_OP_DELETE && strcmp(op->path, "/") == 0;
+    struct slice path = codec_path(out, slice_str(op->path), root ? slice_of(NULL, 0) : chroot);
+    put_be32(out->p + at, (uint32_t)path.n);
+}
+
+static void codec_put_text(struct buf *out, const char *s) {
+    if (s)
+        jw_str(out, s);
+    else
+        jw_i32(out, -1);
+}
+
+static void codec_put_data(struct buf *out, const struct zk_op *op) {
+    jw_i32(out, op->data_len);
+    if (op->data_len > 0) buf_put(out, op->data, (size_t)op->data_len);
+}
+
+static void codec_put_acl(struct buf *out, const struct zk_op *op) {
+    static const struct zk_acl open = {ZK_PERM_ALL, "world", "anyone"};
+    const struct zk_acl *acl = op->acl ? op->acl : &open;
+    int n = op->acl ? op->acl_count : 1;
+    jw_i32(out, n);
+    for (int i = 0; i < n; i++) {
+        jw_i32(out, acl[i].perms);
+        jw_str(out, acl[i].scheme);
+        jw_str(out, acl[i].id);
+    }
+}
+
+/* Creates have an opcode for each kind. A plain one in a multi is the old opcode: servers before
+ * 3.8.1 lose create2 there on all but the leader. */
+static int32_t codec_opcode(const struct zk_op *op, bool in_multi) {
+    int32_t code = codec_shape(op)->op;
+    if (op->type == ZK_OP_GET_CHILDREN && in_multi) return ZOP_GET_CHILDREN;
+    if (op->type != ZK_OP_CREATE) return code;
+    if (codec_is_ttl(op)) return ZOP_CREATE_TTL;
+    if (op->mode == ZK_CONTAINER) return ZOP_CREATE_CONTAINER;
+    return in_multi && !op->want_stat ? ZOP_CREATE : code;
+}
+
+static void codec_put_body(struct buf *out, const struct zk_op *op, struct slice chroot) {
+    int parts = codec_shape(op)->parts;
+    if (op->type == ZK_OP_GET_CONFIG) jw_str(out, CODEC_CONFIG_PATH);
+    if (op->type == ZK_OP_ADD_AUTH) {
+        jw_i32(out, 0);
+        jw_str(out, op->scheme);
+    }
+    if (parts & PART_PATH) codec_put_path(out, op, chroot);
+    if (parts & PART_WATCH) jw_u8(out, op->watch != NULL);
+    if (parts & PART_DATA) codec_put_data(out, op);
+    if (parts & PART_ACL) codec_put_acl(out, op);
+    if (parts & PART_VERSION) jw_i32(out, op->version);
+    if (op->type == ZK_OP_CREATE) jw_i32(out, (int32_t)op->mode);
+    if (op->type == ZK_OP_CREATE && codec_is_ttl(op)) jw_i64(out, op->ttl_ms);
+    if (op->type == ZK_OP_ADD_WATCH) jw_i32(out, op->watch_kind == ZK_WATCH_RECURSIVE);
+    if (op->type == ZK_OP_REMOVE_WATCHES) jw_i32(out, (int32_t)op->watch_kind);
+    if (op->type == ZK_OP_RECONFIG) {
+        codec_put_text(out, op->joining);
+        codec_put_text(out, op->leaving);
+        codec_put_text(out, op->members);
+        jw_i64(out, op->config_version);
+    }
+}
+
+ZK_PRIVATE void codec_request(struct buf *out, const struct zk_op *op, int32_t xid,
+                              struct slice chroot) {
+    size_t at = out->n;
+    jw_i32(out, 0);
+    jw_i32(out, xid);
+    jw_i32(out, codec_opcode(op, false));
+    codec_put_body(out, op, chroot);
+    if (codec_shape(op)->parts & PART_OPS) {
+        for (int i = 0; i < op->op_count; i++) {
+            jw_multi_header(out, codec_opcode(&op->ops[i], true), false, -1);
+            codec_put_body(out, &op->ops[i], chroot);
+        }
+        jw_multi_header(out, -1, true, -1);
+    }
+    put_be32(out->p + at, (uint32_t)(out->n - at - 4));
+}
+
+/* --- reading --- */
+
+/* One block, handed out from the front: room was counted before. */
+struct shelf {
+    uint8_t *p, *end;
+};
+
+static void *shelf_take(struct shelf *s, size_t n) {
+    uint8_t *p = s->p;
+    n = (n + 7) & ~(size_t)7;
+    ZK_ASSERT(n <= (size_t)(s->end - s->p));
+    s->p += n;
+    return p;
+}
+
+static const char *shelf_text(struct shelf *s, struct slice text) {
+    char *p = shelf_take(s, text.n + 1);
+    if (text.n) memcpy(p, text.p, text.n);
+    p[text.n] = '\0';
+    return p;
+}
+
+ZK_PRIVATE struct slice codec_strip(struct slice path, struct slice chroot) {
+    if (!chroot.n || path.n < chroot.n || memcmp(path.p, chroot.p, chroot.n) != 0) return path;
+    if (path.n == chroot.n) return slice_str("/");
+    if (path.p[chroot.n] != '/') return path;
+    return slice_of(path.p + chroot.n, path.n - chroot.n);
+}
+
+static void codec_stat(struct jr *r, struct zk_stat *s) {
+    s->czxid = jr_i64(r);
+    s->mzxid = jr_i64(r);
+    s->ctime = jr_i64(r);
+    s->mtime = jr_i64(r);
+    s->version = jr_i32(r);
+    s->cversion = jr_i32(r);
+    s->aversion = jr_i32(r);
+    s->ephemeral_owner = jr_i64(r);
+    s->data_length = jr_i32(r);
+    s->num_children = jr_i32(r);
+    s->pzxid = jr_i64(r);
+}
+
+/* A reply is read by the parts that its record has, in this order. */
+enum codec_reply_part {
+    HAS_PATH = 1,
+    HAS_DATA = 2,
+    HAS_NAMES = 4,
+    HAS_ACL = 8,
+    HAS_IDS = 16, /* who_am_i: scheme and name, no perms */
+    HAS_NUMBER = 32,
+    HAS_STAT = 64
+};
+
+static int codec_reply_parts(int32_t op) {
+    switch (op) {
+    case ZOP_CREATE:
+    case ZOP_SYNC: return HAS_PATH;
+    case ZOP_CREATE2:
+    case ZOP_CREATE_CONTAINER:
+    case ZOP_CREATE_TTL: return HAS_PATH | HAS_STAT;
+    case ZOP_EXISTS:
+    case ZOP_SET_DATA:
+    case ZOP_SET_ACL: return HAS_STAT;
+    case ZOP_GET_DATA:
+    case ZOP_RECONFIG: return HAS_DATA | HAS_STAT;
+    case ZOP_GET_ACL: return HAS_ACL | HAS_STAT;
+    case ZOP_GET_CHILDREN:
+    case ZOP_GET_EPHEMERALS: return HAS_NAMES;
+    case ZOP_GET_CHILDREN2: return HAS_NAMES | HAS_STAT;
+    case ZOP_GET_ALL_CHILDREN_NUMBER: return HAS_NUMBER;
+    case ZOP_WHO_AM_I: return HAS_IDS;
+    default: return 0;
+    }
+}
+
+/* Entries that could stand in what is left, each of at least so many bytes. Bad otherwise. */
+static int32_t codec_count(struct jr *r, size_t least) {
+    int32_t n = jr_count(r);
+    if (n < 0) return 0;
+    if ((size_t)n > jr_left(r) / least) r->bad = true;
+    return r->bad ? 0 : n;
+}
+
+/* How much memory the parts of one record will need; goes past it. */
+static size_t codec_measure(struct jr *r, int parts) {
+    size_t need = 0;
+    if (parts & HAS_PATH) need += jr_bytes(r).n + 16;
+    if (parts & HAS_DATA) need += jr_bytes(r).n + 16;
+    if (parts & HAS_NAMES) {
+        int32_t n = codec_count(r, 4);
+        need += (size_t)n * sizeof(char *);
+        for (int32_t i = 0; i < n; i++) need += jr_bytes(r).n + 16;
+    }
+    if (parts & (HAS_ACL | HAS_IDS)) {
+        int32_t n = codec_count(r, 8);
+        need += (size_t)n * sizeof(struct zk_acl);
+        for (int32_t i = 0; i < n; i++) {
+            if (parts & HAS_ACL) (void)jr_i32(r);
+            need += jr_bytes(r).n + 16;
+            need += jr_bytes(r).n + 16;
+        }
+    }
+    struct zk_stat stat;
+    if (parts & HAS_NUMBER) (void)jr_i32(r);
+    if (parts & HAS_STAT) codec_stat(r, &stat);
+    return need + 16;
+}
+
+static void codec_names(struct jr *r, struct shelf *s, struct zk_result *out,
+                        struct slice chroot) {
+    int32_t n = codec_count(r, 4);
+    const char **names = shelf_take(s, (size_t)n * sizeof *names);
+    for (int32_t i = 0; i < n; i++) {
+        struct slice one = jr_bytes(r);
+        names[i] = shelf_text(s, codec_strip(one, chroot));
+    }
+    out->count = n;
+    out->names = names;
+}
+
+static void codec_acl(struct jr *r, struct shelf *s, struct zk_result *out, bool perms) {
+    int32_t n = codec_count(r, 8);
+    struct zk_acl *acl = shelf_take(s, (size_t)n * sizeof *acl);
+    for (int32_t i = 0; i < n; i++) {
+        acl[i].perms = perms ? jr_i32(r) : 0;
+        acl[i].scheme = shelf_text(s, jr_bytes(r));
+        acl[i].id = shelf_text(s, jr_bytes(r));
+    }
+    out->count = n;
+    out->acl = acl;
+}
+
+/* What codec_measure went past, into out. */
+static void codec_record(struct jr *r, struct shelf *s, int parts, struct zk_result *out,
+                         struct slice chroot) {
+    if (parts & HAS_PATH) {
+        struct slice path = jr_bytes(r);
+        if (path.p) out->path = shelf_text(s, codec_strip(path, chroot));
+    }
+    if (parts & HAS_DATA) {
+        struct slice data = jr_bytes(r);
+        if (data.p) out->data = shelf_text(s, data);
+        out->data_len = data.p ? (int)data.n : -1;
+    }
+    /* Only whole paths are below a chroot; children are names. */
+    if (parts & HAS_NAMES) codec_names(r, s, out, parts == HAS_NAMES ? chroot : slice_of(NULL, 0));
+    if (parts & HAS_ACL) codec_acl(r, s, out, true);
+    if (parts & HAS_IDS) codec_acl(r, s, out, false);
+    if (parts & HAS_NUMBER) out->number = jr_i32(r);
+    if (parts & HAS_STAT) codec_stat(r, &out->stat);
+    out->has_stat = (parts & HAS_STAT) != 0;
+}
+
+/* --- of a multi --- */
+
+static size_t codec_measure_multi(struct jr *r, int32_t *count) {
+    size_t need = 0;
+    for (*count = 0; !r->bad; (*count)++) {
+        struct multi_header h = jr_multi_header(r);
+        if (h.done) return need;
+        need += sizeof(struct zk_result);
+        if (h.type == ZOP_ERROR)
+            (void)jr_i32(r);
+        else
+            need += codec_measure(r, codec_reply_parts(h.type));
+    }
+    return need;
+}
+
+static void codec_multi(struct jr *r, struct shelf *s, int32_t n, struct zk_result *out,
+                        struct slice chroot) {
+    struct zk_result *results = shelf_take(s, (size_t)n * sizeof *results);
+    memset(results, 0, (size_t)n * sizeof *results);
+    for (int32_t i = 0; i < n; i++) {
+        struct multi_header h = jr_multi_header(r);
+        results[i].zxid = out->zxid;
+        results[i].data_len = -1;
+        if (h.type == ZOP_ERROR)
+            results[i].error = jr_i32(r);
+        else
+            codec_record(r, s, codec_reply_parts(h.type), &results[i], chroot);
+        bool counts = results[i].error && results[i].error != ZK_RUNTIME_INCONSISTENCY;
+        if (counts && !out->error) out->error = results[i].error;
+    }
+    out->count = n;
+    out->results = results;
+}
+
+static struct zk_result *codec_plain(int64_t zxid, int32_t error, size_t more, struct shelf *s) {
+    size_t n = sizeof(struct zk_result) + 16 + more;
+    struct zk_result *out = mem_try(sizeof *out + 16 + more);
+    if (!out) return NULL;
+    out->zxid = zxid;
+    out->error = error;
+    out->data_len = -1;
+    s->p = (uint8_t *)(out + 1);
+    s->end = (uint8_t *)out + n;
+    return out;
+}
+
+ZK_PRIVATE struct zk_result *codec_reply(enum zk_op_type type, int64_t zxid, int32_t error,
+                                         struct slice body, struct slice chroot) {
+    struct shelf shelf;
+    bool multi = type == ZK_OP_MULTI || type == ZK_OP_MULTI_READ;
+    int parts = codec_reply_parts(CODEC_SHAPES[type].op);
+    /* A multi_read that failed as a whole may have results all the same. */
+    if (error && !(type == ZK_OP_MULTI_READ && body.n)) return codec_plain(zxid, error, 0, &shelf);
+    struct jr r = jr_open(body, UINT32_MAX);
+    int32_t count = 0;
+    size_t need = multi ? codec_measure_multi(&r, &count) : codec_measure(&r, parts);
+    if (r.bad) return codec_plain(zxid, error ? error : ZK_MARSHALLING_ERROR, 0, &shelf);
+    struct zk_result *out = codec_plain(zxid, error, need, &shelf);
+    if (!out) return NULL;
+    r = jr_open(body, UINT32_MAX);
+    if (multi)
+        codec_multi(&r, &shelf, count, out, chroot);
+    else
+        codec_record(&r, &shelf, parts, out, chroot);
+    ZK_ASSERT(!r.bad);
+    return out;
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/session.c ==== */
+
+
+#include <stdio.h>
+
+
+enum client_link { CLIENT_RESTING, CLIENT_RESOLVING, CLIENT_DIALING, CLIENT_GREETING, CLIENT_UP };
+
+enum {
+    CLIENT_XID_EVENT = -1,
+    CLIENT_XID_PING = -2,
+    CLIENT_XID_AUTH = -4,
+    CLIENT_XID_WATCHES = -8,
+    CLIENT_ADDRS = 8,
+    CLIENT_ORDERS = 8,
+    CLIENT_PASSWD = 16,
+    CLIENT_WATCHES_BATCH = 128 * 1024, /* bytes of paths. stock: SET_WATCHES_MAX_LENGTH */
+    CLIENT_SEND_SOON = 16 * 1024,      /* so much output is worth a packet of its own */
+    CLIENT_STEADY_MS = 1000, /* a connection that broke sooner counts as a failed attempt */
+    CLIENT_PROBE_MIN_MS = 100,
+    CLIENT_PROBE_MAX_MS = 60000
+};
+
+/*
+ * A request from submission to the moment when its caller knows. It is its own post, so that a
+ * result can always be told; what it may have to leave behind in `sent`, so that replies keep
+ * finding their places, is one without `done`.
+ */
+struct client_request {
+    struct client_post post; /* first: run and drop cast back */
+    struct client_request *next;
+    int64_t id, deadline; /* deadline: INT64_MAX when there is none */
+    int32_t xid;
+    enum zk_op_type type;
+    enum zk_watch_kind kind;
+    bool inside, watch_inside, local;
+    bool on_server; /* of a removal: the server takes its watch away too */
+    bool gone;      /* an empty one that holds the place of what was withdrawn */
+    zk_result_fn done;
+    void *user;
+    struct zk_result *result; /* owned; NULL: plain */
+    struct zk_result plain;   /* only an error */
+    zk_watch_fn watch;
+    void *watch_user;
+    uint32_t frame; /* bytes in `held` while it waits */
+    uint32_t path_len;
+    char path[]; /* on the server; of those that have a watch */
+};
+
+struct client_list {
+    struct client_request *first, **last;
+    uint32_t n;
+};
+
+struct client_identity {
+    struct client_identity *next;
+    struct client_request *request; /* whoever waits to hear; NULL: nobody any more */
+    uint32_t scheme_len, auth_len;
+    char scheme[]; /* with a NUL, then auth */
+};
+
+struct client {
+    enum client_link link;
+    enum zk_state state, told; /* told: what was posted last */
+    int over;                  /* enum zk_error: why the session is; 0: it is not */
+    bool closing, said_goodbye;
+    unsigned flags;
+    int64_t now, started;
+
+    struct hosts hosts;
+    char *chroot; /* owned; "" for none */
+    struct net_addr at[CLIENT_ADDRS];
+    int n_at, next_at;
+    int64_t rest_until, attempt_until, up_since, heard, spoke;
+    int64_t lost_at; /* INT64_MAX when connected */
+    struct client_order orders[CLIENT_ORDERS];
+    uint32_t order_first, order_n;
+    int64_t probe_at; /* INT64_MAX: not looking for a server that can write */
+    int64_t probe_pause;
+
+    int64_t session_id, zxid;
+    uint8_t passwd[CLIENT_PASSWD];
+    int timeout, wished; /* ms; agreed, and asked for */
+    bool writable_seen;  /* a server that can write knows the session */
+    int op_timeout;
+    uint32_t max_packet;
+
+    int64_t ids;
+    int32_t xid;
+    struct client_list sent, waiting, auths; /* auths: expecting a reply, in order */
+    struct buf held;                         /* frames of `waiting` */
+    struct buf in, out;
+    uint32_t unsent; /* requests of `sent` with bytes in out */
+    int64_t next_deadline;
+
+    struct client_identity *identities, *identity_next; /* next: whose reply comes next */
+    struct watches watches;
+    struct client_timer *timers;
+    struct client_observer *observers;
+    struct client_post *posts, **last_post;
+    struct zk_result *current; /* being told from within */
+    struct logq log;
+    struct prng random;
+    struct zk_counters counters;
+
+    zk_state_fn on_state;
+    void *user;
+    zk_frame_fn on_frame;
+    void *frame_user;
+};
+
+static void client_rest(struct client *c);
+static void client_break(struct client *c, int level, const char *why);
+
+/* --- small things --- */
+
+static void client_say(struct client *c, int level, const char *what, const char *more) {
+    if (buf_try_reserve(&c->log.lines, 1024)) log_line(&c->log, level, "%s%s", what, more);
+}
+
+static void list_init(struct client_list *l) {
+    l->first = NULL;
+    l->last = &l->first;
+    l->n = 0;
+}
+
+static void list_put(struct client_list *l, struct client_request *r) {
+    r->next = NULL;
+    *l->last = r;
+    l->last = &r->next;
+    l->n++;
+}
+
+/* link: what points to the one to take. */
+static struct client_request *list_take(struct client_list *l, struct client_request **link) {
+    struct client_request *r = *link;
+    if (!r) return NULL;
+    *link = r->next;
+    if (!r->next) l->last = link;
+    l->n--;
+    return r;
+}
+
+static struct slice client_chroot(const struct client *c) {
+    return slice_str(c->chroot);
+}
+
+static void client_order(struct client *c, enum client_order_kind kind, const struct host *host,
+                         const struct net_addr *addr) {
+    if (kind == CLIENT_HANG_UP) c->order_n = 0; /* nothing before it matters any more */
+    ZK_ASSERT(c->order_n < CLIENT_ORDERS);
+    struct client_order *o = &c->orders[(c->order_first + c->order_n++) % CLIENT_ORDERS];
+    memset(o, 0, sizeof *o);
+    o->kind = kind;
+    if (host) memcpy(o->name, host->name, sizeof o->name);
+    if (host) o->port = host->port;
+    if (addr) o->addr = *addr;
+}
+
+ZK_PRIVATE bool client_take_order(struct client *c, struct client_order *out) {
+    if (!c->order_n) return false;
+    *out = c->orders[c->order_first];
+    c->order_first = (c->order_first + 1) % CLIENT_ORDERS;
+    c->order_n--;
+    return true;
+}
+
+/* --- posts --- */
+
+ZK_PRIVATE void client_post(struct client *c, struct client_post *p) {
+    p->next = NULL;
+    *c->last_post = p;
+    c->last_post = &p->next;
+}
+
+ZK_PRIVATE void client_unpost(struct client *c, const void *owner) {
+    for (struct client_post **link = &c->posts; *link;) {
+        struct client_post *p = *link;
+        if (p->owner != owner) {
+            link = &p->next;
+            continue;
+        }
+        *link = p->next;
+        if (!p->next) c->last_post = link;
+        p->drop(p);
+    }
+}
+
+ZK_PRIVATE struct client_post *client_take_post(struct client *c) {
+    struct client_post *p = c->posts;
+    if (!p) return NULL;
+    c->posts = p->next;
+    if (!c->posts) c->last_post = &c->posts;
+    return p;
+}
+
+ZK_PRIVATE bool client_has_posts(const struct client *c) {
+    return c->posts != NULL;
+}
+
+ZK_PRIVATE bool client_take_log(struct client *c, int *level, const char **text) {
+    return log_take(&c->log, level, text);
+}
+
+static void client_request_drop(struct client_post *p) {
+    struct client_request *r = (struct client_request *)(void *)p;
+    mem_free(r->result);
+    mem_free(r);
+}
+
+static void client_request_run(struct client_post *p) {
+    struct client_request *r = (struct client_request *)(void *)p;
+    if (r->done) r->done(r->user, r->result ? r->result : &r->plain);
+    client_request_drop(p);
+}
+
+/* Tells whoever waits for it. r is gone afterwards. result is taken over; NULL: just the error. */
+static void client_finish(struct client *c, struct client_request *r, int error,
+                          struct zk_result *result) {
+    r->result = result;
+    r->plain.error = error;
+    r->plain.data_len = -1;
+    if (!r->inside && r->done) {
+        client_post(c, &r->post);
+        return;
+    }
+    struct zk_result *outer = c->current;
+    c->current = result;
+    if (r->done) r->done(r->user, result ? result : &r->plain);
+    r->result = c->current; /* NULL: it was taken */
+    c->current = outer;
+    client_request_drop(&r->post);
+}
+
+ZK_PRIVATE struct zk_result *client_take_result(struct client *c) {
+    struct zk_result *result = c->current;
+    c->current = NULL;
+    return result;
+}
+
+struct client_event {
+    struct client_post post; /* first */
+    zk_watch_fn fn;
+    void *user;
+    struct zk_event event;
+    char path[];
+};
+
+static void client_event_drop(struct client_post *p) {
+    mem_free(p);
+}
+
+static void client_event_run(struct client_post *p) {
+    struct client_event *e = (struct client_event *)(void *)p;
+    e->fn(e->user, &e->event);
+    client_event_drop(p);
+}
+
+static bool client_tell_event(struct client *c, const struct watcher *who,
+                              const struct zk_event *event) {
+    if (who->inside) {
+        who->fn(who->user, event);
+        return true;
+    }
+    size_t n = strlen(event->path) + 1;
+    struct client_event *e = mem_try(sizeof *e + n);
+    if (!e) return false;
+    e->post.run = client_event_run;
+    e->post.drop = client_event_drop;
+    e->fn = who->fn;
+    e->user = who->user;
+    e->event = *event;
+    memcpy(e->path, event->path, n);
+    e->event.path = e->path;
+    client_post(c, &e->post);
+    return true;
+}
+
+struct client_news {
+    struct client_post post; /* first */
+    zk_state_fn fn;
+    void *user;
+    enum zk_state state;
+    int64_t session_id;
+};
+
+static void client_news_drop(struct client_post *p) {
+    mem_free(p);
+}
+
+static void client_news_run(struct client_post *p) {
+    struct client_news *n = (struct client_news *)(void *)p;
+    n->fn(n->user, n->state, n->session_id);
+    client_news_drop(p);
+}
+
+/* Without memory the news wait for the next tick, and may then be newer. */
+static void client_tell_state(struct client *c) {
+    if (c->told == c->state) return;
+    if (c->on_state) {
+        struct client_news *n = mem_try(sizeof *n);
+        if (!n) return;
+        n->post.run = client_news_run;
+        n->post.drop = client_news_drop;
+        n->fn = c->on_state;
+        n->user = c->user;
+        n->state = c->state;
+        n->session_id = c->session_id;
+        client_post(c, &n->post);
+    }
+    c->told = c->state;
+}
+
+static void client_set_state(struct client *c, enum zk_state state) {
+    if (c->state == state) return;
+    c->state = state;
+    client_tell_state(c);
+    for (struct client_observer *o = c->observers, *next; o; o = next) {
+        next = o->next;
+        o->fn(o->user, state, c->session_id);
+    }
+}
+
+ZK_PRIVATE void client_observe(struct client *c, struct client_observer *o) {
+    o->next = c->observers;
+    if (o->next) o->next->link = &o->next;
+    o->link = &c->observers;
+    c->observers = o;
+}
+
+ZK_PRIVATE void client_unobserve(struct client *c, struct client_observer *o) {
+    (void)c;
+    if (!o->link) return;
+    *o->link = o->next;
+    if (o->next) o->next->link = o->link;
+    o->link = NULL;
+}
+
+/* --- timers --- */
+
+ZK_PRIVATE void client_timer_stop(struct client *c, struct client_timer *t) {
+    (void)c;
+    if (!t->link) return;
+    *t->link = t->next;
+    if (t->next) t->next->link = t->link;
+    t->link = NULL;
+}
+
+/* Kept in order of time; recipes have few, and most are set behind all others. */
+ZK_PRIVATE void client_timer_set(struct client *c, struct client_timer *t, int64_t at) {
+    client_timer_stop(c, t);
+    struct client_timer **link = &c->timers;
+    while (*link && (*link)->at <= at) link = &(*link)->next;
+    t->at = at;
+    t->next = *link;
+    t->link = link;
+    if (t->next) t->next->link = &t->next;
+    *link = t;
+}
+
+static void client_run_timers(struct client *c) {
+    int64_t now = c->now;
+    while (c->timers && c->timers->at <= now) {
+        struct client_timer *t = c->timers;
+        client_timer_stop(c, t);
+        t->fn(t->user);
+    }
+}
+
+/* --- the end of requests --- */
+
+/* Fails all of a list. What those who are told submit meanwhile goes to `waiting`, behind. */
+static void client_fail(struct client *c, struct client_list *l, int error) {
+    struct client_list all = *l;
+    if (!all.first) return;
+    list_init(l);
+    if (l == &c->waiting) buf_clear(&c->held);
+    for (struct client_request *r = all.first, *next; r; r = next) {
+        next = r->next;
+        client_finish(c, r, error, NULL);
+    }
+}
+
+static void client_fail_auths(struct client *c, int error) {
+    for (struct client_identity *i = c->identities; i; i = i->next) {
+        struct client_request *r = i->request;
+        i->request = NULL;
+        if (r) client_finish(c, r, error, NULL);
+    }
+}
+
+static void client_fail_all(struct client *c, int error) {
+    c->unsent = 0;
+    client_fail(c, &c->sent, error);
+    client_fail(c, &c->waiting, error);
+    client_fail_auths(c, error);
+}
+
+/* Takes a request out and leaves an empty one in its place, which the reply will find, or whose
+ * frame will not be sent. NULL: no memory for that. */
+static struct client_request *client_detach(struct client_list *l, struct client_request **link) {
+    struct client_request *r = *link, *stub = mem_try(sizeof *stub);
+    if (!stub) return NULL;
+    stub->gone = true;
+    stub->type = r->type;
+    stub->xid = r->xid;
+    stub->frame = r->frame;
+    stub->deadline = INT64_MAX;
+    stub->next = r->next;
+    *link = stub;
+    if (!r->next) l->last = &stub->next;
+    return r;
+}
+
+static struct client_request **client_find(struct client *c, int64_t id, struct client_list **in) {
+    struct client_list *lists[] = {&c->sent, &c->waiting};
+    for (int i = 0; i < 2; i++) {
+        *in = lists[i];
+        for (struct client_request **link = &(*in)->first; *link; link = &(*link)->next)
+            if ((*link)->id == id) return link;
+    }
+    return NULL;
+}
+
+/* One that waits for an identity to be taken. */
+static struct client_request **client_find_auth(struct client *c, int64_t id) {
+    for (struct client_identity *i = c->identities; i; i = i->next)
+        if (i->request && i->request->id == id) return &i->request;
+    return NULL;
+}
+
+/* Takes the request with this number from wherever it waits. NULL, with why: it is not there. */
+static struct client_request *client_withdraw(struct client *c, int64_t id, int *why) {
+    struct client_list *in;
+    struct client_request **link = client_find_auth(c, id), *r;
+    if (link) {
+        r = *link;
+        *link = NULL;
+        return r;
+    }
+    link = client_find(c, id, &in);
+    r = link ? client_detach(in, link) : NULL;
+    *why = link ? ZK_OUT_OF_MEMORY : ZK_BAD_ARGUMENTS;
+    return r;
+}
+
+ZK_PRIVATE int client_cancel(struct client *c, int64_t id) {
+    int why = ZK_OK;
+    struct client_request *r = id > 0 ? client_withdraw(c, id, &why) : NULL;
+    if (!r) return id > 0 ? why : ZK_BAD_ARGUMENTS;
+    client_finish(c, r, ZK_CANCELED, NULL);
+    return ZK_OK;
+}
+
+ZK_PRIVATE bool client_forget(struct client *c, int64_t id) {
+    struct client_list *in;
+    struct client_request **link = id > 0 ? client_find_auth(c, id) : NULL;
+    if (!link && id > 0) link = client_find(c, id, &in);
+    if (!link) return false;
+    (*link)->done = NULL; /* it goes its way, unheard; so do its watches */
+    (*link)->watch = NULL;
+    return true;
+}
+
+/* Ends what has waited longer than its caller wants; finds when to look again. */
+static void client_expire_requests(struct client *c) {
+    if (c->now < c->next_deadline) return;
+    struct client_list *lists[] = {&c->sent, &c->waiting};
+    c->next_deadline = INT64_MAX;
+    for (int i = 0; i < 2; i++) {
+        /* Who is told may submit more, which goes behind; nothing in the list is taken out. */
+        for (struct client_request **link = &lists[i]->first; *link; link = &(*link)->next) {
+            if ((*link)->deadline <= c->now) {
+                struct client_request *r = client_detach(lists[i], link);
+                if (r) client_finish(c, r, ZK_TIMED_OUT, NULL);
+            }
+            if ((*link)->deadline < c->next_deadline) c->next_deadline = (*link)->deadline;
+        }
+    }
+    for (struct client_identity *n = c->identities; n; n = n->next) {
+        struct client_request *r = n->request;
+        if (!r || r->deadline > c->now) continue;
+        n->request = NULL;
+        client_finish(c, r, ZK_TIMED_OUT, NULL);
+    }
+}
+
+/* --- sending --- */
+
+static void client_trace(struct client *c, bool sent, struct slice frame) {
+    if (c->on_frame) c->on_frame(c->frame_user, sent, frame.p, frame.n);
+}
+
+/* Accounts for a frame that stands at the end of out, from `at`. */
+static void client_framed(struct client *c, size_t at) {
+    c->spoke = c->now;
+    c->counters.bytes_sent += c->out.n - at;
+    client_trace(c, true, slice_of(c->out.p + at, c->out.n - at));
+}
+
+/* A packet of the session's own: its frame begins at the result. Room for it was reserved. */
+static size_t client_begin(struct client *c, int32_t xid, int32_t op) {
+    size_t at = c->out.n;
+    jw_i32(&c->out, 0);
+    jw_i32(&c->out, xid);
+    jw_i32(&c->out, op);
+    return at;
+}
+
+static void client_end_frame(struct client *c, size_t at) {
+    put_be32(c->out.p + at, (uint32_t)(c->out.n - at - 4));
+    client_framed(c, at);
+}
+
+static bool client_room(struct client *c, size_t n) {
+    buf_compact(&c->out);
+    return buf_try_reserve(&c->out, n);
+}
+
+static bool client_ping(struct client *c) {
+    if (!client_room(c, 12)) return false;
+    client_end_frame(c, client_begin(c, CLIENT_XID_PING, ZOP_PING));
+    return true;
+}
+
+static bool client_send_identity(struct client *c, struct client_identity *i) {
+    if (!client_room(c, 32 + i->scheme_len + i->auth_len)) return false;
+    size_t at = client_begin(c, CLIENT_XID_AUTH, ZOP_AUTH);
+    jw_i32(&c->out, 0);
+    jw_bytes(&c->out, slice_of(i->scheme, i->scheme_len));
+    jw_bytes(&c->out, slice_of(i->scheme + i->scheme_len + 1, i->auth_len));
+    client_end_frame(c, at);
+    if (!c->identity_next) c->identity_next = i;
+    return true;
+}
+
+/* The lists of a setWatches packet, in its order. stock: SetWatches2 */
+static const uint8_t CLIENT_WATCH_LISTS[] = {WATCH_BIT_DATA, WATCH_BIT_EXIST, WATCH_BIT_CHILD,
+                                             WATCH_BIT_PERSISTENT, WATCH_BIT_RECURSIVE};
+enum { CLIENT_LISTS = sizeof CLIENT_WATCH_LISTS, CLIENT_OLD_LISTS = 3 };
+
+/* One batch: the paths from `from` up to `to`, which is not in it any more (NULL: to the end). */
+static bool client_send_watches(struct client *c, const struct watched *from,
+                                const struct watched *to, uint8_t all, size_t room) {
+    if (!client_room(c, room)) return false;
+    bool old = !(all & (WATCH_BIT_PERSISTENT | WATCH_BIT_RECURSIVE));
+    size_t at = client_begin(c, CLIENT_XID_WATCHES, old ? ZOP_SET_WATCHES : ZOP_SET_WATCHES2);
+    jw_i64(&c->out, c->zxid);
+    for (int i = 0; i < (old ? CLIENT_OLD_LISTS : CLIENT_LISTS); i++) {
+        size_t count_at = c->out.n;
+        uint32_t count = 0;
+        uint8_t bits;
+        jw_i32(&c->out, 0);
+        const struct watched *one = from;
+        for (bits = watches_bits_of(one); one != to; one = watches_next(&c->watches, one, &bits)) {
+            if (!(bits & CLIENT_WATCH_LISTS[i])) continue;
+            jw_bytes(&c->out, slice_of(one->path, one->path_len));
+            count++;
+        }
+        put_be32(c->out.p + count_at, count);
+    }
+    client_end_frame(c, at);
+    return true;
+}
+
+/* stock: ClientCnxn.primeConnection */
+static bool client_restore_watches(struct client *c) {
+    if (c->flags & ZK_NO_WATCH_RESET) return true;
+    const struct watched *from = NULL, *at = NULL;
+    size_t paths = 0, room = 64;
+    uint8_t bits, all = 0;
+    while ((at = watches_next(&c->watches, at, &bits))) {
+        if (!from) from = at;
+        if (paths >= CLIENT_WATCHES_BATCH) {
+            if (!client_send_watches(c, from, at, all, room)) return false;
+            from = at;
+            paths = 0;
+            room = 64;
+            all = 0;
+        }
+        all |= bits;
+        for (int i = 0; i < CLIENT_LISTS; i++) {
+            if (!(bits & CLIENT_WATCH_LISTS[i])) continue;
+            paths += at->path_len;
+            room += at->path_len + 4;
+        }
+    }
+    return !from || client_send_watches(c, from, NULL, all, room);
+}
+
+/* What waited goes out, in order; who gave up meanwhile is skipped, with the frame. */
+static bool client_send_waiting(struct client *c) {
+    if (!client_room(c, buf_len(&c->held))) return false;
+    struct client_request *r;
+    while ((r = list_take(&c->waiting, &c->waiting.first))) {
+        struct slice frame = slice_of(c->held.p + c->held.head, r->frame);
+        if (r->gone) {
+            mem_free(r);
+        } else {
+            size_t at = c->out.n;
+            buf_put(&c->out, frame.p, frame.n);
+            client_framed(c, at);
+            list_put(&c->sent, r);
+            c->unsent++;
+        }
+        buf_consume(&c->held, frame.n);
+    }
+    buf_free(&c->held);
+    return true;
+}
+
+ZK_PRIVATE struct buf *client_out(struct client *c) {
+    return &c->out;
+}
+
+ZK_PRIVATE void client_sent(struct client *c) {
+    if (!buf_len(&c->out)) c->unsent = 0;
+}
+
+ZK_PRIVATE bool client_should_send(const struct client *c) {
+    size_t n = buf_len(&c->out);
+    if (!n || c->link < CLIENT_GREETING) return false;
+    return c->link == CLIENT_GREETING || c->sent.n == c->unsent || n >= CLIENT_SEND_SOON;
+}
+
+/* --- submitting --- */
+
+static int client_admit(struct client *c, const struct zk_op *op) {
+    if (c->over) return c->over;
+    if (c->said_goodbye) return ZK_CLOSING;
+    int err = codec_check(op, client_chroot(c), c->max_packet);
+    if (err) return err;
+    if (c->link != CLIENT_UP && (c->flags & ZK_FAIL_FAST) && op->type != ZK_OP_ADD_AUTH)
+        return ZK_CONNECTION_LOSS;
+    size_t bytes = buf_len(&c->out) + buf_len(&c->held);
+    if (c->sent.n + c->waiting.n >= CLIENT_WAITING_MAX || bytes >= CLIENT_OUT_MAX) return ZK_BUSY;
+    return ZK_OK;
+}
+
+static struct client_request *client_make(struct client *c, const struct zk_op *op,
+                                          enum client_way way, zk_result_fn done, void *user) {
+    bool path = op->watch || op->type == ZK_OP_REMOVE_WATCHES;
+    size_t n = path ? strlen(c->chroot) + 32 + (op->path ? strlen(op->path) : 0) : 0;
+    struct client_request *r = mem_try(sizeof *r + n);
+    if (!r) return NULL;
+    if (path) {
+        struct buf text = {.p = (uint8_t *)r->path, .cap = n};
+        struct slice chroot = op->path ? client_chroot(c) : slice_of(NULL, 0);
+        r->path_len = (uint32_t)codec_path(
+            &text, slice_str(op->path ? op->path : CODEC_CONFIG_PATH), chroot).n;
+    }
+    int timeout = op->timeout_ms ? op->timeout_ms : c->op_timeout;
+    r->post.run = client_request_run;
+    r->post.drop = client_request_drop;
+    r->deadline = timeout > 0 ? c->now + timeout : INT64_MAX;
+    r->type = op->type;
+    r->kind = op->watch_kind;
+    r->inside = way != CLIENT_POSTED;
+    r->watch_inside = way == CLIENT_INSIDE;
+    r->local = op->local;
+    r->done = done;
+    r->user = user;
+    r->watch = op->watch;
+    r->watch_user = op->watch_user;
+    return r;
+}
+
+static bool client_remember_identity(struct client *c, const struct zk_op *op,
+                                     struct client_request *r) {
+    size_t scheme = strlen(op->scheme), auth = op->data_len > 0 ? (size_t)op->data_len : 0;
+    struct client_identity *i = mem_try(sizeof *i + scheme + 1 + auth);
+    if (!i) return false;
+    i->scheme_len = (uint32_t)scheme;
+    i->auth_len = (uint32_t)auth;
+    memcpy(i->scheme, op->scheme, scheme);
+    if (auth) memcpy(i->scheme + scheme + 1, op->data, auth);
+    struct client_identity **link = &c->identities;
+    while (*link) link = &(*link)->next;
+    *link = i;
+    if (c->link == CLIENT_UP && !client_send_identity(c, i)) {
+        *link = NULL;
+        mem_free(i);
+        return false;
+    }
+    i->request = r;
+    return true;
+}
+
+/* Removing one of several watchers of a path is nothing that the server should hear of. */
+static int client_admit_removal(struct client *c, struct client_request *r) {
+    bool others;
+    struct slice path = slice_of(r->path, r->path_len);
+    if (!watches_held(&c->watches, path, watches_bits(r->kind), r->watch, r->watch_user, &others))
+        return ZK_NO_WATCHER;
+    r->on_server = !others;
+    return ZK_OK;
+}
+
+static int32_t client_next_xid(struct client *c) {
+    c->xid = c->xid == INT32_MAX ? 1 : c->xid + 1; /* never one of the special, negative ones */
+    return c->xid;
+}
+
+/* Into out, or to what waits. */
+static bool client_enqueue(struct client *c, const struct zk_op *op, struct client_request *r) {
+    struct slice chroot = client_chroot(c);
+    bool up = c->link == CLIENT_UP;
+    struct buf *to = up ? &c->out : &c->held;
+    buf_compact(to);
+    if (!buf_try_reserve(to, codec_bound(op, chroot))) return false;
+    size_t at = to->n;
+    r->xid = client_next_xid(c);
+    codec_request(to, op, r->xid, chroot);
+    if (r->type == ZK_OP_REMOVE_WATCHES && !r->on_server)
+        put_be32(to->p + at + 8, ZOP_CHECK_WATCHES); /* same record */
+    r->frame = (uint32_t)(to->n - at);
+    if (up) client_framed(c, at);
+    list_put(up ? &c->sent : &c->waiting, r);
+    if (up) c->unsent++;
+    return true;
+}
+
+ZK_PRIVATE int64_t client_submit(struct client *c, const struct zk_op *op, enum client_way way,
+                                 zk_result_fn done, void *user) {
+    int err = client_admit(c, op);
+    if (err) return err;
+    struct client_request *r = client_make(c, op, way, done, user);
+    if (!r) return ZK_OUT_OF_MEMORY;
+    if (op->type == ZK_OP_REMOVE_WATCHES) err = client_admit_removal(c, r);
+    if (!err) {
+        bool ok = op->type == ZK_OP_ADD_AUTH ? client_remember_identity(c, op, r)
+                                             : client_enqueue(c, op, r);
+        if (!ok) err = ZK_OUT_OF_MEMORY;
+    }
+    if (err) {
+        mem_free(r);
+        return err;
+    }
+    r->id = ++c->ids;
+    if (r->deadline < c->next_deadline) c->next_deadline = r->deadline;
+    c->counters.requests++;
+    return r->id;
+}
+
+ZK_PRIVATE void client_unwatch(struct client *c, zk_watch_fn fn, void *user) {
+    watches_forget(&c->watches, fn, user);
+    struct client_list *lists[] = {&c->sent, &c->waiting};
+    for (int i = 0; i < 2; i++)
+        for (struct client_request *r = lists[i]->first; r; r = r->next)
+            if (r->watch == fn && r->watch_user == user) r->watch = NULL;
+}
+
+/* --- the connection --- */
+
+/* stock: ClientCnxn, connectTimeout and readTimeout */
+static int64_t client_read_timeout(const struct client *c) {
+    return (int64_t)c->timeout * 2 / 3;
+}
+
+static int64_t client_attempt_ms(const struct client *c) {
+    int64_t ms = c->timeout / (int64_t)c->hosts.n;
+    return ms < 100 ? 100 : ms;
+}
+
+/* The session is over, for this reason; who waits hears it. */
+static void client_over(struct client *c, int error, enum zk_state state) {
+    if (c->over) return;
+    c->over = error;
+    if (c->link != CLIENT_RESTING) client_order(c, CLIENT_HANG_UP, NULL, NULL);
+    c->link = CLIENT_RESTING;
+    c->probe_at = INT64_MAX;
+    buf_free(&c->in);
+    buf_free(&c->out);
+    client_fail_all(c, error);
+    client_set_state(c, state);
+}
+
+/* Between attempts. Only what was sent is lost: what waits goes on waiting. */
+static void client_rest(struct client *c) {
+    c->link = CLIENT_RESTING;
+    c->identity_next = NULL;
+    c->probe_at = INT64_MAX;
+    buf_free(&c->in);
+    buf_free(&c->out);
+    c->unsent = 0;
+    int64_t most = c->timeout / 3 > 1 ? c->timeout / 3 : 1;
+    c->rest_until = c->now + hosts_pause(&c->hosts, (uint32_t)most, &c->random);
+    if (c->said_goodbye) {
+        client_over(c, ZK_CLOSING, ZK_STATE_CLOSED);
+        return;
+    }
+    if (c->state == ZK_STATE_CONNECTED || c->state == ZK_STATE_READ_ONLY) {
+        c->lost_at = c->heard + c->timeout; /* from then on the server may have given it up */
+        client_set_state(c, ZK_STATE_SUSPENDED);
+    }
+    client_fail(c, &c->sent, ZK_CONNECTION_LOSS);
+    if (c->flags & ZK_FAIL_FAST) client_fail(c, &c->waiting, ZK_CONNECTION_LOSS);
+    if (c->flags & ZK_NO_WATCH_RESET) watches_free(&c->watches);
+}
+
+/* Gives up the connection, or the attempt at one. */
+static void client_break(struct client *c, int level, const char *why) {
+    if (c->link == CLIENT_RESTING) return;
+    client_say(c, level, "connection given up: ", why);
+    bool steady = c->link == CLIENT_UP && c->now - c->up_since >= CLIENT_STEADY_MS;
+    (steady ? hosts_worked : hosts_failed)(&c->hosts);
+    client_order(c, CLIENT_HANG_UP, NULL, NULL);
+    client_rest(c);
+}
+
+static void client_attempt(struct client *c) {
+    const struct host *host = hosts_next(&c->hosts, &c->random);
+    c->link = CLIENT_RESOLVING;
+    c->attempt_until = c->now + client_attempt_ms(c);
+    c->n_at = c->next_at = 0;
+    client_order(c, CLIENT_RESOLVE, host, NULL);
+}
+
+static void client_dial_next(struct client *c) {
+    if (c->next_at == c->n_at) {
+        client_break(c, LOG_INFO_LEVEL, c->n_at ? "no address answers" : "unknown host");
+        return;
+    }
+    c->link = CLIENT_DIALING;
+    c->attempt_until = c->now + client_attempt_ms(c);
+    client_order(c, CLIENT_DIAL, NULL, &c->at[c->next_at++]);
+}
+
+ZK_PRIVATE void client_resolved(struct client *c, const struct net_addr *at, int n) {
+    if (c->link != CLIENT_RESOLVING) return;
+    if (n > CLIENT_ADDRS) n = CLIENT_ADDRS;
+    uint32_t first = n ? (uint32_t)prng_below(&c->random, (uint64_t)n) : 0;
+    if (c->flags & ZK_KEEP_HOST_ORDER) first = 0;
+    for (int i = 0; i < n; i++) c->at[i] = at[((int)first + i) % n];
+    c->n_at = n;
+    client_dial_next(c);
+}
+
+static bool client_greet(struct client *c) {
+    if (!client_room(c, 64)) return false;
+    size_t at = c->out.n;
+    jw_i32(&c->out, 0);
+    jw_i32(&c->out, 0); /* version of the protocol */
+    jw_i64(&c->out, c->zxid);
+    jw_i32(&c->out, c->wished);
+    jw_i64(&c->out, c->writable_seen ? c->session_id : 0);
+    jw_bytes(&c->out, slice_of(c->passwd, CLIENT_PASSWD));
+    jw_u8(&c->out, (c->flags & ZK_CAN_BE_READ_ONLY) != 0);
+    client_end_frame(c, at);
+    return true;
+}
+
+ZK_PRIVATE void client_dialed(struct client *c, bool stands) {
+    if (c->link != CLIENT_DIALING) return;
+    if (!stands) {
+        if (c->next_at < c->n_at) client_order(c, CLIENT_HANG_UP, NULL, NULL);
+        client_dial_next(c);
+        return;
+    }
+    c->link = CLIENT_GREETING;
+    c->heard = c->now;
+    c->attempt_until = c->now + client_read_timeout(c);
+    if (!client_greet(c)) client_break(c, LOG_WARN_LEVEL, "out of memory");
+}
+
+ZK_PRIVATE void client_broken(struct client *c, const char *why) {
+    client_break(c, LOG_INFO_LEVEL, why);
+}
+
+/* A session that is gone takes everything with it but, if a new one follows, the watches. */
+static void client_expired(struct client *c) {
+    client_say(c, LOG_WARN_LEVEL, "the session has expired", "");
+    if (!(c->flags & ZK_RENEW_SESSION) || c->said_goodbye) {
+        client_over(c, ZK_SESSION_EXPIRED, ZK_STATE_EXPIRED);
+        return;
+    }
+    client_order(c, CLIENT_HANG_UP, NULL, NULL);
+    c->link = CLIENT_RESTING;
+    client_fail_all(c, ZK_SESSION_EXPIRED);
+    client_set_state(c, ZK_STATE_EXPIRED);
+    c->session_id = 0;
+    c->writable_seen = false;
+    memset(c->passwd, 0, sizeof c->passwd);
+    client_rest(c);
+    c->lost_at = INT64_MAX;
+    c->rest_until = c->now;
+}
+
+/* Everything that goes out before the first request. */
+static bool client_prime(struct client *c) {
+    c->identity_next = NULL;
+    for (struct client_identity *i = c->identities; i; i = i->next)
+        if (!client_send_identity(c, i)) return false;
+    return client_restore_watches(c) && client_send_waiting(c);
+}
+
+/* stock: ConnectResponse */
+static void client_welcomed(struct client *c, struct slice frame) {
+    struct jr r = jr_open(frame, CLIENT_PASSWD);
+    (void)jr_i32(&r);
+    int32_t timeout = jr_i32(&r);
+    int64_t id = jr_i64(&r);
+    struct slice passwd = jr_bytes(&r);
+    bool read_only = jr_left(&r) && jr_bool(&r); /* absent from old servers */
+    if (r.bad) {
+        client_break(c, LOG_WARN_LEVEL, "the server's greeting makes no sense");
+        return;
+    }
+    if (timeout <= 0) {
+        client_expired(c);
+        return;
+    }
+    if (passwd.n == CLIENT_PASSWD) memcpy(c->passwd, passwd.p, CLIENT_PASSWD);
+    c->session_id = id;
+    c->timeout = timeout;
+    c->writable_seen = c->writable_seen || !read_only;
+    c->link = CLIENT_UP;
+    c->lost_at = INT64_MAX;
+    c->probe_pause = CLIENT_PROBE_MIN_MS;
+    c->probe_at = read_only ? c->now + c->probe_pause : INT64_MAX;
+    c->counters.connects++;
+    c->up_since = c->now;
+    if (!client_prime(c)) {
+        client_break(c, LOG_WARN_LEVEL, "out of memory");
+        return;
+    }
+    client_set_state(c, read_only ? ZK_STATE_READ_ONLY : ZK_STATE_CONNECTED);
+}
+
+/* Looking for a server that can write, while content with one that cannot. */
+static void client_probe(struct client *c) {
+    c->probe_pause *= 2;
+    if (c->probe_pause > CLIENT_PROBE_MAX_MS) c->probe_pause = CLIENT_PROBE_MAX_MS;
+    c->probe_at = c->now + c->probe_pause;
+    client_order(c, CLIENT_PROBE, hosts_next(&c->hosts, &c->random), NULL);
+}
+
+ZK_PRIVATE void client_probed(struct client *c, bool can_write) {
+    if (!can_write || c->link != CLIENT_UP || c->state != ZK_STATE_READ_ONLY) return;
+    c->hosts.next = c->hosts.current; /* that one again, this time for good */
+    client_break(c, LOG_INFO_LEVEL, "there is a server that can write");
+    c->rest_until = c->now;
+}
+
+/* --- what the server says --- */
+
+/* The watch that a reply proves to be set. stock: ZooKeeper.WatchRegistration */
+static uint8_t client_watch_set(const struct client_request *r, int32_t error) {
+    bool missing = error == ZK_NO_NODE;
+    switch (r->type) {
+    case ZK_OP_GET:
+    case ZK_OP_GET_CONFIG: return error ? 0 : WATCH_BIT_DATA;
+    case ZK_OP_EXISTS:
+        return missing ? WATCH_BIT_EXIST : error ? 0 : WATCH_BIT_DATA;
+    case ZK_OP_GET_CHILDREN: return error ? 0 : WATCH_BIT_CHILD;
+    case ZK_OP_ADD_WATCH:
+        if (error && !missing) return 0;
+        return r->kind == ZK_WATCH_RECURSIVE ? WATCH_BIT_RECURSIVE : WATCH_BIT_PERSISTENT;
+    default: return 0;
+    }
+}
+
+struct client_removal {
+    struct client *c;
+    struct slice path; /* without the chroot, followed by a NUL */
+};
+
+static bool client_tell_removed(void *user, const struct watcher *who) {
+    static const struct {
+        uint8_t bits;
+        enum zk_event_type type;
+    } KINDS[] = {{WATCH_BIT_CHILD, ZK_CHILD_WATCH_REMOVED},
+                 {WATCH_BIT_DATA | WATCH_BIT_EXIST, ZK_DATA_WATCH_REMOVED},
+                 {WATCH_BIT_PERSISTENT | WATCH_BIT_RECURSIVE, ZK_PERSISTENT_WATCH_REMOVED}};
+    struct client_removal *at = user;
+    for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++) {
+        struct zk_event e = {KINDS[i].type, (const char *)at->path.p, -1};
+        if ((who->bits & KINDS[i].bits) && !who->inside) (void)client_tell_event(at->c, who, &e);
+    }
+    return true;
+}
+
+static int32_t client_settle_removal(struct client *c, struct client_request *r, int32_t error) {
+    if (error && !(r->local && error == ZK_CONNECTION_LOSS)) return error;
+    struct slice path = slice_of(r->path, r->path_len);
+    struct client_removal at = {c, codec_strip(path, client_chroot(c))};
+    watches_remove(&c->watches, path, watches_bits(r->kind), r->watch, r->watch_user,
+                   client_tell_removed, &at);
+    return ZK_OK;
+}
+
+static void client_reply(struct client *c, struct client_request *r, int64_t zxid, int32_t error,
+                         struct slice body) {
+    if (r->gone) {
+        mem_free(r);
+        return;
+    }
+    uint8_t bits = r->watch ? client_watch_set(r, error) : 0;
+    struct watcher who = {NULL, r->watch, r->watch_user, bits, r->watch_inside};
+    if (bits && !watches_add(&c->watches, slice_of(r->path, r->path_len), &who)) {
+        client_finish(c, r, ZK_OUT_OF_MEMORY, NULL);
+        return;
+    }
+    if (r->type == ZK_OP_REMOVE_WATCHES) error = client_settle_removal(c, r, error);
+    struct zk_result *result = codec_reply(r->type, zxid, error, body, client_chroot(c));
+    client_finish(c, r, result ? result->error : ZK_OUT_OF_MEMORY, result);
+}
+
+struct client_firing {
+    struct client *c;
+    struct zk_event event;
+};
+
+static bool client_fire(void *user, const struct watcher *who) {
+    struct client_firing *f = user;
+    return client_tell_event(f->c, who, &f->event);
+}
+
+static void client_event(struct client *c, int64_t zxid, struct jr *r) {
+    struct buf path = {0};
+    int32_t type = jr_i32(r);
+    (void)jr_i32(r); /* a state: always connected */
+    struct slice full = jr_bytes(r);
+    if (r->bad || !full.n || memchr(full.p, '\0', full.n)) {
+        client_break(c, LOG_WARN_LEVEL, "an event makes no sense");
+        return;
+    }
+    if (type < ZK_NODE_CREATED || type > ZK_NODE_CHILDREN_CHANGED) return;
+    c->counters.events++;
+    if (!buf_try_reserve(&path, full.n + 1)) {
+        client_break(c, LOG_WARN_LEVEL, "out of memory");
+        return;
+    }
+    buf_put(&path, full.p, full.n);
+    buf_putc(&path, '\0');
+    full = slice_of(path.p, full.n);
+    struct client_firing f = {c, {(enum zk_event_type)type, NULL, zxid}};
+    f.event.path = (const char *)codec_strip(full, client_chroot(c)).p;
+    if (!watches_fire(&c->watches, f.event.type, full, client_fire, &f))
+        client_break(c, LOG_WARN_LEVEL, "out of memory");
+    buf_free(&path);
+}
+
+static void client_auth_reply(struct client *c, int32_t error) {
+    struct client_identity *i = c->identity_next;
+    if (!i) {
+        client_break(c, LOG_WARN_LEVEL, "a reply to no request");
+        return;
+    }
+    if (error) {
+        client_say(c, LOG_WARN_LEVEL, "the server refuses an identity of scheme ", i->scheme);
+        client_over(c, ZK_AUTH_FAILED, ZK_STATE_AUTH_FAILED);
+        return;
+    }
+    struct client_request *r = i->request;
+    c->identity_next = i->next;
+    i->request = NULL;
+    if (r) client_finish(c, r, ZK_OK, NULL);
+}
+
+static void client_frame(struct client *c, struct slice frame) {
+    struct jr r = jr_open(frame, c->max_packet);
+    int32_t xid = jr_i32(&r);
+    int64_t zxid = jr_i64(&r);
+    int32_t error = jr_i32(&r);
+    if (r.bad) {
+        client_break(c, LOG_WARN_LEVEL, "a reply is too short");
+        return;
+    }
+    switch (xid) {
+    case CLIENT_XID_PING:
+    case CLIENT_XID_WATCHES: return;
+    case CLIENT_XID_EVENT: client_event(c, zxid, &r); return;
+    case CLIENT_XID_AUTH: client_auth_reply(c, error); return;
+    default: break;
+    }
+    if (!c->sent.first || c->sent.first->xid != xid) {
+        client_break(c, LOG_WARN_LEVEL, "a reply to no request, or out of order");
+        return;
+    }
+    if (zxid > 0) c->zxid = zxid;
+    c->counters.replies++;
+    struct client_request *request = list_take(&c->sent, &c->sent.first);
+    if (c->unsent > c->sent.n) c->unsent = c->sent.n;
+    client_reply(c, request, zxid, error, slice_of(r.p, jr_left(&r)));
+}
+
+/* One whole frame, without its length. */
+static void client_take_frame(struct client *c, struct slice frame) {
+    if (c->link == CLIENT_GREETING)
+        client_welcomed(c, frame);
+    else
+        client_frame(c, frame);
+}
+
+/* How much of the bytes could be used. */
+static size_t client_parse(struct client *c, struct slice bytes) {
+    size_t at = 0;
+    while (bytes.n - at >= 4 && c->link >= CLIENT_GREETING) {
+        uint32_t n = be32(bytes.p + at);
+        if (n > c->max_packet) {
+            client_break(c, LOG_WARN_LEVEL, "a reply is larger than max_packet");
+            return bytes.n;
+        }
+        if (bytes.n - at - 4 < n) break;
+        client_trace(c, false, slice_of(bytes.p + at, 4 + n));
+        struct slice frame = slice_of(bytes.p + at + 4, n);
+        at += 4 + n;
+        client_take_frame(c, frame);
+    }
+    return c->link >= CLIENT_GREETING ? at : bytes.n;
+}
+
+ZK_PRIVATE void client_received(struct client *c, struct slice bytes) {
+    if (c->link < CLIENT_GREETING) return;
+    c->heard = c->now;
+    c->counters.bytes_received += bytes.n;
+    if (!buf_len(&c->in)) {
+        size_t used = client_parse(c, bytes);
+        bytes = slice_of(bytes.p + used, bytes.n - used);
+        if (!bytes.n || c->link < CLIENT_GREETING) return;
+    }
+    buf_compact(&c->in);
+    if (!buf_try_reserve(&c->in, bytes.n)) {
+        client_break(c, LOG_WARN_LEVEL, "out of memory");
+        return;
+    }
+    buf_put(&c->in, bytes.p, bytes.n);
+    struct buf in = c->in; /* a reply may break the connection and free what is read */
+    memset(&c->in, 0, sizeof c->in);
+    buf_consume(&in, client_parse(c, buf_slice(&in)));
+    if (buf_len(&in) && c->link >= CLIENT_GREETING)
+        c->in = in;
+    else
+        buf_free(&in);
+}
+
+/* --- time --- */
+
+static void client_keep_alive(struct client *c) {
+    if (c->now - c->heard >= client_read_timeout(c)) {
+        client_break(c, LOG_WARN_LEVEL, "the server has gone silent");
+        return;
+    }
+    if (c->now - c->spoke >= c->timeout / 3 && !client_ping(c))
+        client_break(c, LOG_WARN_LEVEL, "out of memory");
+}
+
+ZK_PRIVATE void client_clock(struct client *c, int64_t now) {
+    if (now > c->now) c->now = now;
+}
+
+ZK_PRIVATE void client_tick(struct client *c, int64_t now) {
+    client_clock(c, now);
+    client_tell_state(c);
+    if (c->over) return;
+    if (c->state == ZK_STATE_SUSPENDED && c->now >= c->lost_at) {
+        c->lost_at = INT64_MAX;
+        client_set_state(c, ZK_STATE_LOST);
+    }
+    switch (c->link) {
+    case CLIENT_RESTING:
+        if (c->now >= c->rest_until) client_attempt(c);
+        break;
+    case CLIENT_RESOLVING:
+    case CLIENT_DIALING:
+    case CLIENT_GREETING:
+        if (c->now >= c->attempt_until) client_break(c, LOG_INFO_LEVEL, "it takes too long");
+        break;
+    case CLIENT_UP:
+        client_keep_alive(c);
+        if (c->now >= c->probe_at) client_probe(c);
+        break;
+    }
+    client_expire_requests(c);
+    client_run_timers(c);
+}
+
+static int64_t client_link_next(const struct client *c) {
+    int64_t ping, silent;
+    switch (c->link) {
+    case CLIENT_RESTING: return c->rest_until;
+    case CLIENT_UP:
+        ping = c->spoke + c->timeout / 3;
+        silent = c->heard + client_read_timeout(c);
+        return ping < silent ? ping : silent;
+    default: return c->attempt_until;
+    }
+}
+
+ZK_PRIVATE int64_t client_next_at(const struct client *c) {
+    if (c->over) return c->told == c->state ? INT64_MAX : c->now + 100;
+    int64_t at = client_link_next(c);
+    if (c->link == CLIENT_UP && c->probe_at < at) at = c->probe_at;
+    if (c->next_deadline < at) at = c->next_deadline;
+    if (c->state == ZK_STATE_SUSPENDED && c->lost_at < at) at = c->lost_at;
+    if (c->timers && c->timers->at < at) at = c->timers->at;
+    return at;
+}
+
+/* --- beginning and end --- */
+
+ZK_PRIVATE int client_new(struct client **out, struct client_setup *setup) {
+    const struct zk_options *o = setup->options;
+    struct client *c = mem_try(sizeof *c);
+    size_t chroot = strlen(setup->chroot);
+    if (c) c->chroot = mem_try(chroot + 1);
+    if (!c || !c->chroot) {
+        mem_free(c);
+        return ZK_OUT_OF_MEMORY;
+    }
+    if (chroot > 1) memcpy(c->chroot, setup->chroot, chroot); /* "/" alone is none */
+    c->random.state = setup->seed;
+    c->watches.seed = prng_next(&c->random);
+    c->hosts = setup->hosts;
+    memset(&setup->hosts, 0, sizeof setup->hosts);
+    c->flags = o->flags;
+    if (!(c->flags & ZK_KEEP_HOST_ORDER)) hosts_shuffle(&c->hosts, &c->random);
+    c->now = c->started = c->rest_until = setup->now;
+    c->wished = c->timeout = o->session_timeout_ms > 0 ? o->session_timeout_ms : 30000;
+    c->op_timeout = o->op_timeout_ms ? o->op_timeout_ms : c->wished;
+    c->max_packet = o->max_packet ? o->max_packet : JUTE_MAX_BUFFER;
+    if (c->max_packet > INT32_MAX) c->max_packet = INT32_MAX;
+    c->session_id = o->session_id;
+    if (o->session_id && o->session_passwd) memcpy(c->passwd, o->session_passwd, CLIENT_PASSWD);
+    c->writable_seen = o->session_id != 0;
+    c->lost_at = c->probe_at = c->next_deadline = INT64_MAX;
+    c->state = c->told = ZK_STATE_CONNECTING;
+    list_init(&c->sent);
+    list_init(&c->waiting);
+    c->last_post = &c->posts;
+    c->log.max_level = LOG_DEBUG_LEVEL;
+    c->on_state = o->on_state;
+    c->user = o->user;
+    c->on_frame = o->on_frame;
+    c->frame_user = o->frame_user;
+    *out = c;
+    return ZK_OK;
+}
+
+static void client_free_list(struct client_list *l) {
+    for (struct client_request *r = l->first, *next; r; r = next) {
+        next = r->next;
+        client_request_drop(&r->post);
+    }
+}
+
+ZK_PRIVATE void client_free(struct client *c) {
+    if (!c) return;
+    client_free_list(&c->sent);
+    client_free_list(&c->waiting);
+    for (struct client_identity *i = c->identities, *next; i; i = next) {
+        next = i->next;
+        if (i->request) client_request_drop(&i->request->post);
+        mem_free(i);
+    }
+    for (struct client_post *p = c->posts, *next; p; p = next) {
+        next = p->next;
+        p->drop(p);
+    }
+    watches_free(&c->watches);
+    hosts_free(&c->hosts);
+    buf_free(&c->held);
+    buf_free(&c->in);
+    buf_free(&c->out);
+    buf_free(&c->log.lines);
+    mem_free(c->chroot);
+    mem_free(c);
+}
+
+static void client_goodbye(void *user, const struct zk_result *result) {
+    (void)result;
+    client_end(user);
+}
+
+ZK_PRIVATE void client_close(struct client *c, bool politely) {
+    if (c->over || c->said_goodbye) return;
+    struct client_request *r = politely && c->link == CLIENT_UP ? mem_try(sizeof *r) : NULL;
+    if (!r || !client_room(c, 12)) {
+        mem_free(r);
+        client_end(c);
+        return;
+    }
+    c->said_goodbye = true;
+    r->type = ZK_OP_WHO_AM_I; /* whose reply is empty too when it is an error, and harmless else */
+    r->inside = true;
+    r->done = client_goodbye;
+    r->user = c;
+    r->deadline = INT64_MAX;
+    r->xid = client_next_xid(c);
+    client_end_frame(c, client_begin(c, r->xid, ZOP_CLOSE_SESSION));
+    list_put(&c->sent, r);
+    c->unsent = c->sent.n; /* send it now */
+}
+
+ZK_PRIVATE void client_end(struct client *c) {
+    c->said_goodbye = true;
+    client_over(c, ZK_CLOSING, ZK_STATE_CLOSED);
+}
+
+/* --- facts --- */
+
+ZK_PRIVATE bool client_is_over(const struct client *c) {
+    return c->over != 0;
+}
+
+ZK_PRIVATE int client_error(const struct client *c) {
+    return c->over;
+}
+
+ZK_PRIVATE bool client_set_hosts(struct client *c, struct hosts *hosts) {
+    if (!(c->flags & ZK_KEEP_HOST_ORDER)) hosts_shuffle(hosts, &c->random);
+    bool move = hosts_replace(&c->hosts, hosts, c->link >= CLIENT_GREETING, &c->random);
+    if (move || c->link == CLIENT_RESOLVING || c->link == CLIENT_DIALING) {
+        client_break(c, LOG_INFO_LEVEL, "the list of servers has changed");
+        c->rest_until = c->now;
+    }
+    return move;
+}
+
+ZK_PRIVATE int64_t client_now(const struct client *c) {
+    return c->now;
+}
+
+ZK_PRIVATE uint64_t client_random(struct client *c) {
+    return prng_next(&c->random);
+}
+
+ZK_PRIVATE enum zk_state client_state(const struct client *c) {
+    return c->state;
+}
+
+ZK_PRIVATE int64_t client_session_id(const struct client *c) {
+    return c->session_id;
+}
+
+ZK_PRIVATE bool client_is_up(const struct client *c) {
+    return c->state == ZK_STATE_CONNECTED;
+}
+
+ZK_PRIVATE const uint8_t *client_passwd(const struct client *c) {
+    return c->passwd;
+}
+
+ZK_PRIVATE int client_timeout(const struct client *c) {
+    return c->timeout;
+}
+
+ZK_PRIVATE int64_t client_last_zxid(const struct client *c) {
+    return c->zxid;
+}
+
+ZK_PRIVATE bool client_connection_is_up(const struct client *c) {
+    return c->link == CLIENT_UP;
+}
+
+ZK_PRIVATE const struct net_addr *client_address(const struct client *c) {
+    return c->link == CLIENT_UP ? &c->at[c->next_at - 1] : NULL;
+}
+
+ZK_PRIVATE void client_counters(const struct client *c, struct zk_counters *out) {
+    *out = c->counters;
+    out->watches = c->watches.watchers;
+    out->waiting = c->sent.n + c->waiting.n;
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/recipe.c ==== */
+
+
+
+#define RECIPE_RETRY_MS 5      /* before the first repetition; doubled each time */
+#define RECIPE_RETRY_STEPS 8   /* ... so often */
+#define RECIPE_NO_MEMORY_MS 50 /* until another try to get it */
+
+/* --- text --- */
+
+ZK_PRIVATE char *recipe_copy(const char *s, size_t n) {
+    char *copy = mem_try(n + 1);
+    if (copy && n) memcpy(copy, s, n);
+    return copy;
+}
+
+ZK_PRIVATE char *recipe_join(const char *dir, const char *name) {
+    size_t n = strlen(dir), m = strlen(name);
+    if (n == 1) n = 0; /* the root */
+    char *path = mem_try(n + m + 2);
+    if (!path) return NULL;
+    memcpy(path, dir, n);
+    path[n] = '/';
+    memcpy(path + n + 1, name, m + 1);
+    return path;
+}
+
+ZK_PRIVATE bool recipe_path_ok(const char *path) {
+    return path && path_valid(slice_str(path)) && path[1] != '\0';
+}
+
+ZK_PRIVATE void recipe_guid(struct client *c, bool dashes, char out[RECIPE_GUID + 1]) {
+    static const char hex[] = "0123456789abcdef";
+    char *p = out;
+    uint64_t bits = 0;
+    for (unsigned i = 0; i < 32; i++) {
+        if (i % 16 == 0) bits = client_random(c);
+        if (dashes && (i == 8 || i == 12 || i == 16 || i == 20)) *p++ = '-';
+        unsigned digit = (unsigned)(bits & 15);
+        if (i == 12) digit = 4; /* version and variant of a random UUID */
+        if (i == 16) digit = 8 | (digit & 3);
+        *p++ = hex[digit];
+        bits >>= 4;
+    }
+    *p = '\0';
+}
+
+static struct zk_acl *recipe_copy_acl(const struct zk_acl *acl, int count) {
+    size_t n = sizeof *acl * (size_t)count;
+    for (int i = 0; i < count; i++) n += strlen(acl[i].scheme) + strlen(acl[i].id) + 2;
+    struct zk_acl *copy = mem_try(n);
+    if (!copy) return NULL;
+    char *text = (char *)(copy + count);
+    for (int i = 0; i < count; i++) {
+        size_t scheme = strlen(acl[i].scheme) + 1, id = strlen(acl[i].id) + 1;
+        copy[i].perms = acl[i].perms;
+        copy[i].scheme = memcpy(text, acl[i].scheme, scheme);
+        copy[i].id = memcpy(text + scheme, acl[i].id, id);
+        text += scheme + id;
+    }
+    return copy;
+}
+
+ZK_PRIVATE int recipe_node_init(struct recipe_node *n, const void *data, int data_len,
+                                const struct zk_acl *acl, int acl_count) {
+    memset(n, 0, sizeof *n);
+    if (data_len < 0 || (data_len && !data) || acl_count < 0 || (acl && !acl_count) ||
+        (acl_count && !acl))
+        return ZK_BAD_ARGUMENTS;
+    for (int i = 0; i < acl_count; i++)
+        if (!acl[i].scheme || !acl[i].id) return ZK_BAD_ARGUMENTS;
+    if (data_len) n->data = recipe_copy(data, (size_t)data_len);
+    if (acl) n->acl = recipe_copy_acl(acl, acl_count);
+    n->data_len = data_len;
+    n->acl_count = acl_count;
+    if ((!data_len || n->data) && (!acl || n->acl)) return ZK_OK;
+    recipe_node_free(n);
+    return ZK_OUT_OF_MEMORY;
+}
+
+ZK_PRIVATE void recipe_node_free(struct recipe_node *n) {
+    mem_free(n->data);
+    mem_free(n->acl);
+    memset(n, 0, sizeof *n);
+}
+
+ZK_PRIVATE struct zk_op recipe_create(const struct recipe_node *n, const char *path,
+                                      enum zk_create_mode mode) {
+    struct zk_op op = zk_create(path, n->data, n->data_len, mode);
+    op.acl = n->acl;
+    op.acl_count = n->acl_count;
+    return op;
+}
+
+/* --- sequential names --- */
+
+ZK_PRIVATE bool recipe_sequence(const char *name, const char *marker, int32_t *seq) {
+    const char *found = NULL;
+    for (const char *p = name; (p = strstr(p, marker)) != NULL; p++) found = p;
+    if (!found) return false;
+    const char *digits = found + strlen(marker);
+    bool minus = *digits == '-';
+    if (minus) digits++;
+    if (strlen(digits) != 10) return false;
+    int64_t value = 0;
+    for (int i = 0; i < 10; i++) {
+        if (digits[i] < '0' || digits[i] > '9') return false;
+        value = value * 10 + (digits[i] - '0');
+    }
+    if (minus) value = -value;
+    if (value < INT32_MIN || value > INT32_MAX) return false;
+    *seq = (int32_t)value;
+    return true;
+}
+
+/* --- errors --- */
+
+ZK_PRIVATE bool recipe_unknown(int error) {
+    return error == ZK_CONNECTION_LOSS || error == ZK_OPERATION_TIMEOUT ||
+           error == ZK_REQUEST_TIMEOUT;
+}
+
+ZK_PRIVATE bool recipe_transient(int error) {
+    switch (error) {
+    case ZK_SESSION_EXPIRED: /* a new session may follow; else the client refuses the repetition */
+    case ZK_SESSION_MOVED:
+    case ZK_NOT_READ_ONLY: /* until there is a quorum again */
+    case ZK_THROTTLED_OP:
+    case ZK_BUSY: return true;
+    default: return recipe_unknown(error);
+    }
+}
+
+/* --- ask --- */
+
+/* What the client is given to call: a recipe may go while its requests are being failed, when they
+ * cannot be forgotten any more. */
+struct ask_ticket {
+    struct ask *ask; /* NULL: nobody wants to know any more */
+    int64_t id;
+};
+
+static void ask_submit(struct ask *a);
+
+static void ask_fire(void *user) {
+    struct ask *a = user;
+    if (!a->refused) {
+        ask_submit(a);
+        return;
+    }
+    struct zk_result r;
+    memset(&r, 0, sizeof r);
+    r.error = a->refused;
+    r.data_len = -1;
+    a->done(a->user, &r);
+}
+
+static void ask_again(struct ask *a) {
+    unsigned steps = a->tries < RECIPE_RETRY_STEPS ? a->tries : RECIPE_RETRY_STEPS;
+    uint64_t most = (uint64_t)RECIPE_RETRY_MS << steps;
+    a->tries++;
+    client_timer_set(a->c, &a->timer,
+                     client_now(a->c) + (int64_t)(most / 2 + client_random(a->c) % most));
+}
+
+/* Whether the error is worth another try. */
+static bool ask_passes(const struct ask *a, int error) {
+    if (a->last || client_is_over(a->c)) return false;
+    return recipe_transient(error) || (a->kind == ASK_FOREVER && error == ZK_OUT_OF_MEMORY);
+}
+
+static void ask_answer(void *user, const struct zk_result *r) {
+    struct ask_ticket *ticket = user;
+    struct ask *a = ticket->ask;
+    mem_free(ticket);
+    if (!a) return;
+    a->ticket = NULL;
+    bool told = a->kind == ASK_SURELY && recipe_unknown(r->error);
+    if (!told && ask_passes(a, r->error))
+        ask_again(a);
+    else
+        a->done(a->user, r);
+}
+
+static int ask_try(struct ask *a) {
+    a->ticket = mem_try(sizeof *a->ticket);
+    if (!a->ticket) return ZK_OUT_OF_MEMORY;
+    a->ticket->ask = a;
+    int64_t id = client_submit(a->c, &a->op, CLIENT_INSIDE, ask_answer, a->ticket);
+    if (id > 0) {
+        a->ticket->id = id;
+        return ZK_OK;
+    }
+    mem_free(a->ticket);
+    a->ticket = NULL;
+    return (int)id;
+}
+
+static void ask_submit(struct ask *a) {
+    int error = ask_try(a);
+    if (!error) return;
+    if (ask_passes(a, error)) {
+        ask_again(a);
+        return;
+    }
+    a->refused = error;
+    client_timer_set(a->c, &a->timer, client_now(a->c));
+}
+
+ZK_PRIVATE void ask_start(struct ask *a, struct client *c, struct zk_op op, enum ask_kind kind,
+                          zk_result_fn done, void *user) {
+    ZK_ASSERT(!ask_busy(a));
+    memset(a, 0, sizeof *a);
+    a->c = c;
+    a->op = op;
+    a->op.timeout_ms = -1;
+    a->kind = kind;
+    a->done = done;
+    a->user = user;
+    a->timer.fn = ask_fire;
+    a->timer.user = a;
+    ask_submit(a);
+}
+
+ZK_PRIVATE void ask_stop(struct ask *a) {
+    if (a->ticket) {
+        a->ticket->ask = NULL;
+        if (client_forget(a->c, a->ticket->id)) mem_free(a->ticket);
+    }
+    a->ticket = NULL;
+    if (a->timer.link) client_timer_stop(a->c, &a->timer);
+}
+
+ZK_PRIVATE bool ask_sent(const struct ask *a) {
+    return a->ticket != NULL;
+}
+
+ZK_PRIVATE bool ask_busy(const struct ask *a) {
+    return a->ticket || a->timer.link;
+}
+
+/* --- mkdirs --- */
+
+static void mkdirs_step(struct mkdirs *m);
+
+static void mkdirs_end(struct mkdirs *m, int error) {
+    mem_free(m->at);
+    m->at = NULL;
+    m->done(m->user, error);
+}
+
+/* The parent is missing. False: there is none that could be made. */
+static bool mkdirs_up(struct mkdirs *m) {
+    size_t up = m->end;
+    while (m->at[--up] != '/') continue;
+    if (!up) return false;
+    if (m->end < m->n) m->at[m->end] = '/';
+    m->at[up] = '\0';
+    m->end = up;
+    return true;
+}
+
+static void mkdirs_down(struct mkdirs *m) {
+    m->at[m->end] = '/';
+    while (++m->end < m->n && m->at[m->end] != '/') continue;
+    m->at[m->end] = '\0';
+}
+
+static void mkdirs_answer(void *user, const struct zk_result *r) {
+    struct mkdirs *m = user;
+    int error = r->error == ZK_NODE_EXISTS ? ZK_OK : r->error;
+    if (error == ZK_UNIMPLEMENTED && !m->plain) {
+        m->plain = true;
+    } else if (error == ZK_NO_NODE) {
+        if (!mkdirs_up(m)) {
+            mkdirs_end(m, error);
+            return;
+        }
+    } else if (error || m->end == m->n) {
+        mkdirs_end(m, error);
+        return;
+    } else {
+        mkdirs_down(m);
+    }
+    mkdirs_step(m);
+}
+
+static void mkdirs_step(struct mkdirs *m) {
+    struct zk_op op = zk_create(m->at, "", 0, m->plain ? ZK_PERSISTENT : ZK_CONTAINER);
+    op.acl = m->node->acl;
+    op.acl_count = m->node->acl_count;
+    ask_start(&m->ask, m->ask.c, op, ASK_ALWAYS, mkdirs_answer, m);
+}
+
+ZK_PRIVATE int mkdirs_start(struct mkdirs *m, struct client *c, const char *path,
+                            const struct recipe_node *node, void (*done)(void *user, int error),
+                            void *user) {
+    memset(m, 0, sizeof *m);
+    m->ask.c = c;
+    m->node = node;
+    m->n = m->end = path_parent(slice_str(path)).n;
+    if (!m->n) return ZK_NO_NODE; /* a top-level path under a chroot that is not there */
+    m->at = recipe_copy(path, m->n);
+    if (!m->at) return ZK_OUT_OF_MEMORY;
+    m->done = done;
+    m->user = user;
+    mkdirs_step(m);
+    return ZK_OK;
+}
+
+ZK_PRIVATE void mkdirs_stop(struct mkdirs *m) {
+    ask_stop(&m->ask);
+    mem_free(m->at);
+    m->at = NULL;
+}
+
+/* --- wish --- */
+
+struct wish_post {
+    struct client_post post;
+    zk_done_fn done;
+    void *user;
+    int error;
+};
+
+static void wish_run(struct client_post *p) {
+    struct wish_post *w = (struct wish_post *)p;
+    w->done(w->user, w->error);
+    mem_free(w);
+}
+
+static void wish_drop(struct client_post *p) {
+    mem_free(p);
+}
+
+ZK_PRIVATE int wish_begin(struct wish *w, struct client *c, const void *owner, int timeout_ms,
+                          void (*late)(void *user), void *user, zk_done_fn done,
+                          void *done_user) {
+    if (w->open) return ZK_IN_USE;
+    if (done) {
+        w->post = mem_try(sizeof *w->post);
+        if (!w->post) return ZK_OUT_OF_MEMORY;
+        w->post->post.owner = owner;
+        w->post->post.run = wish_run;
+        w->post->post.drop = wish_drop;
+        w->post->done = done;
+        w->post->user = done_user;
+    }
+    w->c = c;
+    w->open = true;
+    w->timer.fn = late;
+    w->timer.user = user;
+    if (timeout_ms >= 0) client_timer_set(c, &w->timer, client_now(c) + timeout_ms);
+    return ZK_OK;
+}
+
+ZK_PRIVATE void wish_end(struct wish *w, int error) {
+    if (!w->open) return;
+    w->open = false;
+    w->error = error;
+    if (w->timer.link) client_timer_stop(w->c, &w->timer);
+    if (!w->post) return;
+    w->post->error = error;
+    client_post(w->c, &w->post->post);
+    w->post = NULL;
+}
+
+ZK_PRIVATE void wish_stop(struct wish *w) {
+    if (w->timer.link) client_timer_stop(w->c, &w->timer);
+    mem_free(w->post);
+    w->post = NULL;
+    w->open = false;
+}
+
+ZK_PRIVATE bool wish_over(const void *wish) {
+    return !((const struct wish *)wish)->open;
+}
+
+/* --- notice --- */
+
+struct notice_post {
+    struct client_post post;
+    zk_hold_fn fn;
+    void *user;
+    enum zk_hold_state state;
+    int64_t token;
+};
+
+static void notice_run(struct client_post *p) {
+    struct notice_post *n = (struct notice_post *)p;
+    n->fn(n->user, n->state, n->token);
+    mem_free(n);
+}
+
+static void notice_drop(struct client_post *p) {
+    mem_free(p);
+}
+
+static void notice_post(void *user) {
+    struct notice *n = user;
+    struct notice_post *p = mem_try(sizeof *p);
+    if (!p) {
+        client_timer_set(n->c, &n->timer, client_now(n->c) + RECIPE_NO_MEMORY_MS);
+        return;
+    }
+    p->post.owner = n->owner;
+    p->post.run = notice_run;
+    p->post.drop = notice_drop;
+    p->fn = n->fn;
+    p->user = n->user;
+    p->state = n->state;
+    p->token = n->token;
+    client_post(n->c, &p->post);
+}
+
+ZK_PRIVATE void notice_init(struct notice *n, struct client *c, const void *owner, zk_hold_fn fn,
+                            void *user) {
+    memset(n, 0, sizeof *n);
+    n->c = c;
+    n->owner = owner;
+    n->fn = fn;
+    n->user = user;
+    n->timer.fn = notice_post;
+    n->timer.user = n;
+}
+
+ZK_PRIVATE void notice_tell(struct notice *n, enum zk_hold_state state, int64_t token) {
+    if (n->state == state && n->token == token) return;
+    n->state = state;
+    n->token = token;
+    if (!n->fn) return;
+    if (n->timer.link) client_timer_stop(n->c, &n->timer);
+    notice_post(n);
+}
+
+ZK_PRIVATE void notice_stop(struct notice *n) {
+    if (n->timer.link) client_timer_stop(n->c, &n->timer);
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/protect.c ==== */
+
+
+#define PROTECT_SEQUENCE 11 /* characters: a counter that ran over has a minus */
+
+static void protect_create(struct protect *p);
+static void protect_search(struct protect *p);
+static void protect_delete(struct protect *p);
+
+/* --- ends --- */
+
+ZK_PRIVATE void protect_stop(struct protect *p) {
+    ask_stop(&p->ask);
+    mkdirs_stop(&p->parents);
+    mem_free(p->dir);
+    mem_free(p->name);
+    mem_free(p->wish);
+    mem_free(p->path);
+    p->dir = p->name = p->wish = p->path = NULL;
+    p->state = PROTECT_GONE;
+}
+
+static void protect_gone(struct protect *p) {
+    protect_stop(p);
+    p->fn(p->user, PROTECT_IS_GONE);
+}
+
+static void protect_failed(struct protect *p, int error) {
+    if (p->dropped) {
+        protect_gone(p);
+        return;
+    }
+    protect_stop(p);
+    p->error = error;
+    p->fn(p->user, PROTECT_FAILED);
+}
+
+static void protect_there(struct protect *p) {
+    if (p->dropped) {
+        protect_delete(p);
+        return;
+    }
+    p->state = PROTECT_THERE;
+    p->fn(p->user, PROTECT_IS_THERE);
+}
+
+/* --- creating --- */
+
+/* The name it got: the one asked for, and a sequence. False: a server does not answer like that. */
+static bool protect_named(struct protect *p, const char *name) {
+    size_t n = strlen(name), asked = strlen(p->wish) - p->name_at;
+    if (n > asked + PROTECT_SEQUENCE || strncmp(name, p->wish + p->name_at, asked) != 0)
+        return false;
+    memcpy(p->path, p->wish, p->name_at);
+    memcpy(p->path + p->name_at, name, n + 1);
+    return true;
+}
+
+/* A path that nobody has used before. */
+static int protect_new_name(struct protect *p) {
+    char guid[RECIPE_GUID + 1];
+    recipe_guid(p->c, !p->kazoo, guid);
+    size_t n = strlen(guid);
+    size_t guid_len = p->kazoo ? n : n + 4;
+    char *last = mem_try(guid_len + strlen(p->name) + 1);
+    if (!last) return ZK_OUT_OF_MEMORY;
+    if (!p->kazoo) memcpy(last, "_c_", 3);
+    memcpy(last + (p->kazoo ? 0 : 3), guid, n);
+    if (!p->kazoo) last[n + 3] = '-';
+    memcpy(last + guid_len, p->name, strlen(p->name) + 1);
+    mem_free(p->wish);
+    p->wish = recipe_join(p->dir, last);
+    mem_free(last);
+    mem_free(p->path);
+    p->path = p->wish ? mem_try(strlen(p->wish) + PROTECT_SEQUENCE + 1) : NULL;
+    if (!p->path) return ZK_OUT_OF_MEMORY;
+    p->name_at = strlen(p->wish) - guid_len - strlen(p->name);
+    return ZK_OK;
+}
+
+static void protect_with_parents(void *user, int error) {
+    struct protect *p = user;
+    if (error)
+        protect_failed(p, error);
+    else
+        protect_create(p);
+}
+
+static void protect_created(void *user, const struct zk_result *r) {
+    struct protect *p = user;
+    if (r->error == ZK_OK && r->path && strlen(r->path) > p->name_at &&
+        protect_named(p, r->path + p->name_at)) {
+        p->czxid = r->has_stat ? r->stat.czxid : r->zxid;
+        protect_there(p);
+    } else if (recipe_unknown(r->error)) {
+        protect_search(p);
+    } else if (p->dropped) {
+        protect_gone(p);
+    } else if (recipe_transient(r->error)) {
+        protect_create(p);
+    } else if (r->error == ZK_NO_NODE) {
+        p->state = PROTECT_PARENTS;
+        int error = mkdirs_start(&p->parents, p->c, p->wish, p->node, protect_with_parents, p);
+        if (error) protect_failed(p, error);
+    } else {
+        protect_failed(p, r->error ? r->error : ZK_MARSHALLING_ERROR);
+    }
+}
+
+static void protect_create(struct protect *p) {
+    p->state = PROTECT_CREATING;
+    ask_start(&p->ask, p->c, recipe_create(p->node, p->wish, p->mode), ASK_SURELY,
+              protect_created, p);
+}
+
+/* --- searching --- */
+
+static void protect_evicted(void *user, const struct zk_result *r) {
+    struct protect *p = user;
+    int error = r->error == ZK_NO_NODE ? ZK_OK : r->error;
+    if (!error && !p->dropped) error = protect_new_name(p);
+    if (error || p->dropped)
+        protect_failed(p, error);
+    else
+        protect_create(p);
+}
+
+static void protect_checked(void *user, const struct zk_result *r) {
+    struct protect *p = user;
+    bool ours = r->error == ZK_OK && r->stat.ephemeral_owner == client_session_id(p->c);
+    if (ours) {
+        p->czxid = r->stat.czxid;
+        protect_there(p);
+    } else if (r->error && r->error != ZK_NO_NODE) {
+        protect_failed(p, r->error);
+    } else {
+        p->state = PROTECT_EVICTING;
+        ask_start(&p->ask, p->c, zk_delete(p->path, -1), ASK_FOREVER, protect_evicted, p);
+    }
+}
+
+static void protect_searched(void *user, const struct zk_result *r) {
+    struct protect *p = user;
+    if (r->error && r->error != ZK_NO_NODE) {
+        protect_failed(p, r->error);
+        return;
+    }
+    for (int i = 0; i < r->count; i++) {
+        if (!protect_named(p, r->names[i])) continue;
+        p->state = PROTECT_CHECKING;
+        ask_start(&p->ask, p->c, zk_exists(p->path), ASK_FOREVER, protect_checked, p);
+        return;
+    }
+    if (p->dropped)
+        protect_gone(p);
+    else
+        protect_create(p);
+}
+
+static void protect_synced(void *user, const struct zk_result *r) {
+    struct protect *p = user;
+    if (r->error) {
+        protect_failed(p, r->error);
+        return;
+    }
+    p->state = PROTECT_SEARCHING;
+    ask_start(&p->ask, p->c, zk_get_children(p->dir), ASK_FOREVER, protect_searched, p);
+}
+
+static void protect_search(struct protect *p) {
+    p->state = PROTECT_SYNCING;
+    ask_start(&p->ask, p->c, zk_sync(p->dir), ASK_FOREVER, protect_synced, p);
+}
+
+/* --- there, and away --- */
+
+static void protect_asked(void *user, const struct zk_result *r) {
+    struct protect *p = user;
+    bool ours = r->error == ZK_OK && r->stat.ephemeral_owner == client_session_id(p->c) &&
+                r->stat.czxid == p->czxid;
+    p->state = PROTECT_THERE;
+    if (ours)
+        p->fn(p->user, PROTECT_IS_THERE);
+    else if (r->error == ZK_OK || r->error == ZK_NO_NODE)
+        protect_gone(p);
+    else
+        protect_failed(p, r->error);
+}
+
+ZK_PRIVATE void protect_ask(struct protect *p) {
+    if (p->state != PROTECT_THERE) return;
+    p->state = PROTECT_ASKING;
+    ask_start(&p->ask, p->c, zk_exists(p->path), ASK_ALWAYS, protect_asked, p);
+}
+
+/* Whatever the answer was: what may pass was repeated, the rest will not change. */
+static void protect_deleted(void *user, const struct zk_result *r) {
+    (void)r;
+    protect_gone(user);
+}
+
+static void protect_delete(struct protect *p) {
+    p->state = PROTECT_DELETING;
+    ask_start(&p->ask, p->c, zk_delete(p->path, -1), ASK_FOREVER, protect_deleted, p);
+}
+
+ZK_PRIVATE bool protect_drop(struct protect *p) {
+    if (p->dropped) return p->state == PROTECT_GONE;
+    p->dropped = true;
+    switch (p->state) {
+    case PROTECT_IDLE:
+    case PROTECT_GONE:
+    case PROTECT_PARENTS: protect_stop(p); return true;
+    case PROTECT_CREATING:
+        p->ask.last = true;
+        if (ask_sent(&p->ask)) return false;
+        protect_stop(p); /* it was refused, and waited for another try */
+        return true;
+    case PROTECT_THERE:
+    case PROTECT_ASKING:
+        ask_stop(&p->ask);
+        protect_delete(p);
+        return false;
+    default: return false; /* it ends by itself */
+    }
+}
+
+ZK_PRIVATE const char *protect_name(const struct protect *p) {
+    return p->path + p->name_at;
+}
+
+ZK_PRIVATE int protect_start(struct protect *p, struct client *c, const char *dir,
+                             const char *name, bool kazoo, enum zk_create_mode mode,
+                             const struct recipe_node *node,
+                             void (*fn)(void *user, enum protect_event event), void *user) {
+    memset(p, 0, sizeof *p);
+    p->c = c;
+    p->kazoo = kazoo;
+    p->mode = mode;
+    p->node = node;
+    p->fn = fn;
+    p->user = user;
+    p->dir = recipe_copy(dir, strlen(dir));
+    p->name = recipe_copy(name, strlen(name));
+    int error = p->dir && p->name ? protect_new_name(p) : ZK_OUT_OF_MEMORY;
+    if (error)
+        protect_stop(p);
+    else
+        protect_create(p);
+    return error;
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/line.c ==== */
+
+
+#define LINE_NAME 64 /* bytes of a name and a sequence */
+
+static void line_look(struct line *l);
+static void line_wait(struct line *l);
+static void line_woken(void *user, const struct zk_event *event);
+
+/* --- leaving --- */
+
+static void line_free(void *user) {
+    struct line *l = user;
+    client_unobserve(l->c, &l->observer);
+    if (l->watching) client_unwatch(l->c, line_woken, l);
+    client_timer_stop(l->c, &l->timer);
+    ask_stop(&l->ask);
+    ask_stop(&l->removal);
+    protect_stop(&l->own);
+    mem_free(l->ahead);
+    mem_free(l->dir);
+    mem_free(l);
+}
+
+static void line_unwatch(struct line *l) {
+    if (l->watching) client_unwatch(l->c, line_woken, l);
+    l->watching = false;
+}
+
+/* Of one that was left: true when nothing is left to do. */
+static bool line_is_done(struct line *l);
+
+static void line_tidy(struct line *l) {
+    if (line_is_done(l)) line_free(l);
+}
+
+static void line_removed(void *user, const struct zk_result *r) {
+    struct line *l = user;
+    (void)r;
+    line_unwatch(l);
+    line_tidy(l);
+}
+
+static bool line_is_done(struct line *l) {
+    if (ask_busy(&l->ask) || ask_busy(&l->removal)) return false;
+    if (l->watching && client_is_up(l->c)) {
+        struct zk_op op = zk_remove_watches(l->counting ? l->dir : l->ahead,
+                                            l->counting ? ZK_WATCH_CHILDREN : ZK_WATCH_DATA,
+                                            line_woken, l);
+        op.local = true;
+        ask_start(&l->removal, l->c, op, ASK_ALWAYS, line_removed, l);
+        l->removal.last = true;
+        return false;
+    }
+    return l->own.state == PROTECT_GONE;
+}
+
+ZK_PRIVATE void line_leave(struct line *l) {
+    l->left = true;
+    l->fn = NULL;
+    client_timer_stop(l->c, &l->timer);
+    (void)protect_drop(&l->own);
+    l->ask.last = true; /* the answer to what was sent may set a watch */
+    if (!ask_sent(&l->ask)) ask_stop(&l->ask);
+    if (!line_is_done(l)) return;
+    l->timer.fn = line_free;
+    client_timer_set(l->c, &l->timer, client_now(l->c));
+}
+
+static void line_tell(struct line *l, enum line_event event, int error) {
+    if (l->fn) l->fn(l->user, event, error);
+}
+
+static void line_fail(struct line *l, int error) {
+    line_tell(l, LINE_FAILED, error);
+}
+
+/* --- who is ahead --- */
+
+ZK_PRIVATE bool line_contends(const struct line_rule *rule, const char *name, int32_t *seq) {
+    for (int i = 0; i < rule->blocker_count; i++)
+        if (recipe_sequence(name, rule->blockers[i], seq)) return true;
+    return false;
+}
+
+static bool line_before(int32_t seq_a, const char *a, int32_t seq_b, const char *b) {
+    return seq_a != seq_b ? seq_a < seq_b : strcmp(a, b) < 0;
+}
+
+/* The nearest one ahead of us, or NULL. */
+static const char *line_nearest(const struct line *l, const struct zk_result *r) {
+    const char *own = protect_name(&l->own), *best = NULL;
+    int32_t best_seq = 0, seq;
+    for (int i = 0; i < r->count; i++) {
+        const char *name = r->names[i];
+        if (!line_contends(l->rule, name, &seq) || !line_before(seq, name, l->seq, own)) continue;
+        if (seq == l->seq && l->rule->ties_pass) continue;
+        if (best && line_before(seq, name, best_seq, best)) continue;
+        best = name;
+        best_seq = seq;
+    }
+    return best;
+}
+
+/* With leases: whether there are more contenders than those. */
+static bool line_is_crowded(const struct line *l, const struct zk_result *r) {
+    int32_t seq, n = 0;
+    for (int i = 0; i < r->count; i++) n += line_contends(l->rule, r->names[i], &seq);
+    return n > l->rule->leases;
+}
+
+static bool line_has_own(const struct line *l, const struct zk_result *r) {
+    for (int i = 0; i < r->count; i++)
+        if (strcmp(r->names[i], protect_name(&l->own)) == 0) return true;
+    return false;
+}
+
+static void line_set_first(struct line *l) {
+    l->first = true;
+    line_tell(l, LINE_FIRST, ZK_OK);
+}
+
+/* Our node is gone, with its session or by force. */
+static void line_begin_again(struct line *l) {
+    bool first = l->first;
+    l->first = false;
+    protect_stop(&l->own);
+    client_timer_set(l->c, &l->timer, client_now(l->c));
+    if (first) line_tell(l, LINE_GONE, ZK_OK);
+}
+
+static void line_looked(void *user, const struct zk_result *r) {
+    struct line *l = user;
+    if (l->left) {
+        if (r->error) l->watching = false;
+        line_tidy(l);
+        return;
+    }
+    if (r->error && r->error != ZK_NO_NODE) {
+        line_fail(l, r->error);
+        return;
+    }
+    if (r->error || !line_has_own(l, r)) {
+        line_begin_again(l);
+        return;
+    }
+    if (l->counting) {
+        if (line_is_crowded(l, r))
+            line_tell(l, LINE_BEHIND, ZK_OK);
+        else
+            line_set_first(l);
+        return;
+    }
+    const char *nearest = line_nearest(l, r);
+    mem_free(l->ahead);
+    l->ahead = nearest ? recipe_join(l->dir, nearest) : NULL;
+    if (!nearest)
+        line_set_first(l);
+    else if (l->ahead)
+        line_wait(l);
+    else
+        line_fail(l, ZK_OUT_OF_MEMORY);
+}
+
+static void line_look(struct line *l) {
+    struct zk_op op = zk_get_children(l->dir);
+    if (l->counting) op = zk_watching(op, line_woken, l);
+    if (l->counting) l->watching = true;
+    ask_start(&l->ask, l->c, op, ASK_ALWAYS, line_looked, l);
+}
+
+/* --- waiting --- */
+
+static void line_waits(void *user, const struct zk_result *r) {
+    struct line *l = user;
+    if (r->error) l->watching = false;
+    if (l->left) {
+        line_tidy(l);
+    } else if (r->error == ZK_NO_NODE) {
+        line_look(l);
+    } else if (r->error) {
+        line_fail(l, r->error);
+    } else {
+        l->watching = true;
+        line_tell(l, LINE_BEHIND, ZK_OK);
+    }
+}
+
+/* By get, not by exists, which would leave a watch on a node that is gone. */
+static void line_wait(struct line *l) {
+    l->watching = true;
+    ask_start(&l->ask, l->c, zk_watching(zk_get(l->ahead), line_woken, l), ASK_ALWAYS, line_waits,
+              l);
+}
+
+static void line_woken(void *user, const struct zk_event *event) {
+    struct line *l = user;
+    l->watching = false;
+    /* The answer that is on its way is newer than the event. */
+    if (l->left || l->first || l->own.state != PROTECT_THERE || ask_busy(&l->ask)) return;
+    if (event->type == ZK_NODE_DATA_CHANGED)
+        line_wait(l);
+    else
+        line_look(l);
+}
+
+/* --- the own node --- */
+
+static void line_is_there(struct line *l) {
+    if (l->first) {
+        line_tell(l, LINE_FIRST, ZK_OK);
+        return;
+    }
+    if (!recipe_sequence(protect_name(&l->own), l->rule->name, &l->seq))
+        line_fail(l, ZK_MARSHALLING_ERROR);
+    else if (l->seq < 0)
+        line_fail(l, ZK_SEQUENCE_OVERFLOW);
+    else
+        line_look(l);
+}
+
+static void line_own(void *user, enum protect_event event) {
+    struct line *l = user;
+    if (l->left) {
+        line_tidy(l);
+    } else if (event == PROTECT_IS_THERE) {
+        line_is_there(l);
+    } else if (event == PROTECT_FAILED) {
+        line_fail(l, l->own.error);
+    } else {
+        line_begin_again(l);
+    }
+}
+
+static int line_start(struct line *l) {
+    const struct line_rule *rule = l->rule;
+    char name[LINE_NAME];
+    enum zk_create_mode mode = rule->place ? ZK_EPHEMERAL : ZK_EPHEMERAL_SEQUENTIAL;
+    size_t n = strlen(rule->name), m = rule->place ? strlen(rule->place) : 0;
+    ZK_ASSERT(n + m < sizeof name);
+    memcpy(name, rule->name, n);
+    memcpy(name + n, rule->place ? rule->place : "", m + 1);
+    return protect_start(&l->own, l->c, l->dir, name, rule->kazoo, mode, l->node, line_own, l);
+}
+
+static void line_start_again(void *user) {
+    struct line *l = user;
+    int error = line_start(l);
+    if (error) line_fail(l, error);
+}
+
+/* --- the session --- */
+
+/* It ended, and our node with it. */
+static void line_expired(struct line *l) {
+    ask_stop(&l->ask);
+    ask_stop(&l->removal);
+    line_unwatch(l);
+    if (l->left)
+        line_free(l);
+    else
+        line_begin_again(l);
+}
+
+/* The connection is back: whether our node is still there, and whom we wait for. */
+static void line_reconnected(struct line *l) {
+    if (l->left || l->own.state != PROTECT_THERE) return;
+    if (l->first)
+        protect_ask(&l->own);
+    else if (!ask_busy(&l->ask) && l->ahead)
+        line_wait(l);
+    else if (!ask_busy(&l->ask))
+        line_look(l);
+}
+
+static void line_state(void *user, enum zk_state state, int64_t session_id) {
+    struct line *l = user;
+    (void)session_id;
+    if (client_is_over(l->c)) {
+        line_fail(l, client_error(l->c));
+        if (l->left) line_free(l);
+        return;
+    }
+    switch (state) {
+    case ZK_STATE_CONNECTED: line_reconnected(l); break;
+    case ZK_STATE_SUSPENDED: line_tell(l, LINE_DOUBT, ZK_OK); break;
+    case ZK_STATE_LOST: line_tell(l, LINE_LATE, ZK_OK); break;
+    case ZK_STATE_EXPIRED: line_expired(l); break;
+    case ZK_STATE_CONNECTING:
+    case ZK_STATE_READ_ONLY:
+    case ZK_STATE_AUTH_FAILED:
+    case ZK_STATE_CLOSED: break;
+    }
+}
+
+ZK_PRIVATE int line_join(struct line **out, struct client *c, const char *dir,
+                         const struct line_rule *rule, const struct recipe_node *node, line_fn fn,
+                         void *user) {
+    struct line *l = mem_try(sizeof *l);
+    *out = NULL;
+    if (!l) return ZK_OUT_OF_MEMORY;
+    l->c = c;
+    l->rule = rule;
+    l->node = node;
+    l->counting = rule->leases > 0;
+    l->fn = fn;
+    l->user = user;
+    l->timer.fn = line_start_again;
+    l->timer.user = l;
+    l->dir = recipe_copy(dir, strlen(dir));
+    int error = l->dir ? line_start(l) : ZK_OUT_OF_MEMORY;
+    if (error) {
+        mem_free(l->dir);
+        mem_free(l);
+        return error;
+    }
+    l->observer.fn = line_state;
+    l->observer.user = l;
+    client_observe(c, &l->observer);
+    *out = l;
+    return ZK_OK;
+}
+
+ZK_PRIVATE int64_t line_token(const struct line *l) {
+    return l->own.czxid;
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/lock.c ==== */
+
+
+#include <stdio.h>
+
+/* The names of the own nodes, and of those who keep one waiting, for each kind and each library. */
+struct lock_names {
+    const char *own, *blockers[2];
+};
+static const struct lock_names LOCK_NAMES[][2] = {
+    [ZK_LOCK_MUTEX] = {{"lock-", {"lock-", NULL}}, {"__lock__", {"__lock__", NULL}}},
+    [ZK_LOCK_WRITE] = {{"__WRIT__", {"__WRIT__", "__READ__"}},
+                       {"__lock__", {"__lock__", "__rlock__"}}},
+    [ZK_LOCK_READ] = {{"__READ__", {"__WRIT__", NULL}}, {"__rlock__", {"__lock__", NULL}}},
+    [ZK_LOCK_LEASE] = {{"lock-", {"lock-", NULL}}, {NULL, {NULL, NULL}}},
+};
+static const char *const LOCK_LEASES[] = {"lease-"};
+
+/* --- making --- */
+
+/* The kind's own blockers and the extra patterns, copied, in one block. */
+static int lock_blockers(struct lock *l, const struct zk_lock_options *o,
+                         const struct lock_names *names) {
+    int own = names->blockers[1] ? 2 : 1, n = own + o->extra_count;
+    size_t bytes = sizeof *l->blockers * (size_t)n;
+    for (int i = 0; i < o->extra_count; i++) {
+        if (!o->extra_patterns[i] || !*o->extra_patterns[i]) return ZK_BAD_ARGUMENTS;
+        bytes += strlen(o->extra_patterns[i]) + 1;
+    }
+    l->blockers = mem_try(bytes);
+    if (!l->blockers) return ZK_OUT_OF_MEMORY;
+    char *text = (char *)(l->blockers + n);
+    for (int i = 0; i < n; i++) {
+        if (i < own) {
+            l->blockers[i] = names->blockers[i];
+            continue;
+        }
+        size_t len = strlen(o->extra_patterns[i - own]) + 1;
+        l->blockers[i] = memcpy(text, o->extra_patterns[i - own], len);
+        text += len;
+    }
+    l->rule.blockers = l->blockers;
+    l->rule.blocker_count = n;
+    return ZK_OK;
+}
+
+static bool lock_options_ok(const char *path, const struct zk_lock_options *o) {
+    bool lease = o->kind == ZK_LOCK_LEASE;
+    if (!recipe_path_ok(path) || o->kind < ZK_LOCK_MUTEX || o->kind > ZK_LOCK_LEASE) return false;
+    if (lease ? o->leases < 1 || o->kazoo || o->reentrant : o->leases != 0) return false;
+    return o->extra_count >= 0 && (!o->extra_count || o->extra_patterns);
+}
+
+ZK_PRIVATE int lock_init(struct lock *l, struct client *c, const void *owner, const char *path,
+                         const struct zk_lock_options *options) {
+    static const struct zk_lock_options plain;
+    const struct zk_lock_options *o = options ? options : &plain;
+    memset(l, 0, sizeof *l);
+    l->c = c;
+    if (!lock_options_ok(path, o)) return ZK_BAD_ARGUMENTS;
+    const struct lock_names *names = &LOCK_NAMES[o->kind][o->kazoo];
+    bool lease = o->kind == ZK_LOCK_LEASE;
+    l->reentrant = o->reentrant;
+    l->rule.name = names->own;
+    l->rule.kazoo = o->kazoo;
+    l->rule.ties_pass = o->kind == ZK_LOCK_READ;
+    l->lease_rule.name = LOCK_LEASES[0];
+    l->lease_rule.blockers = LOCK_LEASES;
+    l->lease_rule.blocker_count = 1;
+    l->lease_rule.leases = o->leases;
+    notice_init(&l->notice, c, owner, o->on_state, o->user);
+    int error = recipe_node_init(&l->node, o->data, o->data_len, o->acl, o->acl_count);
+    if (!error) error = lock_blockers(l, o, names);
+    if (!error) {
+        l->path = lease ? recipe_join(path, "locks") : recipe_copy(path, strlen(path));
+        if (lease) l->leases = recipe_join(path, "leases");
+        if (!l->path || (lease && !l->leases)) error = ZK_OUT_OF_MEMORY;
+    }
+    if (error) lock_free(l);
+    return error;
+}
+
+/* --- leaving --- */
+
+static void lock_leave(struct lock *l) {
+    if (l->line) line_leave(l->line);
+    if (l->lease) line_leave(l->lease);
+    l->line = l->lease = NULL;
+    l->depth = 0;
+}
+
+ZK_PRIVATE void lock_free(struct lock *l) {
+    lock_leave(l);
+    wish_stop(&l->wish);
+    notice_stop(&l->notice);
+    recipe_node_free(&l->node);
+    mem_free(l->blockers);
+    mem_free(l->path);
+    mem_free(l->leases);
+}
+
+static void lock_give_up(struct lock *l, int error) {
+    lock_leave(l);
+    notice_tell(&l->notice, ZK_HOLD_NONE, 0);
+    wish_end(&l->wish, error);
+}
+
+static void lock_lost(struct lock *l) {
+    lock_leave(l);
+    notice_tell(&l->notice, ZK_HOLD_LOST, 0);
+}
+
+static void lock_late(void *user) {
+    lock_give_up(user, ZK_TIMED_OUT);
+}
+
+/* --- what the lines say --- */
+
+static bool lock_is_held(const struct lock *l) {
+    return l->notice.state == ZK_HOLD_OWNED || l->notice.state == ZK_HOLD_SUSPENDED;
+}
+
+static void lock_own(struct lock *l, struct line *by) {
+    if (!l->depth) l->depth = 1;
+    notice_tell(&l->notice, ZK_HOLD_OWNED, line_token(by));
+    wish_end(&l->wish, ZK_OK);
+}
+
+/* Whether it stands and falls with the line that says something. */
+static void lock_trouble(struct lock *l, enum line_event event, int error) {
+    bool held = lock_is_held(l);
+    if (event == LINE_DOUBT && held)
+        notice_tell(&l->notice, ZK_HOLD_SUSPENDED, l->notice.token);
+    else if (event == LINE_FAILED && !held)
+        lock_give_up(l, error);
+    else if ((event == LINE_LATE || event == LINE_GONE || event == LINE_FAILED) && held)
+        lock_lost(l);
+    else if (event == LINE_BEHIND && l->trying)
+        lock_give_up(l, ZK_LOCKED);
+    else if (event == LINE_DOUBT && l->trying)
+        lock_give_up(l, ZK_CONNECTION_LOSS);
+}
+
+static void lock_on_lease(void *user, enum line_event event, int error) {
+    struct lock *l = user;
+    if (event != LINE_FIRST) {
+        lock_trouble(l, event, error);
+        return;
+    }
+    if (l->line) line_leave(l->line);
+    l->line = NULL;
+    lock_own(l, l->lease);
+}
+
+static void lock_on_line(void *user, enum line_event event, int error) {
+    struct lock *l = user;
+    if (!l->leases) {
+        if (event == LINE_FIRST)
+            lock_own(l, l->line);
+        else
+            lock_trouble(l, event, error);
+    } else if (event == LINE_GONE) { /* it begins again, and the lease after it */
+        if (l->lease) line_leave(l->lease);
+        l->lease = NULL;
+    } else if (event != LINE_FIRST) {
+        lock_trouble(l, event, error);
+    } else if (!l->lease) {
+        error = line_join(&l->lease, l->c, l->leases, &l->lease_rule, &l->node, lock_on_lease, l);
+        if (error) lock_give_up(l, error);
+    }
+}
+
+/* --- what the user does --- */
+
+static int lock_join(struct lock *l, int timeout_ms, zk_done_fn done, void *user) {
+    int error = wish_begin(&l->wish, l->c, l->notice.owner, timeout_ms, lock_late, l, done, user);
+    if (error) return error;
+    error = line_join(&l->line, l->c, l->path, &l->rule, &l->node, lock_on_line, l);
+    if (error)
+        wish_stop(&l->wish);
+    else
+        notice_tell(&l->notice, ZK_HOLD_WAITING, 0);
+    return error;
+}
+
+ZK_PRIVATE int lock_acquire(struct lock *l, int timeout_ms, bool trying, zk_done_fn done,
+                            void *user) {
+    if (l->notice.state == ZK_HOLD_OWNED && l->reentrant) {
+        int error = wish_begin(&l->wish, l->c, l->notice.owner, -1, lock_late, l, done, user);
+        if (error) return error;
+        l->depth++;
+        wish_end(&l->wish, ZK_OK);
+        return ZK_OK;
+    }
+    if (l->line || l->lease) return ZK_IN_USE;
+    if (trying && !client_is_up(l->c)) return ZK_CONNECTION_LOSS;
+    l->trying = trying;
+    l->rule.place = NULL;
+    return lock_join(l, timeout_ms, done, user);
+}
+
+ZK_PRIVATE int lock_downgrade(struct lock *write, struct lock *read, int timeout_ms,
+                              zk_done_fn done, void *user) {
+    bool fit = !write->leases && !read->leases && !write->rule.ties_pass && read->rule.ties_pass &&
+               !read->rule.kazoo && strcmp(write->rule.name, "__WRIT__") == 0 &&
+               strcmp(write->path, read->path) == 0;
+    if (!fit) return ZK_BAD_ARGUMENTS;
+    if (read->line) return ZK_IN_USE;
+    if (write->notice.state != ZK_HOLD_OWNED) return ZK_NOT_OWNED;
+    (void)snprintf(read->place, sizeof read->place, "%010d", (int)write->line->seq);
+    read->trying = false;
+    read->rule.place = read->place;
+    return lock_join(read, timeout_ms, done, user);
+}
+
+ZK_PRIVATE int lock_release(struct lock *l) {
+    switch (l->notice.state) {
+    case ZK_HOLD_NONE: return ZK_NOT_OWNED;
+    case ZK_HOLD_WAITING: lock_give_up(l, ZK_CANCELED); return ZK_OK;
+    case ZK_HOLD_OWNED:
+    case ZK_HOLD_SUSPENDED:
+    case ZK_HOLD_LOST: break;
+    }
+    if (l->depth > 1) {
+        l->depth--;
+        return ZK_OK;
+    }
+    lock_leave(l);
+    notice_tell(&l->notice, ZK_HOLD_NONE, 0);
+    return ZK_OK;
+}
+
+ZK_PRIVATE int64_t lock_token(const struct lock *l) {
+    return l->notice.state == ZK_HOLD_OWNED ? l->notice.token : 0;
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/latch.c ==== */
+
+
+static const char *const LATCH_NAME[] = {"latch-"};
+static const char *const LATCH_SELECTOR_NAME[] = {"lock-"};
+
+static void latch_on_line(void *user, enum line_event event, int error) {
+    struct latch *l = user;
+    enum zk_hold_state state = l->notice.state;
+    switch (event) {
+    case LINE_FIRST:
+        notice_tell(&l->notice, ZK_HOLD_OWNED, line_token(l->line));
+        wish_end(&l->wish, ZK_OK);
+        break;
+    case LINE_BEHIND: notice_tell(&l->notice, ZK_HOLD_WAITING, 0); break;
+    case LINE_DOUBT:
+        if (state == ZK_HOLD_OWNED)
+            notice_tell(&l->notice, ZK_HOLD_SUSPENDED, l->notice.token);
+        break;
+    case LINE_LATE:
+    case LINE_GONE:
+        if (state == ZK_HOLD_OWNED || state == ZK_HOLD_SUSPENDED)
+            notice_tell(&l->notice, ZK_HOLD_LOST, 0);
+        break;
+    case LINE_FAILED:
+        line_leave(l->line);
+        l->line = NULL;
+        l->error = error;
+        if (state == ZK_HOLD_OWNED || state == ZK_HOLD_SUSPENDED)
+            notice_tell(&l->notice, ZK_HOLD_LOST, 0);
+        notice_tell(&l->notice, ZK_HOLD_NONE, 0);
+        wish_end(&l->wish, error);
+        break;
+    }
+}
+
+static int latch_join(struct latch *l) {
+    int error = line_join(&l->line, l->c, l->path, &l->rule, &l->node, latch_on_line, l);
+    notice_tell(&l->notice, error ? ZK_HOLD_NONE : ZK_HOLD_WAITING, 0);
+    l->error = error;
+    return error;
+}
+
+ZK_PRIVATE int latch_init(struct latch *l, struct client *c, const void *owner, const char *path,
+                          const struct zk_leader_options *options) {
+    static const struct zk_leader_options plain;
+    const struct zk_leader_options *o = options ? options : &plain;
+    const char *id = o->id ? o->id : "";
+    memset(l, 0, sizeof *l);
+    l->c = c;
+    if (!recipe_path_ok(path) || strlen(id) > INT32_MAX) return ZK_BAD_ARGUMENTS;
+    l->rule.blockers = o->selector ? LATCH_SELECTOR_NAME : LATCH_NAME;
+    l->rule.name = l->rule.blockers[0];
+    l->rule.blocker_count = 1;
+    notice_init(&l->notice, c, owner, o->on_state, o->user);
+    int error = recipe_node_init(&l->node, id, (int)strlen(id), o->acl, o->acl_count);
+    l->path = recipe_copy(path, strlen(path));
+    if (!error && !l->path) error = ZK_OUT_OF_MEMORY;
+    if (!error) error = latch_join(l);
+    if (error) latch_free(l);
+    return error;
+}
+
+ZK_PRIVATE void latch_free(struct latch *l) {
+    if (l->line) line_leave(l->line);
+    l->line = NULL;
+    wish_stop(&l->wish);
+    notice_stop(&l->notice);
+    recipe_node_free(&l->node);
+    mem_free(l->path);
+    l->path = NULL;
+}
+
+static void latch_late(void *user) {
+    struct latch *l = user;
+    wish_end(&l->wish, ZK_TIMED_OUT);
+}
+
+ZK_PRIVATE int latch_wait(struct latch *l, int timeout_ms, zk_done_fn done, void *user) {
+    if (!l->line) return l->error;
+    int error = wish_begin(&l->wish, l->c, l->notice.owner, timeout_ms, latch_late, l, done, user);
+    if (!error && l->notice.state == ZK_HOLD_OWNED) wish_end(&l->wish, ZK_OK);
+    return error;
+}
+
+ZK_PRIVATE int latch_resign(struct latch *l) {
+    if (l->notice.state != ZK_HOLD_OWNED && l->notice.state != ZK_HOLD_SUSPENDED)
+        return ZK_NOT_OWNED;
+    line_leave(l->line);
+    l->line = NULL;
+    return latch_join(l);
+}
+
+ZK_PRIVATE const char *latch_first(const struct latch *l, const struct zk_result *children) {
+    const char *best = NULL;
+    int32_t seq, best_seq = 0;
+    for (int i = 0; i < children->count; i++) {
+        const char *name = children->names[i];
+        if (!line_contends(&l->rule, name, &seq)) continue;
+        if (best && (seq != best_seq ? seq > best_seq : strcmp(name, best) > 0)) continue;
+        best = name;
+        best_seq = seq;
+    }
+    return best;
+}
+#endif /* ZK_WITH_CLIENT */
+
 /* ==== host/os.h ==== */
 
 /*
@@ -15049,16 +19418,23 @@ ZK_PRIVATE int os_listen_beside(const int *others, int n, uint16_t port, int bac
 /* The addresses of a host, IPv4 first, as many as fit. numeric: of literals only, and never blocks.
  * Returns their number, or -errno. */
 ZK_PRIVATE int os_resolve(const char *host, uint16_t port, bool numeric,
-                          struct node_addr out[OS_ADDRS_MAX]);
-ZK_PRIVATE int os_connect(const struct node_addr *addr, bool keepalive); /* begins to; the socket */
+                          struct net_addr out[OS_ADDRS_MAX]);
+/* "1.2.3.4:2181", "[::1]:2181" */
+ZK_PRIVATE void os_format_addr(const struct net_addr *addr, char *out, size_t n);
+ZK_PRIVATE int os_connect(const struct net_addr *addr, bool keepalive); /* begins to; the socket */
 ZK_PRIVATE int os_connected(int fd); /* 0: stands; -EINPROGRESS: not yet; else why it never will */
-ZK_PRIVATE int os_accept(int fd, struct node_addr *addr, bool keepalive);
+ZK_PRIVATE int os_accept(int fd, struct net_addr *addr, bool keepalive);
 ZK_PRIVATE int64_t os_recv(int fd, void *p, size_t n); /* -EAGAIN, 0 at the end */
 ZK_PRIVATE int64_t os_send(int fd, const void *p, size_t n);
 ZK_PRIVATE void os_hang_up(int fd, bool abort); /* abort: no lingering, RST */
 ZK_PRIVATE int os_pipe(int fds[2]); /* non-blocking, close-on-exec */
 ZK_PRIVATE int os_blocking_pipe(int fds[2]); /* close-on-exec */
 ZK_PRIVATE void os_notify(int fd);  /* a byte into a pipe; a full one has enough */
+ZK_PRIVATE void os_drain(int fd);   /* what was notified of */
+ZK_PRIVATE int os_dup_over(int fd, int number); /* number now is what fd is, and fd is closed */
+ZK_PRIVATE int os_dup(int fd);
+ZK_PRIVATE void os_shut(int fd); /* ends both directions; whoever waits for it wakes */
+ZK_PRIVATE int os_wait_readable(int fd, int timeout_ms); /* 0: not within that time */
 
 /* --- readiness: epoll, or poll where there is none --- */
 struct os_event {
@@ -15071,6 +19447,9 @@ ZK_PRIVATE void os_poller_free(struct os_poller *p);
 ZK_PRIVATE int os_poller_add(struct os_poller *p, int fd, uint64_t tag);
 ZK_PRIVATE void os_poller_set(struct os_poller *p, int fd, uint64_t tag, bool read, bool write);
 ZK_PRIVATE void os_poller_del(struct os_poller *p, int fd);
+/* Readable when os_poller_wait would not wait; -1 where there is no such descriptor. Only where
+ * there is one may other threads change the poller while one waits. */
+ZK_PRIVATE int os_poller_fd(const struct os_poller *p);
 ZK_PRIVATE int os_poller_wait(struct os_poller *p, struct os_event *out, int max, int timeout_ms);
 
 /* --- facts for `envi` and mntr --- */
@@ -15079,7 +19458,6 @@ ZK_PRIVATE int64_t os_open_files(void);
 ZK_PRIVATE int64_t os_max_files(void);
 
 #endif
-#endif /* ZK_WITH_SERVER */
 
 #if ZK_WITH_SERVER
 /* ==== host/writer.h ==== */
@@ -15343,7 +19721,6 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
 #endif
 #endif /* ZK_WITH_SERVER */
 
-#if ZK_WITH_SERVER
 /* ==== host/resolver.h ==== */
 
 /*
@@ -15360,24 +19737,84 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
 #include <pthread.h>
 
 
+#define RESOLVER_HOST 256 /* a name, with a NUL */
+
 struct resolver;
 
 struct resolver_answer {
     uint64_t ticket;
     int n; /* addresses; 0: the name is unknown */
-    struct node_addr at[OS_ADDRS_MAX];
+    struct net_addr at[OS_ADDRS_MAX];
 };
 
-ZK_PRIVATE struct resolver *resolver_new(int wake_fd); /* the write end of the loop's pipe */
+/* wake_fd: the write end of the loop's pipe. NULL: no memory. */
+ZK_PRIVATE struct resolver *resolver_new(int wake_fd);
 ZK_PRIVATE void resolver_free(struct resolver *r);     /* NULL is fine */
-/* ticket: for the answer; not in use by another question. */
+/* ticket: for the answer; not in use by another question. No thread or memory to be had for it: the
+ * answer is that there is no such host. */
 ZK_PRIVATE void resolver_ask(struct resolver *r, uint64_t ticket, const char *host, uint16_t port);
 /* Nobody wants the answer any more; it may come all the same. */
 ZK_PRIVATE void resolver_forget(struct resolver *r, uint64_t ticket);
 ZK_PRIVATE bool resolver_take(struct resolver *r, struct resolver_answer *out);
 
 #endif
-#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_CLIENT
+/* ==== host/courier.h ==== */
+
+/*
+ * host/courier: carries the bytes of one client machine: its connection, its names, its readiness.
+ *
+ * It executes the machine's orders and feeds it what comes of them. It has no thread and no lock:
+ * whoever owns the machine calls it, by one thread at a time, except for courier_poll, which may
+ * run without the lock. A socket that another thread waits for (courier_lend) is shut, but not
+ * closed, before that thread is back: its number must not come to mean something else.
+ *
+ * One descriptor for callers with a loop of their own stays the same all the time: the poller's,
+ * or, where a poller has none, a number that each new socket is moved to.
+ */
+#ifndef ZK_HOST_COURIER_H
+#define ZK_HOST_COURIER_H
+
+
+#define COURIER_READ 65536
+#define COURIER_EVENTS 4
+
+struct courier {
+    struct client *client; /* borrowed */
+    struct os_poller *poller;
+    int wake[2]; /* [0] is watched; a byte ends a courier_poll */
+    int fd;      /* of the connection; -1: none */
+    int stable;  /* the number that sockets are moved to; -1: they keep their own */
+    bool standing, want_write, lent, shut;
+    struct resolver *resolver; /* made for the first name */
+    uint64_t ticket;           /* of the question that counts */
+    int probe;                 /* a socket that asks "isro"; -1: none */
+    bool probe_asked;
+    uint8_t *scratch; /* owned; COURIER_READ bytes */
+};
+
+ZK_PRIVATE int courier_open(struct courier *k, struct client *client);
+ZK_PRIVATE void courier_close(struct courier *k);
+
+/* Executes all orders, and sends what should be sent, or, if `all`, everything. */
+ZK_PRIVATE void courier_run(struct courier *k, bool all);
+/* Waits; the events are for courier_take. Needs no lock. */
+ZK_PRIVATE int courier_poll(struct courier *k, struct os_event out[COURIER_EVENTS], int timeout_ms);
+ZK_PRIVATE void courier_take(struct courier *k, const struct os_event *events, int n);
+ZK_PRIVATE void courier_wake(struct courier *k); /* by any thread */
+
+/* One thread may wait for the connection's input by itself: gives it the socket, or -1. */
+ZK_PRIVATE int courier_lend(struct courier *k);
+ZK_PRIVATE void courier_give_back(struct courier *k);
+/* Reads once from the connection. */
+ZK_PRIVATE void courier_read(struct courier *k);
+
+ZK_PRIVATE int courier_fd(const struct courier *k); /* for the caller's own loop */
+ZK_PRIVATE bool courier_wants_write(const struct courier *k);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
 
 #if ZK_WITH_SERVER
 /* ==== host/loop.h ==== */
@@ -15401,7 +19838,7 @@ ZK_PRIVATE bool resolver_take(struct resolver *r, struct resolver_answer *out);
 struct loop_dial {
     uint64_t ticket; /* at the resolver */
     int n, next;     /* addresses, and the next one to try */
-    struct node_addr at[OS_ADDRS_MAX];
+    struct net_addr at[OS_ADDRS_MAX];
 };
 
 struct loop_conn {
@@ -15473,7 +19910,6 @@ ZK_PRIVATE void loop_close(struct loop *l);
 #endif
 #endif /* ZK_WITH_SERVER */
 
-#if ZK_WITH_SERVER
 /* ==== host/os.c ==== */
 
 
@@ -15817,7 +20253,7 @@ ZK_PRIVATE int os_listen(const char *host, uint16_t port, int backlog, int fds[O
     return err ? err : -EADDRNOTAVAIL;
 }
 
-static void os_to_addr(const struct sockaddr_storage *sa, struct node_addr *out) {
+static void os_to_addr(const struct sockaddr_storage *sa, struct net_addr *out) {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     memset(out, 0, sizeof *out);
     if (sa->ss_family == AF_INET6) {
@@ -15838,7 +20274,7 @@ static void os_to_addr(const struct sockaddr_storage *sa, struct node_addr *out)
 }
 
 ZK_PRIVATE int os_resolve(const char *host, uint16_t port, bool numeric,
-                          struct node_addr out[OS_ADDRS_MAX]) {
+                          struct net_addr out[OS_ADDRS_MAX]) {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
                              .ai_flags = numeric ? AI_NUMERICHOST : 0};
     struct addrinfo *list = NULL;
@@ -15857,7 +20293,7 @@ ZK_PRIVATE int os_resolve(const char *host, uint16_t port, bool numeric,
     return n ? n : -EADDRNOTAVAIL;
 }
 
-static socklen_t os_from_addr(const struct node_addr *addr, struct sockaddr_storage *sa) {
+static socklen_t os_from_addr(const struct net_addr *addr, struct sockaddr_storage *sa) {
     memset(sa, 0, sizeof *sa);
     sa->ss_family = addr->ip_len == 4 ? AF_INET : AF_INET6;
     *os_port_of(sa) = htons(addr->port);
@@ -15868,13 +20304,20 @@ static socklen_t os_from_addr(const struct node_addr *addr, struct sockaddr_stor
     return addr->ip_len == 4 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 }
 
+ZK_PRIVATE void os_format_addr(const struct net_addr *addr, char *out, size_t n) {
+    char ip[INET6_ADDRSTRLEN] = "";
+    bool v4 = addr->ip_len == 4;
+    (void)inet_ntop(v4 ? AF_INET : AF_INET6, addr->ip, ip, sizeof ip);
+    (void)snprintf(out, n, v4 ? "%s:%u" : "[%s]:%u", ip, (unsigned)addr->port);
+}
+
 static void os_set_stream(int fd, bool keepalive) {
     int one = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (keepalive) (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
 }
 
-ZK_PRIVATE int os_connect(const struct node_addr *addr, bool keepalive) {
+ZK_PRIVATE int os_connect(const struct net_addr *addr, bool keepalive) {
     struct sockaddr_storage sa;
     socklen_t len = os_from_addr(addr, &sa);
     int fd = socket(sa.ss_family, SOCK_STREAM, 0);
@@ -15903,7 +20346,7 @@ ZK_PRIVATE int os_connected(int fd) {
     return self ? -ECONNREFUSED : 0;
 }
 
-ZK_PRIVATE int os_accept(int fd, struct node_addr *addr, bool keepalive) {
+ZK_PRIVATE int os_accept(int fd, struct net_addr *addr, bool keepalive) {
     struct sockaddr_storage sa;
     socklen_t len = sizeof sa;
     int c;
@@ -15966,6 +20409,32 @@ ZK_PRIVATE void os_notify(int fd) {
     while (k < 0 && errno == EINTR);
 }
 
+ZK_PRIVATE void os_drain(int fd) {
+    uint8_t rest[64];
+    while (read(fd, rest, sizeof rest) > 0) continue;
+}
+
+ZK_PRIVATE int os_dup_over(int fd, int number) {
+    int err = dup2(fd, number) < 0 || fcntl(number, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+    (void)close(fd);
+    return err;
+}
+
+ZK_PRIVATE int os_dup(int fd) {
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return copy < 0 ? -errno : copy;
+}
+
+ZK_PRIVATE void os_shut(int fd) {
+    (void)shutdown(fd, SHUT_RDWR);
+}
+
+ZK_PRIVATE int os_wait_readable(int fd, int timeout_ms) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int n = poll(&p, 1, timeout_ms);
+    return n < 0 ? (errno == EINTR ? 0 : -errno) : n;
+}
+
 /* --- readiness --- */
 
 #if ZK_WITH_EPOLL
@@ -15977,9 +20446,17 @@ struct os_poller {
 ZK_PRIVATE struct os_poller *os_poller_new(void) {
     int fd = epoll_create1(EPOLL_CLOEXEC);
     if (fd < 0) return NULL;
-    struct os_poller *p = mem_alloc(sizeof *p);
+    struct os_poller *p = mem_try(sizeof *p);
+    if (!p) {
+        (void)close(fd);
+        return NULL;
+    }
     p->fd = fd;
     return p;
+}
+
+ZK_PRIVATE int os_poller_fd(const struct os_poller *p) {
+    return p->fd;
 }
 
 ZK_PRIVATE void os_poller_free(struct os_poller *p) {
@@ -16030,7 +20507,12 @@ struct os_poller {
 };
 
 ZK_PRIVATE struct os_poller *os_poller_new(void) {
-    return mem_zalloc(sizeof(struct os_poller));
+    return mem_try(sizeof(struct os_poller));
+}
+
+ZK_PRIVATE int os_poller_fd(const struct os_poller *p) {
+    (void)p;
+    return -1;
 }
 
 ZK_PRIVATE void os_poller_free(struct os_poller *p) {
@@ -16130,7 +20612,6 @@ ZK_PRIVATE int64_t os_max_files(void) {
     struct rlimit r;
     return getrlimit(RLIMIT_NOFILE, &r) < 0 ? -1 : (int64_t)r.rlim_cur;
 }
-#endif /* ZK_WITH_SERVER */
 
 #if ZK_WITH_SERVER
 /* ==== host/writer.c ==== */
@@ -17652,14 +22133,12 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
 }
 #endif /* ZK_WITH_SERVER */
 
-#if ZK_WITH_SERVER
 /* ==== host/resolver.c ==== */
-
 
 
 struct resolver_question {
     uint64_t ticket;
-    char host[LINK_HOST];
+    char host[RESOLVER_HOST];
     uint16_t port;
 };
 
@@ -17681,7 +22160,8 @@ static void resolver_destroy(struct resolver *r) {
 }
 
 ZK_PRIVATE struct resolver *resolver_new(int wake_fd) {
-    struct resolver *r = mem_zalloc(sizeof *r);
+    struct resolver *r = mem_try(sizeof *r);
+    if (!r) return NULL;
     r->wake_fd = wake_fd;
     (void)pthread_mutex_init(&r->lock, NULL);
     (void)pthread_cond_init(&r->work, NULL);
@@ -17691,7 +22171,7 @@ ZK_PRIVATE struct resolver *resolver_new(int wake_fd) {
 /* Under the lock. */
 static void resolver_answer(struct resolver *r, const struct resolver_answer *a) {
     buf_compact(&r->answers);
-    buf_put(&r->answers, a, sizeof *a);
+    if (buf_try_reserve(&r->answers, sizeof *a)) buf_put(&r->answers, a, sizeof *a);
     os_notify(r->wake_fd);
 }
 
@@ -17744,8 +22224,8 @@ ZK_PRIVATE void resolver_ask(struct resolver *r, uint64_t ticket, const char *ho
     size_t n = strlen(host);
     memcpy(q.host, host, n < sizeof q.host ? n : sizeof q.host - 1);
     (void)pthread_mutex_lock(&r->lock);
-    if (resolver_run(r)) {
-        buf_compact(&r->questions);
+    buf_compact(&r->questions);
+    if (buf_try_reserve(&r->questions, sizeof q) && resolver_run(r)) {
         buf_put(&r->questions, &q, sizeof q);
         (void)pthread_cond_signal(&r->work);
     } else {
@@ -17781,7 +22261,261 @@ ZK_PRIVATE bool resolver_take(struct resolver *r, struct resolver_answer *out) {
     (void)pthread_mutex_unlock(&r->lock);
     return any;
 }
-#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_CLIENT
+/* ==== host/courier.c ==== */
+
+
+#include <errno.h>
+
+enum courier_tag { COURIER_WAKE, COURIER_SOCKET, COURIER_PROBE };
+#define COURIER_PROBE_TICKET (1ull << 63) /* marks the questions of probes */
+
+ZK_PRIVATE int courier_open(struct courier *k, struct client *client) {
+    memset(k, 0, sizeof *k);
+    k->client = client;
+    k->fd = k->stable = k->probe = k->wake[0] = k->wake[1] = -1;
+    k->poller = os_poller_new();
+    k->scratch = mem_try(COURIER_READ);
+    bool ok = k->poller && k->scratch && os_pipe(k->wake) == 0 &&
+              os_poller_add(k->poller, k->wake[0], COURIER_WAKE) == 0;
+    if (ok && os_poller_fd(k->poller) < 0) ok = (k->stable = os_dup(k->wake[0])) >= 0;
+    if (ok) return ZK_OK;
+    courier_close(k);
+    return ZK_SYSTEM_ERROR;
+}
+
+/* --- the connection --- */
+
+static void courier_drop_probe(struct courier *k) {
+    if (k->probe < 0) return;
+    os_poller_del(k->poller, k->probe);
+    (void)os_close(k->probe);
+    k->probe = -1;
+}
+
+static void courier_hang_up(struct courier *k) {
+    k->ticket = 0;
+    courier_drop_probe(k);
+    if (k->fd < 0) return;
+    if (k->lent) {
+        os_shut(k->fd);
+        k->shut = true;
+        return;
+    }
+    os_poller_del(k->poller, k->fd);
+    int placeholder = k->stable >= 0 ? os_dup(k->wake[0]) : -1;
+    if (placeholder >= 0)
+        (void)os_dup_over(placeholder, k->stable);
+    else
+        (void)os_close(k->fd);
+    k->fd = -1;
+    k->standing = k->want_write = k->shut = false;
+}
+
+ZK_PRIVATE void courier_close(struct courier *k) {
+    if (k->poller) courier_hang_up(k);
+    resolver_free(k->resolver);
+    os_poller_free(k->poller);
+    for (int i = 0; i < 2; i++)
+        if (k->wake[i] >= 0) (void)os_close(k->wake[i]);
+    if (k->stable >= 0) (void)os_close(k->stable);
+    mem_free(k->scratch);
+    memset(k, 0, sizeof *k);
+    k->fd = k->stable = k->probe = k->wake[0] = k->wake[1] = -1;
+}
+
+static void courier_dial(struct courier *k, const struct net_addr *addr) {
+    int fd = os_connect(addr, false);
+    if (fd >= 0 && k->stable >= 0) fd = os_dup_over(fd, k->stable) ? -1 : k->stable;
+    if (fd < 0 || os_poller_add(k->poller, fd, COURIER_SOCKET) != 0) {
+        if (fd >= 0 && fd != k->stable) (void)os_close(fd);
+        client_dialed(k->client, false);
+        return;
+    }
+    k->fd = fd;
+    k->standing = false;
+    k->want_write = true;
+    os_poller_set(k->poller, fd, COURIER_SOCKET, true, true);
+}
+
+static void courier_dialed(struct courier *k) {
+    int err = os_connected(k->fd);
+    if (err == -EINPROGRESS) return;
+    k->standing = err == 0;
+    k->want_write = false;
+    os_poller_set(k->poller, k->fd, COURIER_SOCKET, true, false);
+    client_dialed(k->client, err == 0);
+}
+
+static void courier_send(struct courier *k) {
+    struct buf *out = client_out(k->client);
+    while (buf_len(out)) {
+        int64_t n = os_send(k->fd, out->p + out->head, buf_len(out));
+        if (n <= 0) {
+            if (n != -EAGAIN && n != -EWOULDBLOCK) {
+                client_broken(k->client, "sending failed");
+                return;
+            }
+            break;
+        }
+        buf_consume(out, (size_t)n);
+    }
+    client_sent(k->client);
+    bool more = buf_len(out) != 0;
+    if (more == k->want_write) return;
+    k->want_write = more;
+    os_poller_set(k->poller, k->fd, COURIER_SOCKET, !k->lent, more);
+}
+
+ZK_PRIVATE void courier_read(struct courier *k) {
+    if (k->fd < 0 || !k->standing || k->shut) return;
+    int64_t n = os_recv(k->fd, k->scratch, COURIER_READ);
+    if (n == -EAGAIN || n == -EWOULDBLOCK) return;
+    if (n > 0)
+        client_received(k->client, slice_of(k->scratch, (size_t)n));
+    else
+        client_broken(k->client, n ? "receiving failed" : "the server hung up");
+}
+
+/* --- names --- */
+
+static void courier_ask(struct courier *k, uint64_t ticket, const char *name, uint16_t port) {
+    if (!k->resolver) k->resolver = resolver_new(k->wake[1]);
+    if (k->resolver) resolver_ask(k->resolver, ticket, name, port);
+}
+
+static void courier_resolve(struct courier *k, const struct client_order *o) {
+    struct net_addr at[OS_ADDRS_MAX];
+    static const uint64_t mask = COURIER_PROBE_TICKET - 1;
+    k->ticket = (uint64_t)client_random(k->client) & mask;
+    int n = os_resolve(o->name, o->port, true, at);
+    if (n > 0)
+        client_resolved(k->client, at, n);
+    else
+        courier_ask(k, k->ticket, o->name, o->port);
+}
+
+/* --- is there a server that can write? --- */
+
+static void courier_dial_probe(struct courier *k, const struct net_addr *addr) {
+    courier_drop_probe(k);
+    k->probe = os_connect(addr, false);
+    k->probe_asked = false;
+    if (k->probe < 0) return;
+    (void)os_poller_add(k->poller, k->probe, COURIER_PROBE);
+    os_poller_set(k->poller, k->probe, COURIER_PROBE, true, true);
+}
+
+static void courier_begin_probe(struct courier *k, const struct client_order *o) {
+    struct net_addr at[OS_ADDRS_MAX];
+    if (os_resolve(o->name, o->port, true, at) > 0)
+        courier_dial_probe(k, &at[0]);
+    else
+        courier_ask(k, k->ticket | COURIER_PROBE_TICKET, o->name, o->port);
+}
+
+/* One word goes out and one comes back; whatever else happens is a no. */
+static void courier_probe(struct courier *k) {
+    uint8_t answer[8];
+    if (!k->probe_asked) {
+        int err = os_connected(k->probe);
+        if (err == -EINPROGRESS) return;
+        k->probe_asked = true;
+        os_poller_set(k->poller, k->probe, COURIER_PROBE, true, false);
+        if (err || os_send(k->probe, "isro", 4) != 4) courier_drop_probe(k);
+        return;
+    }
+    int64_t n = os_recv(k->probe, answer, sizeof answer);
+    if (n == -EAGAIN || n == -EWOULDBLOCK) return;
+    courier_drop_probe(k);
+    client_probed(k->client, n == 2 && memcmp(answer, "rw", 2) == 0);
+}
+
+/* --- turns --- */
+
+static void courier_obey(struct courier *k, const struct client_order *o) {
+    switch (o->kind) {
+    case CLIENT_RESOLVE: courier_resolve(k, o); break;
+    case CLIENT_DIAL: courier_dial(k, &o->addr); break;
+    case CLIENT_HANG_UP: courier_hang_up(k); break;
+    case CLIENT_PROBE: courier_begin_probe(k, o); break;
+    }
+}
+
+ZK_PRIVATE void courier_run(struct courier *k, bool all) {
+    struct client_order o;
+    for (;;) {
+        /* A socket that is lent and shut must be back before there can be another. */
+        while (!k->shut && client_take_order(k->client, &o)) courier_obey(k, &o);
+        if (k->fd < 0 || !k->standing || k->shut) return;
+        if (!client_should_send(k->client) && !(all && buf_len(client_out(k->client)))) return;
+        if (k->want_write) return; /* the socket is full, and will say when it is not */
+        courier_send(k);
+        if (k->want_write) return;
+    }
+}
+
+ZK_PRIVATE int courier_poll(struct courier *k, struct os_event out[COURIER_EVENTS],
+                            int timeout_ms) {
+    return os_poller_wait(k->poller, out, COURIER_EVENTS, timeout_ms);
+}
+
+static void courier_take_answers(struct courier *k) {
+    struct resolver_answer a;
+    while (k->resolver && resolver_take(k->resolver, &a)) {
+        if ((a.ticket & ~COURIER_PROBE_TICKET) != k->ticket) continue; /* nobody asks any more */
+        if (!(a.ticket & COURIER_PROBE_TICKET))
+            client_resolved(k->client, a.at, a.n);
+        else if (a.n)
+            courier_dial_probe(k, &a.at[0]);
+    }
+}
+
+ZK_PRIVATE void courier_take(struct courier *k, const struct os_event *events, int n) {
+    for (int i = 0; i < n; i++) {
+        const struct os_event *e = &events[i];
+        if (e->tag == COURIER_WAKE) {
+            os_drain(k->wake[0]);
+            courier_take_answers(k);
+        } else if (e->tag == COURIER_PROBE) {
+            if (k->probe >= 0) courier_probe(k);
+        } else if (k->fd >= 0 && !k->standing) {
+            courier_dialed(k);
+        } else if (k->fd >= 0) {
+            if (e->writable && k->want_write) courier_send(k);
+            if ((e->readable || e->failed) && !k->lent) courier_read(k);
+        }
+    }
+}
+
+ZK_PRIVATE void courier_wake(struct courier *k) {
+    os_notify(k->wake[1]);
+}
+
+ZK_PRIVATE int courier_lend(struct courier *k) {
+    if (k->lent || k->fd < 0 || !k->standing || os_poller_fd(k->poller) < 0) return -1;
+    k->lent = true;
+    os_poller_set(k->poller, k->fd, COURIER_SOCKET, false, k->want_write);
+    return k->fd;
+}
+
+ZK_PRIVATE void courier_give_back(struct courier *k) {
+    k->lent = false;
+    if (k->shut)
+        courier_hang_up(k);
+    else if (k->fd >= 0)
+        os_poller_set(k->poller, k->fd, COURIER_SOCKET, true, k->want_write);
+}
+
+ZK_PRIVATE int courier_fd(const struct courier *k) {
+    return k->stable >= 0 ? k->stable : os_poller_fd(k->poller);
+}
+
+ZK_PRIVATE bool courier_wants_write(const struct courier *k) {
+    return k->stable >= 0 && k->want_write;
+}
+#endif /* ZK_WITH_CLIENT */
 
 #if ZK_WITH_SERVER
 /* ==== host/loop.c ==== */
@@ -17994,6 +22728,7 @@ ZK_PRIVATE enum loop_error loop_open(struct loop *l, struct config *cfg, loop_lo
     if (!l->poller || os_pipe(l->pipe) < 0) return LOOP_FAILED;
     if (os_poller_add(l->poller, l->pipe[0], LOOP_PIPE) < 0) return LOOP_FAILED;
     l->resolver = resolver_new(l->pipe[1]);
+    if (!l->resolver) ZK_OOM();
     if (loop_listen(l)) return LOOP_FAILED;
     if (loop_recover(l)) return LOOP_FAILED;
     l->disk_running = true;
@@ -18072,7 +22807,7 @@ static void loop_queue(struct loop *l, uint64_t tag) {
 }
 
 static void loop_accepted(struct loop *l, enum loop_port_kind kind, int fd,
-                          const struct node_addr *addr) {
+                          const struct net_addr *addr) {
     uint32_t id = kind == LOOP_CLIENTS
                       ? node_accept(&l->node, addr, l->node.now, l->node.wall)
                       : node_link_accept(&l->node,
@@ -18099,7 +22834,7 @@ static void loop_accept(struct loop *l, enum loop_port_kind kind, int listener) 
     int limit = l->fd_limit;
     if (kind == LOOP_CLIENTS && l->self && limit > 2 * LOOP_FD_LINKS) limit -= LOOP_FD_LINKS;
     for (int i = 0; i < LOOP_ACCEPTS; i++) {
-        struct node_addr addr;
+        struct net_addr addr;
         int fd = os_accept(listener, &addr, l->cfg.tcp_keepalive);
         if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
             log_line(&l->node.log, LOG_WARN_LEVEL, "Cannot accept: out of descriptors");
@@ -18536,6 +23271,58 @@ ZK_PRIVATE void loop_close(struct loop *l) {
 #endif
 #endif /* ZK_WITH_SERVER */
 
+#if ZK_WITH_CLIENT
+/* ==== api/client.h ==== */
+
+/*
+ * api/client: the handle: one client machine, its courier, a lock, and who runs them.
+ *
+ * The lock guards everything of the machine; no user function is called under it. With threads of
+ * its own a handle has two: `io` carries bytes and time, `teller` makes the posted calls, so that a
+ * callback that takes its time does not cost the session. Without (ZK_OWN_LOOP) zk_step does both.
+ *
+ * A thread that waits for a reply does not wait for `io` to wake up and pass it on: it borrows the
+ * socket, reads for everybody until its own reply is there, and gives the socket back.
+ *
+ * For recipes: between api_enter and api_leave the machine is theirs.
+ */
+#ifndef ZK_API_CLIENT_H
+#define ZK_API_CLIENT_H
+
+
+/* Locks. NULL: zk is NULL. */
+ZK_PRIVATE struct client *api_enter(struct zk *zk);
+/* Sends what is to be sent, wakes who is to be woken, unlocks. */
+ZK_PRIVATE void api_leave(struct zk *zk);
+
+/*
+ * Within: runs the handle until ready(arg): ZK_OK. ZK_TIMED_OUT: not within timeout_ms (< 0: no
+ * limit); or why the session is over. ready is called under the lock, by other threads too. The
+ * lock is released while it waits.
+ */
+typedef bool (*api_ready)(const void *arg);
+ZK_PRIVATE int api_wait(struct zk *zk, api_ready ready, const void *arg, int timeout_ms);
+
+/* Within: drops the posts of this owner, and waits for one that another thread is just making. */
+ZK_PRIVATE void api_settle(struct zk *zk, const void *owner);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== api/recipes.h ==== */
+
+/*
+ * api/recipes: the recipes that zk.h promises: each object is a machine of src/client on a handle.
+ * Here is what is the same for all: entering the handle, waiting for a wish, freeing.
+ */
+#ifndef ZK_API_RECIPES_H
+#define ZK_API_RECIPES_H
+
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
 #if ZK_WITH_SERVER
 /* ==== api/server.c ==== */
 
@@ -18719,3 +23506,930 @@ ZK_API void zk_server_stop(struct zk_server *s) {
     server_free(s);
 }
 #endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_CLIENT
+/* ==== api/client.c ==== */
+
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+
+
+enum { API_IO_STACK = 256 * 1024, API_FREE_WAIT_MS = 1500 };
+
+/* A thread in api_wait; lives on its stack. */
+struct api_waiter {
+    struct api_waiter *next;
+    api_ready ready;
+    const void *arg;
+    pthread_cond_t woken;
+};
+
+struct zk {
+    pthread_mutex_t lock; /* of everything here */
+    struct client *client;
+    struct courier courier;
+    bool threads;  /* io and teller; else the caller runs it */
+    bool stopping; /* the threads shall end */
+    bool doomed;   /* freed from a callback: freed when it has returned */
+    bool polling;  /* somebody is in courier_poll */
+    pthread_t io, teller;
+    int64_t io_until;           /* when io looks at the clock again */
+    struct api_waiter *waiters; /* who waits; the first may take over the socket */
+    bool reading;               /* one of them has it */
+    pthread_cond_t to_tell;     /* posts, or stopping */
+    pthread_cond_t told;        /* one was made */
+    bool telling;               /* a post is being made, by telling_thread */
+    pthread_t telling_thread;
+    const void *telling_owner;
+    zk_log_fn log;
+    void *log_user;
+};
+
+/* --- waking --- */
+
+static void api_cond_init(pthread_cond_t *cond) {
+    pthread_condattr_t attr;
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(cond, &attr);
+    (void)pthread_condattr_destroy(&attr);
+}
+
+static void api_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t until) {
+    if (until == INT64_MAX) {
+        (void)pthread_cond_wait(cond, lock);
+        return;
+    }
+    struct timespec at = {.tv_sec = (time_t)(until / 1000),
+                          .tv_nsec = (long)(until % 1000) * 1000000};
+    (void)pthread_cond_timedwait(cond, lock, &at);
+}
+
+static void api_say(struct zk *zk) {
+    int level;
+    const char *text;
+    while (client_take_log(zk->client, &level, &text))
+        if (zk->log) zk->log(zk->log_user, level, text);
+}
+
+/* After anything that may have moved the machine. */
+static void api_spread(struct zk *zk) {
+    for (struct api_waiter *w = zk->waiters; w; w = w->next)
+        if (w->ready(w->arg) || client_is_over(zk->client)) (void)pthread_cond_signal(&w->woken);
+    if (zk->threads && client_has_posts(zk->client)) (void)pthread_cond_signal(&zk->to_tell);
+    api_say(zk);
+}
+
+static int api_ms_until(int64_t at) {
+    int64_t now = os_now_ms();
+    if (at == INT64_MAX) return -1;
+    if (at <= now) return 0;
+    return at - now > INT32_MAX ? INT32_MAX : (int)(at - now);
+}
+
+static bool api_in_callback(const struct zk *zk) {
+    return zk->telling && pthread_equal(zk->telling_thread, pthread_self());
+}
+
+ZK_PRIVATE struct client *api_enter(struct zk *zk) {
+    if (!zk) return NULL;
+    (void)pthread_mutex_lock(&zk->lock);
+    client_clock(zk->client, os_now_ms());
+    return zk->client;
+}
+
+ZK_PRIVATE void api_leave(struct zk *zk) {
+    courier_run(&zk->courier, false);
+    api_spread(zk);
+    if (zk->threads && client_next_at(zk->client) < zk->io_until) {
+        zk->io_until = INT64_MIN; /* once is enough */
+        courier_wake(&zk->courier);
+    }
+    (void)pthread_mutex_unlock(&zk->lock);
+}
+
+/* --- waiting --- */
+
+static void api_join(struct zk *zk, struct api_waiter *w) {
+    struct api_waiter **link = &zk->waiters;
+    while (*link) link = &(*link)->next;
+    w->next = NULL;
+    *link = w;
+}
+
+static void api_part(struct zk *zk, struct api_waiter *w) {
+    struct api_waiter **link = &zk->waiters;
+    while (*link != w) link = &(*link)->next;
+    *link = w->next;
+}
+
+/* One turn of the machine by this thread, which waits for input at most until then. */
+static void api_turn(struct zk *zk, int64_t until) {
+    struct os_event events[COURIER_EVENTS];
+    int64_t next = client_next_at(zk->client);
+    int timeout = api_ms_until(next < until ? next : until);
+    zk->polling = true;
+    (void)pthread_mutex_unlock(&zk->lock);
+    int n = courier_poll(&zk->courier, events, timeout);
+    (void)pthread_mutex_lock(&zk->lock);
+    zk->polling = false;
+    client_clock(zk->client, os_now_ms());
+    courier_take(&zk->courier, events, n);
+    client_tick(zk->client, os_now_ms());
+    courier_run(&zk->courier, true);
+    api_spread(zk);
+}
+
+/* Reads the borrowed socket for everybody, until this one's wish has come. */
+static void api_read(struct zk *zk, int fd, struct api_waiter *w, int64_t until) {
+    zk->reading = true;
+    while (!w->ready(w->arg) && !client_is_over(zk->client) && !zk->courier.shut) {
+        int64_t next = client_next_at(zk->client);
+        int timeout = api_ms_until(next < until ? next : until);
+        (void)pthread_mutex_unlock(&zk->lock);
+        int n = os_wait_readable(fd, timeout);
+        (void)pthread_mutex_lock(&zk->lock);
+        client_clock(zk->client, os_now_ms());
+        if (n) courier_read(&zk->courier);
+        client_tick(zk->client, os_now_ms());
+        courier_run(&zk->courier, true);
+        api_spread(zk);
+        if (os_now_ms() >= until) break;
+    }
+    zk->reading = false;
+    courier_give_back(&zk->courier);
+    courier_run(&zk->courier, true);
+}
+
+static void api_wait_once(struct zk *zk, struct api_waiter *w, int64_t until) {
+    int fd = zk->threads && !zk->reading ? courier_lend(&zk->courier) : -1;
+    if (fd >= 0)
+        api_read(zk, fd, w, until);
+    else if (zk->threads || zk->polling)
+        api_cond_wait(&w->woken, &zk->lock, until);
+    else
+        api_turn(zk, until);
+}
+
+ZK_PRIVATE int api_wait(struct zk *zk, api_ready ready, const void *arg, int timeout_ms) {
+    int64_t until = timeout_ms < 0 ? INT64_MAX : os_now_ms() + timeout_ms;
+    struct api_waiter w = {.ready = ready, .arg = arg};
+    courier_run(&zk->courier, true);
+    api_cond_init(&w.woken);
+    api_join(zk, &w);
+    int err = ZK_OK;
+    while (!ready(arg) && !err) {
+        if (client_is_over(zk->client))
+            err = client_error(zk->client);
+        else if (os_now_ms() >= until)
+            err = ZK_TIMED_OUT;
+        else
+            api_wait_once(zk, &w, until);
+    }
+    api_part(zk, &w);
+    (void)pthread_cond_destroy(&w.woken);
+    /* Whoever is left needs somebody who reads. */
+    if (zk->waiters && !zk->reading) (void)pthread_cond_signal(&zk->waiters->woken);
+    return err;
+}
+
+/* --- telling --- */
+
+/* Makes one call that is due, outside of the lock. */
+static void api_tell(struct zk *zk, struct client_post *p) {
+    zk->telling = true;
+    zk->telling_thread = pthread_self();
+    zk->telling_owner = p->owner;
+    (void)pthread_mutex_unlock(&zk->lock);
+    p->run(p);
+    (void)pthread_mutex_lock(&zk->lock);
+    zk->telling = false;
+    (void)pthread_cond_broadcast(&zk->told);
+}
+
+/* All calls that are due now. */
+static void api_tell_all(struct zk *zk) {
+    struct client_post *p;
+    while ((p = client_take_post(zk->client))) api_tell(zk, p);
+}
+
+ZK_PRIVATE void api_settle(struct zk *zk, const void *owner) {
+    client_unpost(zk->client, owner);
+    while (zk->telling && zk->telling_owner == owner && !api_in_callback(zk))
+        (void)pthread_cond_wait(&zk->told, &zk->lock);
+}
+
+/* --- threads --- */
+
+static void *api_io_main(void *arg) {
+    struct zk *zk = arg;
+    (void)pthread_mutex_lock(&zk->lock);
+    client_tick(zk->client, os_now_ms());
+    courier_run(&zk->courier, true);
+    while (!zk->stopping) {
+        zk->io_until = client_next_at(zk->client);
+        api_turn(zk, INT64_MAX);
+    }
+    (void)pthread_mutex_unlock(&zk->lock);
+    return NULL;
+}
+
+static void api_destroy(struct zk *zk) {
+    courier_close(&zk->courier);
+    client_free(zk->client);
+    (void)pthread_cond_destroy(&zk->to_tell);
+    (void)pthread_cond_destroy(&zk->told);
+    (void)pthread_mutex_destroy(&zk->lock);
+    mem_free(zk);
+}
+
+static void api_stop_io(struct zk *zk) {
+    zk->stopping = true;
+    courier_wake(&zk->courier);
+    (void)pthread_mutex_unlock(&zk->lock);
+    (void)pthread_join(zk->io, NULL);
+    (void)pthread_mutex_lock(&zk->lock);
+}
+
+static void *api_teller_main(void *arg) {
+    struct zk *zk = arg;
+    (void)pthread_mutex_lock(&zk->lock);
+    while (!zk->stopping && !zk->doomed) {
+        api_tell_all(zk);
+        if (!zk->stopping && !zk->doomed && !client_has_posts(zk->client))
+            (void)pthread_cond_wait(&zk->to_tell, &zk->lock);
+    }
+    if (!zk->doomed) {
+        (void)pthread_mutex_unlock(&zk->lock);
+        return NULL;
+    }
+    client_end(zk->client); /* freed from a callback: this thread is the last to leave */
+    api_tell_all(zk);
+    api_stop_io(zk);
+    (void)pthread_mutex_unlock(&zk->lock);
+    (void)pthread_detach(pthread_self());
+    api_destroy(zk);
+    return NULL;
+}
+
+/* The program's signals are for the program's own threads. */
+static bool api_start_threads(struct zk *zk) {
+    sigset_t all, before;
+    pthread_attr_t small;
+    (void)sigfillset(&all);
+    (void)pthread_attr_init(&small);
+    (void)pthread_attr_setstacksize(&small, API_IO_STACK);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    zk->threads = true;
+    bool ok = pthread_create(&zk->io, &small, api_io_main, zk) == 0;
+    if (ok && pthread_create(&zk->teller, NULL, api_teller_main, zk) != 0) {
+        (void)pthread_mutex_lock(&zk->lock);
+        api_stop_io(zk);
+        (void)pthread_mutex_unlock(&zk->lock);
+        ok = false;
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void)pthread_attr_destroy(&small);
+    return ok;
+}
+
+/* --- life --- */
+
+static int api_read_hosts(const char *text, struct hosts *hosts, const char **chroot) {
+    int err = hosts_parse(hosts, text, chroot);
+    if (err) return err;
+    if (!**chroot || path_valid(slice_str(*chroot))) return ZK_OK;
+    hosts_free(hosts);
+    return ZK_BAD_ARGUMENTS;
+}
+
+static int api_make(struct zk **out, const struct zk_options *o, struct client_setup *setup) {
+    struct zk *zk = mem_try(sizeof *zk);
+    int err = zk ? client_new(&zk->client, setup) : ZK_OUT_OF_MEMORY;
+    if (!err) err = courier_open(&zk->courier, zk->client);
+    if (err) {
+        if (zk) client_free(zk->client);
+        mem_free(zk);
+        return err;
+    }
+    (void)pthread_mutex_init(&zk->lock, NULL);
+    api_cond_init(&zk->to_tell);
+    api_cond_init(&zk->told);
+    zk->log = o->log;
+    zk->log_user = o->log_user;
+    zk->io_until = INT64_MAX;
+    if (!(o->flags & ZK_OWN_LOOP) && !api_start_threads(zk)) {
+        api_destroy(zk);
+        return ZK_SYSTEM_ERROR;
+    }
+    *out = zk;
+    return ZK_OK;
+}
+
+ZK_API int zk_open(struct zk **out, const struct zk_options *options) {
+    if (!out) return ZK_BAD_ARGUMENTS;
+    *out = NULL;
+    if (!options || !options->hosts || options->session_timeout_ms < 0) return ZK_BAD_ARGUMENTS;
+    struct client_setup setup = {.options = options, .now = os_now_ms()};
+    setup.seed = options->seed ? options->seed : os_seed();
+    int err = api_read_hosts(options->hosts, &setup.hosts, &setup.chroot);
+    if (err) return err;
+    err = api_make(out, options, &setup);
+    hosts_free(&setup.hosts);
+    return err;
+}
+
+static bool api_is_over(const void *arg) {
+    return client_is_over(((const struct zk *)arg)->client);
+}
+
+/* Until nothing that was due is left to tell. In a callback that is not for us to wait for. */
+static void api_finish_telling(struct zk *zk) {
+    if (api_in_callback(zk)) return;
+    while (client_has_posts(zk->client) || zk->telling) {
+        if (!zk->threads && !zk->telling) {
+            api_tell_all(zk);
+            continue;
+        }
+        (void)pthread_cond_signal(&zk->to_tell);
+        (void)pthread_cond_wait(&zk->told, &zk->lock);
+    }
+}
+
+static int api_end(struct zk *zk, bool politely, int timeout_ms) {
+    struct client *c = api_enter(zk);
+    if (!c) return ZK_BAD_ARGUMENTS;
+    client_close(c, politely);
+    if (!api_in_callback(zk)) {
+        if (api_wait(zk, api_is_over, zk, timeout_ms) == ZK_TIMED_OUT) client_end(c);
+        courier_run(&zk->courier, true);
+        api_finish_telling(zk);
+    }
+    api_leave(zk);
+    return ZK_OK;
+}
+
+ZK_API int zk_close(struct zk *zk, int timeout_ms) {
+    return api_end(zk, true, timeout_ms);
+}
+
+ZK_API int zk_abandon(struct zk *zk) {
+    return api_end(zk, false, 0);
+}
+
+ZK_API void zk_free(struct zk *zk) {
+    if (!zk) return;
+    (void)pthread_mutex_lock(&zk->lock);
+    bool inside = api_in_callback(zk);
+    if (inside) zk->doomed = true;
+    (void)pthread_mutex_unlock(&zk->lock);
+    (void)api_end(zk, true, API_FREE_WAIT_MS);
+    if (inside) return;
+    (void)pthread_mutex_lock(&zk->lock);
+    if (zk->threads) {
+        api_stop_io(zk);
+        (void)pthread_cond_signal(&zk->to_tell);
+        (void)pthread_mutex_unlock(&zk->lock);
+        (void)pthread_join(zk->teller, NULL);
+        (void)pthread_mutex_lock(&zk->lock);
+    }
+    (void)pthread_mutex_unlock(&zk->lock);
+    api_destroy(zk);
+}
+
+static bool api_is_connected(const void *arg) {
+    enum zk_state s = client_state(((const struct zk *)arg)->client);
+    return s == ZK_STATE_CONNECTED || s == ZK_STATE_READ_ONLY;
+}
+
+ZK_API int zk_wait_connected(struct zk *zk, int timeout_ms) {
+    if (!api_enter(zk)) return ZK_BAD_ARGUMENTS;
+    int err = api_wait(zk, api_is_connected, zk, timeout_ms);
+    api_leave(zk);
+    return err;
+}
+
+/* --- operations --- */
+
+struct api_call {
+    struct client *client;
+    struct zk_result *result;
+    int error;
+    bool over;
+};
+
+static void api_called(void *user, const struct zk_result *result) {
+    struct api_call *call = user;
+    call->error = result->error;
+    call->result = client_take_result(call->client);
+    call->over = true;
+}
+
+static bool api_call_over(const void *arg) {
+    return ((const struct api_call *)arg)->over;
+}
+
+ZK_API int zk_call(struct zk *zk, struct zk_op op, struct zk_result **result) {
+    struct api_call call = {.client = api_enter(zk)};
+    if (result) *result = NULL;
+    if (!call.client) return ZK_BAD_ARGUMENTS;
+    int64_t id = client_submit(call.client, &op, CLIENT_CALL, api_called, &call);
+    if (id > 0) (void)api_wait(zk, api_call_over, &call, -1);
+    api_leave(zk);
+    if (id < 0) return (int)id;
+    if (result)
+        *result = call.result;
+    else
+        zk_result_free(call.result);
+    return call.error;
+}
+
+ZK_API void zk_result_free(struct zk_result *result) {
+    mem_free(result);
+}
+
+ZK_API int64_t zk_submit(struct zk *zk, struct zk_op op, zk_result_fn done, void *user) {
+    struct client *c = api_enter(zk);
+    if (!c) return ZK_BAD_ARGUMENTS;
+    int64_t id = client_submit(c, &op, CLIENT_POSTED, done, user);
+    api_leave(zk);
+    return id;
+}
+
+ZK_API int zk_cancel(struct zk *zk, int64_t id) {
+    struct client *c = api_enter(zk);
+    if (!c) return ZK_BAD_ARGUMENTS;
+    int err = client_cancel(c, id);
+    api_leave(zk);
+    return err;
+}
+
+ZK_API int zk_flush(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    if (!c) return ZK_BAD_ARGUMENTS;
+    courier_run(&zk->courier, true);
+    api_leave(zk);
+    return ZK_OK;
+}
+
+/* --- the caller's own loop --- */
+
+ZK_API int zk_fd(struct zk *zk) {
+    if (!api_enter(zk)) return -1;
+    int fd = zk->threads ? -1 : courier_fd(&zk->courier);
+    api_leave(zk);
+    return fd;
+}
+
+ZK_API int zk_wants(struct zk *zk) {
+    if (!api_enter(zk)) return 0;
+    int wants = ZK_READABLE | (courier_wants_write(&zk->courier) ? ZK_WRITABLE : 0);
+    api_leave(zk);
+    return wants;
+}
+
+ZK_API int zk_wait_ms(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    if (!c) return -1;
+    bool now = client_has_posts(c) || (client_connection_is_up(c) && client_should_send(c));
+    int ms = now ? 0 : api_ms_until(client_next_at(c));
+    api_leave(zk);
+    return ms;
+}
+
+ZK_API int zk_step(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    if (!c) return ZK_BAD_ARGUMENTS;
+    if (zk->threads || api_in_callback(zk)) {
+        api_leave(zk);
+        return ZK_WRONG_THREAD;
+    }
+    struct os_event events[COURIER_EVENTS];
+    client_tick(c, os_now_ms());
+    courier_run(&zk->courier, true);
+    courier_take(&zk->courier, events, courier_poll(&zk->courier, events, 0));
+    client_tick(c, os_now_ms());
+    courier_run(&zk->courier, true);
+    api_tell_all(zk);
+    courier_run(&zk->courier, true);
+    if (zk->doomed) {
+        client_end(c);
+        api_tell_all(zk);
+        (void)pthread_mutex_unlock(&zk->lock);
+        api_destroy(zk);
+        return ZK_CLOSING;
+    }
+    int err = client_error(c);
+    api_leave(zk);
+    return err;
+}
+
+/* --- facts --- */
+
+ZK_API enum zk_state zk_state(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    if (!c) return ZK_STATE_CLOSED;
+    enum zk_state state = client_state(c);
+    api_leave(zk);
+    return state;
+}
+
+ZK_API int64_t zk_session_id(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    if (!c) return 0;
+    int64_t id = client_session_id(c);
+    api_leave(zk);
+    return id;
+}
+
+ZK_API void zk_session_passwd(struct zk *zk, uint8_t out[16]) {
+    struct client *c = api_enter(zk);
+    memset(out, 0, 16);
+    if (!c) return;
+    memcpy(out, client_passwd(c), 16);
+    api_leave(zk);
+}
+
+ZK_API int zk_session_timeout(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    if (!c) return 0;
+    int ms = client_timeout(c);
+    api_leave(zk);
+    return ms;
+}
+
+ZK_API int64_t zk_last_zxid(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    if (!c) return 0;
+    int64_t zxid = client_last_zxid(c);
+    api_leave(zk);
+    return zxid;
+}
+
+ZK_API const char *zk_server_address(struct zk *zk, char *out, size_t n) {
+    struct client *c = api_enter(zk);
+    if (!out || !n) {
+        if (c) api_leave(zk);
+        return "";
+    }
+    out[0] = '\0';
+    if (!c) return out;
+    const struct net_addr *at = client_address(c);
+    if (at) os_format_addr(at, out, n);
+    api_leave(zk);
+    return out;
+}
+
+ZK_API int zk_set_hosts(struct zk *zk, const char *text) {
+    struct hosts hosts;
+    if (!zk || !text) return ZK_BAD_ARGUMENTS;
+    int err = hosts_parse(&hosts, text, NULL);
+    if (err) return err;
+    struct client *c = api_enter(zk);
+    (void)client_set_hosts(c, &hosts);
+    api_leave(zk);
+    return ZK_OK;
+}
+
+ZK_API void zk_get_counters(struct zk *zk, struct zk_counters *out) {
+    struct client *c = api_enter(zk);
+    if (!out) {
+        if (c) api_leave(zk);
+        return;
+    }
+    memset(out, 0, sizeof *out);
+    if (!c) return;
+    client_counters(c, out);
+    api_leave(zk);
+}
+
+/* --- words --- */
+
+ZK_API const char *zk_error_name(int error) {
+    static const char *const own[] = {"OUT_OF_MEMORY", "TIMED_OUT", "CANCELED",
+                                      "TOO_LARGE",     "BUSY",      "WRONG_THREAD"};
+    size_t i = (size_t)((int64_t)ZK_OUT_OF_MEMORY - error);
+    if (error == ZK_CLOSING) return "CLOSING";
+    return i < sizeof own / sizeof *own ? own[i] : wire_error_name(error);
+}
+
+ZK_API const char *zk_strerror(int error) {
+    static const struct {
+        int code;
+        const char *text;
+    } WORDS[] = {
+        {ZK_OK, "no error"},
+        {ZK_SYSTEM_ERROR, "the system refuses something that is needed"},
+        {ZK_RUNTIME_INCONSISTENCY, "not done: an earlier operation of the same multi failed"},
+        {ZK_DATA_INCONSISTENCY, "the data is inconsistent"},
+        {ZK_CONNECTION_LOSS, "the connection broke before the reply"},
+        {ZK_MARSHALLING_ERROR, "a request or a reply could not be read"},
+        {ZK_UNIMPLEMENTED, "the server does not know this operation"},
+        {ZK_OPERATION_TIMEOUT, "the operation took too long"},
+        {ZK_BAD_ARGUMENTS, "an argument is not valid"},
+        {ZK_NEW_CONFIG_NO_QUORUM, "no quorum of the new configuration is connected"},
+        {ZK_RECONFIG_IN_PROGRESS, "another reconfiguration is in progress"},
+        {ZK_API_ERROR, "the server refuses the operation"},
+        {ZK_NO_NODE, "there is no such node"},
+        {ZK_NO_AUTH, "not allowed"},
+        {ZK_BAD_VERSION, "the version is another one"},
+        {ZK_NO_CHILDREN_FOR_EPHEMERALS, "an ephemeral node cannot have children"},
+        {ZK_NODE_EXISTS, "the node exists already"},
+        {ZK_NOT_EMPTY, "the node has children"},
+        {ZK_SESSION_EXPIRED, "the session has expired"},
+        {ZK_INVALID_ACL, "the access control list is not valid"},
+        {ZK_AUTH_FAILED, "the server refused an identity"},
+        {ZK_CLOSING, "the handle is closed"},
+        {ZK_SESSION_MOVED, "the session has moved to another server"},
+        {ZK_NOT_READ_ONLY, "the server can only read now"},
+        {ZK_EPHEMERAL_ON_LOCAL_SESSION, "a local session cannot have ephemeral nodes"},
+        {ZK_NO_WATCHER, "there is no such watch"},
+        {ZK_REQUEST_TIMEOUT, "the request took too long"},
+        {ZK_RECONFIG_DISABLED, "reconfiguration is not enabled"},
+        {ZK_SESSION_CLOSED_REQUIRE_SASL_AUTH, "the server wants SASL authentication"},
+        {ZK_QUOTA_EXCEEDED, "the quota is exceeded"},
+        {ZK_THROTTLED_OP, "the server has too much to do"},
+        {ZK_OUT_OF_MEMORY, "out of memory"},
+        {ZK_TIMED_OUT, "not done within the time allowed"},
+        {ZK_CANCELED, "canceled"},
+        {ZK_TOO_LARGE, "larger than max_packet"},
+        {ZK_BUSY, "too much is waiting for the server"},
+        {ZK_WRONG_THREAD, "may not be called here"},
+    };
+    for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++)
+        if (WORDS[i].code == error) return WORDS[i].text;
+    return "unknown error";
+}
+
+ZK_API bool zk_maybe_applied(int error) {
+    switch (error) {
+    case ZK_CONNECTION_LOSS:
+    case ZK_OPERATION_TIMEOUT:
+    case ZK_SESSION_EXPIRED:
+    case ZK_SESSION_MOVED:
+    case ZK_REQUEST_TIMEOUT:
+    case ZK_CLOSING:
+    case ZK_MARSHALLING_ERROR:
+    case ZK_OUT_OF_MEMORY:
+    case ZK_TIMED_OUT:
+    case ZK_CANCELED: return true;
+    default: return false;
+    }
+}
+
+ZK_API const char *zk_state_name(int state) {
+    static const char *const names[] = {"UNKNOWN",   "CONNECTING", "CONNECTED",
+                                        "READ_ONLY", "SUSPENDED",  "LOST",
+                                        "EXPIRED",   "AUTH_FAILED", "CLOSED"};
+    return names[state > 0 && state <= ZK_STATE_CLOSED ? state : 0];
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== api/recipes.c ==== */
+
+
+
+/* --- common --- */
+
+/* Enters, unless the session is over: then *error says why. */
+static struct client *recipes_enter(struct zk *zk, int *error) {
+    struct client *c = api_enter(zk);
+    *error = c ? client_error(c) : ZK_BAD_ARGUMENTS;
+    if (!*error) return c;
+    if (c) api_leave(zk);
+    return NULL;
+}
+
+/* The end of a synchronous call: `error` is how it began. */
+static int recipes_leave(struct zk *zk, struct wish *w, int error) {
+    if (!error && w->open) {
+        error = api_wait(zk, wish_over, w, -1);
+        if (w->open)
+            wish_stop(w);
+        else
+            error = w->error;
+    } else if (!error) {
+        error = w->error;
+    }
+    api_leave(zk);
+    return error;
+}
+
+/* What is told of the state has to be so now: a process that stood still learns first that time has
+ * passed, which breaks its connection, and then what follows from that. */
+static struct client *recipes_look(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    client_tick(c, client_now(c));
+    client_tick(c, client_now(c));
+    return c;
+}
+
+/* --- locks --- */
+
+struct zk_lock {
+    struct zk *zk;
+    struct lock m;
+};
+
+ZK_API int zk_lock_new(struct zk *zk, const char *path, const struct zk_lock_options *options,
+                       struct zk_lock **out) {
+    int error;
+    if (!out) return ZK_BAD_ARGUMENTS;
+    *out = NULL;
+    struct client *c = recipes_enter(zk, &error);
+    if (!c) return error;
+    struct zk_lock *lock = mem_try(sizeof *lock);
+    error = lock ? lock_init(&lock->m, c, lock, path, options) : ZK_OUT_OF_MEMORY;
+    api_leave(zk);
+    if (error) {
+        mem_free(lock);
+        return error;
+    }
+    lock->zk = zk;
+    *out = lock;
+    return ZK_OK;
+}
+
+ZK_API void zk_lock_free(struct zk_lock *lock) {
+    if (!lock) return;
+    (void)api_enter(lock->zk);
+    lock_free(&lock->m);
+    api_settle(lock->zk, lock);
+    api_leave(lock->zk);
+    mem_free(lock);
+}
+
+ZK_API int zk_lock_acquire(struct zk_lock *lock, int timeout_ms) {
+    int error;
+    if (!lock) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(lock->zk, &error)) return error;
+    error = lock_acquire(&lock->m, timeout_ms, false, NULL, NULL);
+    return recipes_leave(lock->zk, &lock->m.wish, error);
+}
+
+ZK_API int zk_lock_acquire_async(struct zk_lock *lock, int timeout_ms, zk_done_fn done,
+                                 void *user) {
+    int error;
+    if (!lock || !done) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(lock->zk, &error)) return error;
+    error = lock_acquire(&lock->m, timeout_ms, false, done, user);
+    api_leave(lock->zk);
+    return error;
+}
+
+ZK_API int zk_lock_try(struct zk_lock *lock) {
+    int error;
+    if (!lock) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(lock->zk, &error)) return error;
+    error = lock_acquire(&lock->m, -1, true, NULL, NULL);
+    return recipes_leave(lock->zk, &lock->m.wish, error);
+}
+
+ZK_API int zk_lock_release(struct zk_lock *lock) {
+    if (!lock) return ZK_BAD_ARGUMENTS;
+    (void)api_enter(lock->zk);
+    int error = lock_release(&lock->m);
+    api_leave(lock->zk);
+    return error;
+}
+
+ZK_API int zk_lock_downgrade(struct zk_lock *write, struct zk_lock *read, int timeout_ms) {
+    int error;
+    if (!write || !read || write->zk != read->zk) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(write->zk, &error)) return error;
+    error = lock_downgrade(&write->m, &read->m, timeout_ms, NULL, NULL);
+    return recipes_leave(write->zk, &read->m.wish, error);
+}
+
+ZK_API enum zk_hold_state zk_lock_state(struct zk_lock *lock) {
+    if (!lock) return ZK_HOLD_NONE;
+    (void)recipes_look(lock->zk);
+    enum zk_hold_state state = lock->m.notice.state;
+    api_leave(lock->zk);
+    return state;
+}
+
+ZK_API int64_t zk_lock_token(struct zk_lock *lock) {
+    if (!lock) return 0;
+    (void)recipes_look(lock->zk);
+    int64_t token = lock_token(&lock->m);
+    api_leave(lock->zk);
+    return token;
+}
+
+/* --- leadership --- */
+
+struct zk_leader {
+    struct zk *zk;
+    struct latch m;
+};
+
+ZK_API int zk_leader_new(struct zk *zk, const char *path, const struct zk_leader_options *options,
+                         struct zk_leader **out) {
+    int error;
+    if (!out) return ZK_BAD_ARGUMENTS;
+    *out = NULL;
+    struct client *c = recipes_enter(zk, &error);
+    if (!c) return error;
+    struct zk_leader *leader = mem_try(sizeof *leader);
+    error = leader ? latch_init(&leader->m, c, leader, path, options) : ZK_OUT_OF_MEMORY;
+    api_leave(zk);
+    if (error) {
+        mem_free(leader);
+        return error;
+    }
+    leader->zk = zk;
+    *out = leader;
+    return ZK_OK;
+}
+
+ZK_API void zk_leader_free(struct zk_leader *leader) {
+    if (!leader) return;
+    (void)api_enter(leader->zk);
+    latch_free(&leader->m);
+    api_settle(leader->zk, leader);
+    api_leave(leader->zk);
+    mem_free(leader);
+}
+
+ZK_API enum zk_hold_state zk_leader_state(struct zk_leader *leader) {
+    if (!leader) return ZK_HOLD_NONE;
+    (void)recipes_look(leader->zk);
+    enum zk_hold_state state = leader->m.notice.state;
+    api_leave(leader->zk);
+    return state;
+}
+
+ZK_API int64_t zk_leader_token(struct zk_leader *leader) {
+    if (!leader) return 0;
+    (void)recipes_look(leader->zk);
+    bool leads = leader->m.notice.state == ZK_HOLD_OWNED;
+    int64_t token = leads ? leader->m.notice.token : 0;
+    api_leave(leader->zk);
+    return token;
+}
+
+ZK_API int zk_leader_wait(struct zk_leader *leader, int timeout_ms) {
+    int error;
+    if (!leader) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(leader->zk, &error)) return error;
+    error = latch_wait(&leader->m, timeout_ms, NULL, NULL);
+    return recipes_leave(leader->zk, &leader->m.wish, error);
+}
+
+ZK_API int zk_leader_wait_async(struct zk_leader *leader, int timeout_ms, zk_done_fn done,
+                                void *user) {
+    int error;
+    if (!leader || !done) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(leader->zk, &error)) return error;
+    error = latch_wait(&leader->m, timeout_ms, done, user);
+    api_leave(leader->zk);
+    return error;
+}
+
+ZK_API int zk_leader_resign(struct zk_leader *leader) {
+    int error;
+    if (!leader) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(leader->zk, &error)) return error;
+    error = latch_resign(&leader->m);
+    api_leave(leader->zk);
+    return error;
+}
+
+/* The data of the one that leads. ZK_NO_NODE with *gone: it went while we looked. */
+static int leader_look(struct zk_leader *leader, struct zk_result **data, bool *gone) {
+    struct zk_result *children;
+    *data = NULL;
+    *gone = false;
+    int error = zk_call(leader->zk, zk_get_children(leader->m.path), &children);
+    const char *first = error ? NULL : latch_first(&leader->m, children);
+    char *path = first ? recipe_join(leader->m.path, first) : NULL;
+    zk_result_free(children);
+    if (error) return error;
+    if (!path) return first ? ZK_OUT_OF_MEMORY : ZK_NO_NODE;
+    error = zk_call(leader->zk, zk_get(path), data);
+    mem_free(path);
+    *gone = error == ZK_NO_NODE;
+    return error;
+}
+
+ZK_API int zk_leader_who(struct zk_leader *leader, char *id, size_t n) {
+    struct zk_result *data;
+    bool gone;
+    int error;
+    if (!leader || !id || !n) return ZK_BAD_ARGUMENTS;
+    id[0] = '\0';
+    while ((error = leader_look(leader, &data, &gone)) == ZK_NO_NODE && gone) zk_result_free(data);
+    if (!error && data->data) {
+        size_t len = (size_t)data->data_len < n ? (size_t)data->data_len : n - 1;
+        memcpy(id, data->data, len);
+        id[len] = '\0';
+    }
+    zk_result_free(data);
+    return error;
+}
+#endif /* ZK_WITH_CLIENT */

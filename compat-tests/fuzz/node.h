@@ -53,7 +53,7 @@ static void fuzz_open(struct fuzz_node *f) {
 }
 
 static uint32_t fuzz_accept(struct fuzz_node *f) {
-    struct node_addr addr = {{127, 0, 0, 1}, 4, 1};
+    struct net_addr addr = {{127, 0, 0, 1}, 4, 1};
     return node_accept(&f->node, &addr, f->now, f->now);
 }
 

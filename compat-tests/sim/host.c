@@ -608,7 +608,7 @@ bool server_reads(const struct server *s, bool link, uint32_t number) {
 }
 
 uint32_t server_accept(struct server *s, uint16_t port, uint32_t from, uint32_t stream) {
-    struct node_addr addr = {{10, 0, 0, (uint8_t)from}, 4, 40000};
+    struct net_addr addr = {{10, 0, 0, (uint8_t)from}, 4, 40000};
     int64_t now = server_mono_ms(s), wall = server_wall_ms(s);
     bool link = port != PORT_CLIENT;
     uint32_t number;

@@ -29,6 +29,12 @@ ZK_PRIVATE void mem_free(void *p) {
     ZK_FREE(p);
 }
 
+ZK_PRIVATE void *mem_try(size_t n) {
+    void *p = ZK_MALLOC(n ? n : 1);
+    if (p) memset(p, 0, n);
+    return p;
+}
+
 ZK_PRIVATE struct slice slice_of(const void *p, size_t n) {
     struct slice s = {p, n};
     return s;
@@ -145,6 +151,17 @@ ZK_PRIVATE uint8_t *buf_reserve(struct buf *b, size_t extra) {
     b->p = mem_realloc(b->p, cap);
     b->cap = cap;
     return b->p + b->n;
+}
+
+ZK_PRIVATE bool buf_try_reserve(struct buf *b, size_t extra) {
+    if (b->cap - b->n >= extra && b->p) return true;
+    size_t cap = b->cap ? b->cap : 64;
+    while (cap - b->n < extra) cap *= 2;
+    uint8_t *p = ZK_REALLOC(b->p, cap);
+    if (!p) return false;
+    b->p = p;
+    b->cap = cap;
+    return true;
 }
 
 ZK_PRIVATE void buf_compact(struct buf *b) {

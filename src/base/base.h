@@ -34,7 +34,8 @@
 /*
  * Memory. ZK_MALLOC, ZK_REALLOC and ZK_FREE may be replaced at compile time. Running out of memory
  * in the server is not survivable in a consistent way: ZK_OOM() is called and must not return.
- * Lengths that come from outside are bounded before they reach these functions.
+ * Lengths that come from outside are bounded before they reach these functions. The client, which
+ * lives in other people's programs, asks with mem_try and buf_try_reserve first.
  */
 #ifndef ZK_MALLOC
 #define ZK_MALLOC(n) malloc(n)
@@ -55,6 +56,7 @@ ZK_PRIVATE void *mem_alloc(size_t n);  /* never NULL; n may be 0 */
 ZK_PRIVATE void *mem_zalloc(size_t n); /* zero-filled */
 ZK_PRIVATE void *mem_realloc(void *p, size_t n);
 ZK_PRIVATE void mem_free(void *p); /* NULL is fine */
+ZK_PRIVATE void *mem_try(size_t n); /* zero-filled; NULL when there is no memory: for the client */
 
 /* Borrowed bytes. p may be NULL only when n is 0; `null` marks jute's null string or buffer. */
 struct slice {
@@ -86,6 +88,7 @@ ZK_PRIVATE void buf_free(struct buf *b);
 ZK_PRIVATE void buf_clear(struct buf *b);                     /* keeps the memory */
 ZK_PRIVATE uint8_t *buf_reserve(struct buf *b, size_t extra); /* room for extra bytes at the end */
 ZK_PRIVATE uint8_t *buf_grow(struct buf *b, size_t extra);    /* reserve and advance; returns it */
+ZK_PRIVATE bool buf_try_reserve(struct buf *b, size_t extra); /* false when there is no memory */
 ZK_PRIVATE void buf_put(struct buf *b, const void *p, size_t n);
 ZK_PRIVATE void buf_puts(struct buf *b, const char *s);
 ZK_PRIVATE void buf_putc(struct buf *b, char c);
@@ -150,6 +153,13 @@ ZK_PRIVATE bool idset_has(const struct idset *s, uint32_t id);
 ZK_PRIVATE bool idset_next(const struct idset *s, uint32_t *pos, uint32_t *id);
 
 ZK_PRIVATE uint64_t hash_u64(uint64_t x);
+
+/* Where a socket leads. */
+struct net_addr {
+    uint8_t ip[16];
+    uint8_t ip_len; /* 4 or 16 */
+    uint16_t port;
+};
 
 /* Seeded random numbers (splitmix64); the only source of randomness in the pure rooms. */
 struct prng {

@@ -16,6 +16,7 @@
 #include <pthread.h>
 
 #include "host/files.h"
+#include "node/state.h"
 
 #define DISK_SNAP_QUEUE_MAX (4u << 20) /* bytes of snapshot waiting to be written */
 

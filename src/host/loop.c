@@ -208,6 +208,7 @@ ZK_PRIVATE enum loop_error loop_open(struct loop *l, struct config *cfg, loop_lo
     if (!l->poller || os_pipe(l->pipe) < 0) return LOOP_FAILED;
     if (os_poller_add(l->poller, l->pipe[0], LOOP_PIPE) < 0) return LOOP_FAILED;
     l->resolver = resolver_new(l->pipe[1]);
+    if (!l->resolver) ZK_OOM();
     if (loop_listen(l)) return LOOP_FAILED;
     if (loop_recover(l)) return LOOP_FAILED;
     l->disk_running = true;
@@ -286,7 +287,7 @@ static void loop_queue(struct loop *l, uint64_t tag) {
 }
 
 static void loop_accepted(struct loop *l, enum loop_port_kind kind, int fd,
-                          const struct node_addr *addr) {
+                          const struct net_addr *addr) {
     uint32_t id = kind == LOOP_CLIENTS
                       ? node_accept(&l->node, addr, l->node.now, l->node.wall)
                       : node_link_accept(&l->node,
@@ -313,7 +314,7 @@ static void loop_accept(struct loop *l, enum loop_port_kind kind, int listener) 
     int limit = l->fd_limit;
     if (kind == LOOP_CLIENTS && l->self && limit > 2 * LOOP_FD_LINKS) limit -= LOOP_FD_LINKS;
     for (int i = 0; i < LOOP_ACCEPTS; i++) {
-        struct node_addr addr;
+        struct net_addr addr;
         int fd = os_accept(listener, &addr, l->cfg.tcp_keepalive);
         if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
             log_line(&l->node.log, LOG_WARN_LEVEL, "Cannot accept: out of descriptors");

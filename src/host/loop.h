@@ -20,7 +20,7 @@
 struct loop_dial {
     uint64_t ticket; /* at the resolver */
     int n, next;     /* addresses, and the next one to try */
-    struct node_addr at[OS_ADDRS_MAX];
+    struct net_addr at[OS_ADDRS_MAX];
 };
 
 struct loop_conn {

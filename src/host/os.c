@@ -340,7 +340,7 @@ ZK_PRIVATE int os_listen(const char *host, uint16_t port, int backlog, int fds[O
     return err ? err : -EADDRNOTAVAIL;
 }
 
-static void os_to_addr(const struct sockaddr_storage *sa, struct node_addr *out) {
+static void os_to_addr(const struct sockaddr_storage *sa, struct net_addr *out) {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     memset(out, 0, sizeof *out);
     if (sa->ss_family == AF_INET6) {
@@ -361,7 +361,7 @@ static void os_to_addr(const struct sockaddr_storage *sa, struct node_addr *out)
 }
 
 ZK_PRIVATE int os_resolve(const char *host, uint16_t port, bool numeric,
-                          struct node_addr out[OS_ADDRS_MAX]) {
+                          struct net_addr out[OS_ADDRS_MAX]) {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
                              .ai_flags = numeric ? AI_NUMERICHOST : 0};
     struct addrinfo *list = NULL;
@@ -380,7 +380,7 @@ ZK_PRIVATE int os_resolve(const char *host, uint16_t port, bool numeric,
     return n ? n : -EADDRNOTAVAIL;
 }
 
-static socklen_t os_from_addr(const struct node_addr *addr, struct sockaddr_storage *sa) {
+static socklen_t os_from_addr(const struct net_addr *addr, struct sockaddr_storage *sa) {
     memset(sa, 0, sizeof *sa);
     sa->ss_family = addr->ip_len == 4 ? AF_INET : AF_INET6;
     *os_port_of(sa) = htons(addr->port);
@@ -391,13 +391,20 @@ static socklen_t os_from_addr(const struct node_addr *addr, struct sockaddr_stor
     return addr->ip_len == 4 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 }
 
+ZK_PRIVATE void os_format_addr(const struct net_addr *addr, char *out, size_t n) {
+    char ip[INET6_ADDRSTRLEN] = "";
+    bool v4 = addr->ip_len == 4;
+    (void)inet_ntop(v4 ? AF_INET : AF_INET6, addr->ip, ip, sizeof ip);
+    (void)snprintf(out, n, v4 ? "%s:%u" : "[%s]:%u", ip, (unsigned)addr->port);
+}
+
 static void os_set_stream(int fd, bool keepalive) {
     int one = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (keepalive) (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
 }
 
-ZK_PRIVATE int os_connect(const struct node_addr *addr, bool keepalive) {
+ZK_PRIVATE int os_connect(const struct net_addr *addr, bool keepalive) {
     struct sockaddr_storage sa;
     socklen_t len = os_from_addr(addr, &sa);
     int fd = socket(sa.ss_family, SOCK_STREAM, 0);
@@ -426,7 +433,7 @@ ZK_PRIVATE int os_connected(int fd) {
     return self ? -ECONNREFUSED : 0;
 }
 
-ZK_PRIVATE int os_accept(int fd, struct node_addr *addr, bool keepalive) {
+ZK_PRIVATE int os_accept(int fd, struct net_addr *addr, bool keepalive) {
     struct sockaddr_storage sa;
     socklen_t len = sizeof sa;
     int c;
@@ -489,6 +496,32 @@ ZK_PRIVATE void os_notify(int fd) {
     while (k < 0 && errno == EINTR);
 }
 
+ZK_PRIVATE void os_drain(int fd) {
+    uint8_t rest[64];
+    while (read(fd, rest, sizeof rest) > 0) continue;
+}
+
+ZK_PRIVATE int os_dup_over(int fd, int number) {
+    int err = dup2(fd, number) < 0 || fcntl(number, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+    (void)close(fd);
+    return err;
+}
+
+ZK_PRIVATE int os_dup(int fd) {
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return copy < 0 ? -errno : copy;
+}
+
+ZK_PRIVATE void os_shut(int fd) {
+    (void)shutdown(fd, SHUT_RDWR);
+}
+
+ZK_PRIVATE int os_wait_readable(int fd, int timeout_ms) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int n = poll(&p, 1, timeout_ms);
+    return n < 0 ? (errno == EINTR ? 0 : -errno) : n;
+}
+
 /* --- readiness --- */
 
 #if ZK_WITH_EPOLL
@@ -500,9 +533,17 @@ struct os_poller {
 ZK_PRIVATE struct os_poller *os_poller_new(void) {
     int fd = epoll_create1(EPOLL_CLOEXEC);
     if (fd < 0) return NULL;
-    struct os_poller *p = mem_alloc(sizeof *p);
+    struct os_poller *p = mem_try(sizeof *p);
+    if (!p) {
+        (void)close(fd);
+        return NULL;
+    }
     p->fd = fd;
     return p;
+}
+
+ZK_PRIVATE int os_poller_fd(const struct os_poller *p) {
+    return p->fd;
 }
 
 ZK_PRIVATE void os_poller_free(struct os_poller *p) {
@@ -553,7 +594,12 @@ struct os_poller {
 };
 
 ZK_PRIVATE struct os_poller *os_poller_new(void) {
-    return mem_zalloc(sizeof(struct os_poller));
+    return mem_try(sizeof(struct os_poller));
+}
+
+ZK_PRIVATE int os_poller_fd(const struct os_poller *p) {
+    (void)p;
+    return -1;
 }
 
 ZK_PRIVATE void os_poller_free(struct os_poller *p) {

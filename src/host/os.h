@@ -8,7 +8,6 @@
 #define ZK_HOST_OS_H
 
 #include "base/base.h"
-#include "node/state.h"
 
 /* --- time and randomness --- */
 ZK_PRIVATE int64_t os_now_ms(void);  /* monotonic */
@@ -55,16 +54,23 @@ ZK_PRIVATE int os_listen_beside(const int *others, int n, uint16_t port, int bac
 /* The addresses of a host, IPv4 first, as many as fit. numeric: of literals only, and never blocks.
  * Returns their number, or -errno. */
 ZK_PRIVATE int os_resolve(const char *host, uint16_t port, bool numeric,
-                          struct node_addr out[OS_ADDRS_MAX]);
-ZK_PRIVATE int os_connect(const struct node_addr *addr, bool keepalive); /* begins to; the socket */
+                          struct net_addr out[OS_ADDRS_MAX]);
+/* "1.2.3.4:2181", "[::1]:2181" */
+ZK_PRIVATE void os_format_addr(const struct net_addr *addr, char *out, size_t n);
+ZK_PRIVATE int os_connect(const struct net_addr *addr, bool keepalive); /* begins to; the socket */
 ZK_PRIVATE int os_connected(int fd); /* 0: stands; -EINPROGRESS: not yet; else why it never will */
-ZK_PRIVATE int os_accept(int fd, struct node_addr *addr, bool keepalive);
+ZK_PRIVATE int os_accept(int fd, struct net_addr *addr, bool keepalive);
 ZK_PRIVATE int64_t os_recv(int fd, void *p, size_t n); /* -EAGAIN, 0 at the end */
 ZK_PRIVATE int64_t os_send(int fd, const void *p, size_t n);
 ZK_PRIVATE void os_hang_up(int fd, bool abort); /* abort: no lingering, RST */
 ZK_PRIVATE int os_pipe(int fds[2]); /* non-blocking, close-on-exec */
 ZK_PRIVATE int os_blocking_pipe(int fds[2]); /* close-on-exec */
 ZK_PRIVATE void os_notify(int fd);  /* a byte into a pipe; a full one has enough */
+ZK_PRIVATE void os_drain(int fd);   /* what was notified of */
+ZK_PRIVATE int os_dup_over(int fd, int number); /* number now is what fd is, and fd is closed */
+ZK_PRIVATE int os_dup(int fd);
+ZK_PRIVATE void os_shut(int fd); /* ends both directions; whoever waits for it wakes */
+ZK_PRIVATE int os_wait_readable(int fd, int timeout_ms); /* 0: not within that time */
 
 /* --- readiness: epoll, or poll where there is none --- */
 struct os_event {
@@ -77,6 +83,9 @@ ZK_PRIVATE void os_poller_free(struct os_poller *p);
 ZK_PRIVATE int os_poller_add(struct os_poller *p, int fd, uint64_t tag);
 ZK_PRIVATE void os_poller_set(struct os_poller *p, int fd, uint64_t tag, bool read, bool write);
 ZK_PRIVATE void os_poller_del(struct os_poller *p, int fd);
+/* Readable when os_poller_wait would not wait; -1 where there is no such descriptor. Only where
+ * there is one may other threads change the poller while one waits. */
+ZK_PRIVATE int os_poller_fd(const struct os_poller *p);
 ZK_PRIVATE int os_poller_wait(struct os_poller *p, struct os_event *out, int max, int timeout_ms);
 
 /* --- facts for `envi` and mntr --- */

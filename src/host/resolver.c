@@ -1,10 +1,8 @@
 #include "host/resolver.h"
 
-#include "ensemble/link.h"
-
 struct resolver_question {
     uint64_t ticket;
-    char host[LINK_HOST];
+    char host[RESOLVER_HOST];
     uint16_t port;
 };
 
@@ -26,7 +24,8 @@ static void resolver_destroy(struct resolver *r) {
 }
 
 ZK_PRIVATE struct resolver *resolver_new(int wake_fd) {
-    struct resolver *r = mem_zalloc(sizeof *r);
+    struct resolver *r = mem_try(sizeof *r);
+    if (!r) return NULL;
     r->wake_fd = wake_fd;
     (void)pthread_mutex_init(&r->lock, NULL);
     (void)pthread_cond_init(&r->work, NULL);
@@ -36,7 +35,7 @@ ZK_PRIVATE struct resolver *resolver_new(int wake_fd) {
 /* Under the lock. */
 static void resolver_answer(struct resolver *r, const struct resolver_answer *a) {
     buf_compact(&r->answers);
-    buf_put(&r->answers, a, sizeof *a);
+    if (buf_try_reserve(&r->answers, sizeof *a)) buf_put(&r->answers, a, sizeof *a);
     os_notify(r->wake_fd);
 }
 
@@ -89,8 +88,8 @@ ZK_PRIVATE void resolver_ask(struct resolver *r, uint64_t ticket, const char *ho
     size_t n = strlen(host);
     memcpy(q.host, host, n < sizeof q.host ? n : sizeof q.host - 1);
     (void)pthread_mutex_lock(&r->lock);
-    if (resolver_run(r)) {
-        buf_compact(&r->questions);
+    buf_compact(&r->questions);
+    if (buf_try_reserve(&r->questions, sizeof q) && resolver_run(r)) {
         buf_put(&r->questions, &q, sizeof q);
         (void)pthread_cond_signal(&r->work);
     } else {

@@ -13,17 +13,21 @@
 
 #include "host/os.h"
 
+#define RESOLVER_HOST 256 /* a name, with a NUL */
+
 struct resolver;
 
 struct resolver_answer {
     uint64_t ticket;
     int n; /* addresses; 0: the name is unknown */
-    struct node_addr at[OS_ADDRS_MAX];
+    struct net_addr at[OS_ADDRS_MAX];
 };
 
-ZK_PRIVATE struct resolver *resolver_new(int wake_fd); /* the write end of the loop's pipe */
+/* wake_fd: the write end of the loop's pipe. NULL: no memory. */
+ZK_PRIVATE struct resolver *resolver_new(int wake_fd);
 ZK_PRIVATE void resolver_free(struct resolver *r);     /* NULL is fine */
-/* ticket: for the answer; not in use by another question. */
+/* ticket: for the answer; not in use by another question. No thread or memory to be had for it: the
+ * answer is that there is no such host. */
 ZK_PRIVATE void resolver_ask(struct resolver *r, uint64_t ticket, const char *host, uint16_t port);
 /* Nobody wants the answer any more; it may come all the same. */
 ZK_PRIVATE void resolver_forget(struct resolver *r, uint64_t ticket);

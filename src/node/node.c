@@ -146,7 +146,7 @@ static void node_snapshot_failed(struct node *n) {
     n->stats.snapshots_failed++;
 }
 
-ZK_PRIVATE uint32_t node_accept(struct node *n, const struct node_addr *addr, int64_t now,
+ZK_PRIVATE uint32_t node_accept(struct node *n, const struct net_addr *addr, int64_t now,
                                 int64_t wall) {
     n->now = now;
     n->wall = wall;

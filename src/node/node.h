@@ -17,7 +17,7 @@ ZK_PRIVATE bool node_idle_work(struct node *n);
 /* Monotonic ms at which a tick is wanted next. */
 ZK_PRIVATE int64_t node_next_tick(const struct node *n);
 /* A connection was accepted: its number, CONN_NONE when the limits refuse it. */
-ZK_PRIVATE uint32_t node_accept(struct node *n, const struct node_addr *addr, int64_t now,
+ZK_PRIVATE uint32_t node_accept(struct node *n, const struct net_addr *addr, int64_t now,
                                 int64_t wall);
 
 /* --- an ensemble --- */

@@ -14,7 +14,7 @@
 #define SERVE_WORK_A_UNIT 512u
 #define SERVE_PASSED_MAX 128u /* reads waiting beyond which no write passes them */
 
-ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr) {
+ZK_PRIVATE uint32_t serve_open(struct node *n, const struct net_addr *addr) {
     int64_t per_ip = n->cfg->max_client_cnxns, all = n->cfg->max_cnxns;
     if ((per_ip > 0 && node_ip_count(n, addr) >= per_ip) || (all > 0 && n->live_conns >= all)) {
         n->stats.connections_rejected++;

@@ -16,7 +16,7 @@
 #include "node/state.h"
 
 /* CONN_NONE when the limits refuse it: the host closes the socket. */
-ZK_PRIVATE uint32_t serve_open(struct node *n, const struct node_addr *addr);
+ZK_PRIVATE uint32_t serve_open(struct node *n, const struct net_addr *addr);
 ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes);
 ZK_PRIVATE void serve_run(struct node *n, uint32_t conn); /* what waits, as far as it may */
 /*

@@ -103,26 +103,26 @@ ZK_PRIVATE bool node_take_output(struct node *n, struct node_output *out) {
 
 /* --- connections --- */
 
-static uint64_t node_addr_hash(const struct node_addr *a) {
+static uint64_t node_addr_hash(const struct net_addr *a) {
     return slice_hash(slice_of(a->ip, a->ip_len), a->ip_len);
 }
 
-static uint32_t node_ip_find(const struct node *n, const struct node_addr *a) {
+static uint32_t node_ip_find(const struct node *n, const struct net_addr *a) {
     struct map_iter it;
     uint32_t i = map_first(&n->per_ip, node_addr_hash(a), &it);
     for (; i != MAP_NONE; i = map_next(&n->per_ip, &it)) {
-        const struct node_addr *b = &n->ip_counts[i].addr;
+        const struct net_addr *b = &n->ip_counts[i].addr;
         if (b->ip_len == a->ip_len && memcmp(b->ip, a->ip, a->ip_len) == 0) return i;
     }
     return MAP_NONE;
 }
 
-ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct node_addr *addr) {
+ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct net_addr *addr) {
     uint32_t i = node_ip_find(n, addr);
     return i == MAP_NONE ? 0 : n->ip_counts[i].count;
 }
 
-static void node_ip_add(struct node *n, const struct node_addr *a) {
+static void node_ip_add(struct node *n, const struct net_addr *a) {
     uint32_t i = node_ip_find(n, a);
     if (i == MAP_NONE) {
         i = n->free_ips;
@@ -142,7 +142,7 @@ static void node_ip_add(struct node *n, const struct node_addr *a) {
     n->ip_counts[i].count++;
 }
 
-static void node_ip_del(struct node *n, const struct node_addr *a) {
+static void node_ip_del(struct node *n, const struct net_addr *a) {
     uint32_t i = node_ip_find(n, a);
     ZK_ASSERT(i != MAP_NONE);
     if (--n->ip_counts[i].count) return;
@@ -160,7 +160,7 @@ ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id) {
     return &n->conns[id];
 }
 
-ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct node_addr *addr) {
+ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct net_addr *addr) {
     uint32_t id = n->free_conns, gen = 0;
     if (id != CONN_NONE) {
         n->free_conns = n->conns[id].next_free;
@@ -247,7 +247,7 @@ ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes) {
     if (!buf_len(&c->out)) node_buf_give(n, &c->out);
 }
 
-ZK_PRIVATE void node_addr_format(const struct node_addr *a, struct buf *out) {
+ZK_PRIVATE void node_addr_format(const struct net_addr *a, struct buf *out) {
     char text[ACL_IP_TEXT];
     acl_ip_format(text, a->ip, a->ip_len);
     buf_printf(out, "/%s:%u", text, (unsigned)a->port);

@@ -43,12 +43,6 @@ enum node_input_kind {
     NODE_LOADED         /* db: what the disk holds; answers NODE_LOAD */
 };
 
-struct node_addr {
-    uint8_t ip[16];
-    uint8_t ip_len; /* 4 or 16 */
-    uint16_t port;
-};
-
 struct node_input {
     enum node_input_kind kind;
     int64_t now;  /* monotonic, ms */
@@ -129,7 +123,7 @@ struct conn {
     struct buf deferred; /* reads behind writes: u32 value of completed to wait for, u32 length,
                             frame; repeated */
     struct buf out;      /* replies and events not yet sent */
-    struct node_addr addr;
+    struct net_addr addr;
     int64_t last_io;     /* monotonic ms, of the peer's last bytes */
     int64_t phase_since; /* monotonic ms: accepted, or closing since */
     /* what `cons` shows */
@@ -322,7 +316,7 @@ struct node {
 };
 
 struct ip_count {
-    struct node_addr addr;
+    struct net_addr addr;
     uint32_t count, next_free;
 };
 
@@ -334,7 +328,7 @@ ZK_PRIVATE struct node_output *node_output(struct node *n, enum node_output_kind
 ZK_PRIVATE bool node_take_output(struct node *n, struct node_output *out);
 
 ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id); /* any slot in use */
-ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct node_addr *addr);
+ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct net_addr *addr);
 ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id); /* frees the slot and what it holds */
 ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c); /* writes under way */
 /* Buffers that come and go with traffic: idle connections own none. */
@@ -343,8 +337,8 @@ ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b);
 ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id); /* to append; marks it dirty */
 ZK_PRIVATE void node_conn_ready(struct node *n, uint32_t id); /* its turn comes round */
 ZK_PRIVATE void node_conn_sent(struct node *n, uint32_t id, size_t bytes); /* host: consumed */
-ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct node_addr *addr);
+ZK_PRIVATE uint32_t node_ip_count(const struct node *n, const struct net_addr *addr);
 /* "/1.2.3.4:5", "/0:0:0:0:0:0:0:1:5". stock: InetSocketAddress.toString */
-ZK_PRIVATE void node_addr_format(const struct node_addr *a, struct buf *out);
+ZK_PRIVATE void node_addr_format(const struct net_addr *a, struct buf *out);
 
 #endif

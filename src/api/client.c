@@ -1,0 +1,679 @@
+#include "api/client.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/wire.h"
+#include "state/path.h"
+
+enum { API_IO_STACK = 256 * 1024, API_FREE_WAIT_MS = 1500 };
+
+/* A thread in api_wait; lives on its stack. */
+struct api_waiter {
+    struct api_waiter *next;
+    api_ready ready;
+    const void *arg;
+    pthread_cond_t woken;
+};
+
+struct zk {
+    pthread_mutex_t lock; /* of everything here */
+    struct client *client;
+    struct courier courier;
+    bool threads;  /* io and teller; else the caller runs it */
+    bool stopping; /* the threads shall end */
+    bool doomed;   /* freed from a callback: freed when it has returned */
+    bool polling;  /* somebody is in courier_poll */
+    pthread_t io, teller;
+    int64_t io_until;           /* when io looks at the clock again */
+    struct api_waiter *waiters; /* who waits; the first may take over the socket */
+    bool reading;               /* one of them has it */
+    pthread_cond_t to_tell;     /* posts, or stopping */
+    pthread_cond_t told;        /* one was made */
+    bool telling;               /* a post is being made, by telling_thread */
+    pthread_t telling_thread;
+    const void *telling_owner;
+    zk_log_fn log;
+    void *log_user;
+};
+
+/* --- waking --- */
+
+static void api_cond_init(pthread_cond_t *cond) {
+    pthread_condattr_t attr;
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(cond, &attr);
+    (void)pthread_condattr_destroy(&attr);
+}
+
+static void api_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t until) {
+    if (until == INT64_MAX) {
+        (void)pthread_cond_wait(cond, lock);
+        return;
+    }
+    struct timespec at = {.tv_sec = (time_t)(until / 1000),
+                          .tv_nsec = (long)(until % 1000) * 1000000};
+    (void)pthread_cond_timedwait(cond, lock, &at);
+}
+
+static void api_say(struct zk *zk) {
+    int level;
+    const char *text;
+    while (client_take_log(zk->client, &level, &text))
+        if (zk->log) zk->log(zk->log_user, level, text);
+}
+
+/* After anything that may have moved the machine. */
+static void api_spread(struct zk *zk) {
+    for (struct api_waiter *w = zk->waiters; w; w = w->next)
+        if (w->ready(w->arg) || client_is_over(zk->client)) (void)pthread_cond_signal(&w->woken);
+    if (zk->threads && client_has_posts(zk->client)) (void)pthread_cond_signal(&zk->to_tell);
+    api_say(zk);
+}
+
+static int api_ms_until(int64_t at) {
+    int64_t now = os_now_ms();
+    if (at == INT64_MAX) return -1;
+    if (at <= now) return 0;
+    return at - now > INT32_MAX ? INT32_MAX : (int)(at - now);
+}
+
+static bool api_in_callback(const struct zk *zk) {
+    return zk->telling && pthread_equal(zk->telling_thread, pthread_self());
+}
+
+ZK_PRIVATE struct client *api_enter(struct zk *zk) {
+    if (!zk) return NULL;
+    (void)pthread_mutex_lock(&zk->lock);
+    client_clock(zk->client, os_now_ms());
+    return zk->client;
+}
+
+ZK_PRIVATE void api_leave(struct zk *zk) {
+    courier_run(&zk->courier, false);
+    api_spread(zk);
+    if (zk->threads && client_next_at(zk->client) < zk->io_until) {
+        zk->io_until = INT64_MIN; /* once is enough */
+        courier_wake(&zk->courier);
+    }
+    (void)pthread_mutex_unlock(&zk->lock);
+}
+
+/* --- waiting --- */
+
+static void api_join(struct zk *zk, struct api_waiter *w) {
+    struct api_waiter **link = &zk->waiters;
+    while (*link) link = &(*link)->next;
+    w->next = NULL;
+    *link = w;
+}
+
+static void api_part(struct zk *zk, struct api_waiter *w) {
+    struct api_waiter **link = &zk->waiters;
+    while (*link != w) link = &(*link)->next;
+    *link = w->next;
+}
+
+/* One turn of the machine by this thread, which waits for input at most until then. */
+static void api_turn(struct zk *zk, int64_t until) {
+    struct os_event events[COURIER_EVENTS];
+    int64_t next = client_next_at(zk->client);
+    int timeout = api_ms_until(next < until ? next : until);
+    zk->polling = true;
+    (void)pthread_mutex_unlock(&zk->lock);
+    int n = courier_poll(&zk->courier, events, timeout);
+    (void)pthread_mutex_lock(&zk->lock);
+    zk->polling = false;
+    client_clock(zk->client, os_now_ms());
+    courier_take(&zk->courier, events, n);
+    client_tick(zk->client, os_now_ms());
+    courier_run(&zk->courier, true);
+    api_spread(zk);
+}
+
+/* Reads the borrowed socket for everybody, until this one's wish has come. */
+static void api_read(struct zk *zk, int fd, struct api_waiter *w, int64_t until) {
+    zk->reading = true;
+    while (!w->ready(w->arg) && !client_is_over(zk->client) && !zk->courier.shut) {
+        int64_t next = client_next_at(zk->client);
+        int timeout = api_ms_until(next < until ? next : until);
+        (void)pthread_mutex_unlock(&zk->lock);
+        int n = os_wait_readable(fd, timeout);
+        (void)pthread_mutex_lock(&zk->lock);
+        client_clock(zk->client, os_now_ms());
+        if (n) courier_read(&zk->courier);
+        client_tick(zk->client, os_now_ms());
+        courier_run(&zk->courier, true);
+        api_spread(zk);
+        if (os_now_ms() >= until) break;
+    }
+    zk->reading = false;
+    courier_give_back(&zk->courier);
+    courier_run(&zk->courier, true);
+}
+
+static void api_wait_once(struct zk *zk, struct api_waiter *w, int64_t until) {
+    int fd = zk->threads && !zk->reading ? courier_lend(&zk->courier) : -1;
+    if (fd >= 0)
+        api_read(zk, fd, w, until);
+    else if (zk->threads || zk->polling)
+        api_cond_wait(&w->woken, &zk->lock, until);
+    else
+        api_turn(zk, until);
+}
+
+ZK_PRIVATE int api_wait(struct zk *zk, api_ready ready, const void *arg, int timeout_ms) {
+    int64_t until = timeout_ms < 0 ? INT64_MAX : os_now_ms() + timeout_ms;
+    struct api_waiter w = {.ready = ready, .arg = arg};
+    courier_run(&zk->courier, true);
+    api_cond_init(&w.woken);
+    api_join(zk, &w);
+    int err = ZK_OK;
+    while (!ready(arg) && !err) {
+        if (client_is_over(zk->client))
+            err = client_error(zk->client);
+        else if (os_now_ms() >= until)
+            err = ZK_TIMED_OUT;
+        else
+            api_wait_once(zk, &w, until);
+    }
+    api_part(zk, &w);
+    (void)pthread_cond_destroy(&w.woken);
+    /* Whoever is left needs somebody who reads. */
+    if (zk->waiters && !zk->reading) (void)pthread_cond_signal(&zk->waiters->woken);
+    return err;
+}
+
+/* --- telling --- */
+
+/* Makes one call that is due, outside of the lock. */
+static void api_tell(struct zk *zk, struct client_post *p) {
+    zk->telling = true;
+    zk->telling_thread = pthread_self();
+    zk->telling_owner = p->owner;
+    (void)pthread_mutex_unlock(&zk->lock);
+    p->run(p);
+    (void)pthread_mutex_lock(&zk->lock);
+    zk->telling = false;
+    (void)pthread_cond_broadcast(&zk->told);
+}
+
+/* All calls that are due now. */
+static void api_tell_all(struct zk *zk) {
+    struct client_post *p;
+    while ((p = client_take_post(zk->client))) api_tell(zk, p);
+}
+
+ZK_PRIVATE void api_settle(struct zk *zk, const void *owner) {
+    client_unpost(zk->client, owner);
+    while (zk->telling && zk->telling_owner == owner && !api_in_callback(zk))
+        (void)pthread_cond_wait(&zk->told, &zk->lock);
+}
+
+/* --- threads --- */
+
+static void *api_io_main(void *arg) {
+    struct zk *zk = arg;
+    (void)pthread_mutex_lock(&zk->lock);
+    client_tick(zk->client, os_now_ms());
+    courier_run(&zk->courier, true);
+    while (!zk->stopping) {
+        zk->io_until = client_next_at(zk->client);
+        api_turn(zk, INT64_MAX);
+    }
+    (void)pthread_mutex_unlock(&zk->lock);
+    return NULL;
+}
+
+static void api_destroy(struct zk *zk) {
+    courier_close(&zk->courier);
+    client_free(zk->client);
+    (void)pthread_cond_destroy(&zk->to_tell);
+    (void)pthread_cond_destroy(&zk->told);
+    (void)pthread_mutex_destroy(&zk->lock);
+    mem_free(zk);
+}
+
+static void api_stop_io(struct zk *zk) {
+    zk->stopping = true;
+    courier_wake(&zk->courier);
+    (void)pthread_mutex_unlock(&zk->lock);
+    (void)pthread_join(zk->io, NULL);
+    (void)pthread_mutex_lock(&zk->lock);
+}
+
+static void *api_teller_main(void *arg) {
+    struct zk *zk = arg;
+    (void)pthread_mutex_lock(&zk->lock);
+    while (!zk->stopping && !zk->doomed) {
+        api_tell_all(zk);
+        if (!zk->stopping && !zk->doomed && !client_has_posts(zk->client))
+            (void)pthread_cond_wait(&zk->to_tell, &zk->lock);
+    }
+    if (!zk->doomed) {
+        (void)pthread_mutex_unlock(&zk->lock);
+        return NULL;
+    }
+    client_end(zk->client); /* freed from a callback: this thread is the last to leave */
+    api_tell_all(zk);
+    api_stop_io(zk);
+    (void)pthread_mutex_unlock(&zk->lock);
+    (void)pthread_detach(pthread_self());
+    api_destroy(zk);
+    return NULL;
+}
+
+/* The program's signals are for the program's own threads. */
+static bool api_start_threads(struct zk *zk) {
+    sigset_t all, before;
+    pthread_attr_t small;
+    (void)sigfillset(&all);
+    (void)pthread_attr_init(&small);
+    (void)pthread_attr_setstacksize(&small, API_IO_STACK);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    zk->threads = true;
+    bool ok = pthread_create(&zk->io, &small, api_io_main, zk) == 0;
+    if (ok && pthread_create(&zk->teller, NULL, api_teller_main, zk) != 0) {
+        (void)pthread_mutex_lock(&zk->lock);
+        api_stop_io(zk);
+        (void)pthread_mutex_unlock(&zk->lock);
+        ok = false;
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void)pthread_attr_destroy(&small);
+    return ok;
+}
+
+/* --- life --- */
+
+static int api_read_hosts(const char *text, struct hosts *hosts, const char **chroot) {
+    int err = hosts_parse(hosts, text, chroot);
+    if (err) return err;
+    if (!**chroot || path_valid(slice_str(*chroot))) return ZK_OK;
+    hosts_free(hosts);
+    return ZK_BAD_ARGUMENTS;
+}
+
+static int api_make(struct zk **out, const struct zk_options *o, struct client_setup *setup) {
+    struct zk *zk = mem_try(sizeof *zk);
+    int err = zk ? client_new(&zk->client, setup) : ZK_OUT_OF_MEMORY;
+    if (!err) err = courier_open(&zk->courier, zk->client);
+    if (err) {
+        if (zk) client_free(zk->client);
+        mem_free(zk);
+        return err;
+    }
+    (void)pthread_mutex_init(&zk->lock, NULL);
+    api_cond_init(&zk->to_tell);
+    api_cond_init(&zk->told);
+    zk->log = o->log;
+    zk->log_user = o->log_user;
+    zk->io_until = INT64_MAX;
+    if (!(o->flags & ZK_OWN_LOOP) && !api_start_threads(zk)) {
+        api_destroy(zk);
+        return ZK_SYSTEM_ERROR;
+    }
+    *out = zk;
+    return ZK_OK;
+}
+
+ZK_API int zk_open(struct zk **out, const struct zk_options *options) {
+    if (!out) return ZK_BAD_ARGUMENTS;
+    *out = NULL;
+    if (!options || !options->hosts || options->session_timeout_ms < 0) return ZK_BAD_ARGUMENTS;
+    struct client_setup setup = {.options = options, .now = os_now_ms()};
+    setup.seed = options->seed ? options->seed : os_seed();
+    int err = api_read_hosts(options->hosts, &setup.hosts, &setup.chroot);
+    if (err) return err;
+    err = api_make(out, options, &setup);
+    hosts_free(&setup.hosts);
+    return err;
+}
+
+static bool api_is_over(const void *arg) {
+    return client_is_over(((const struct zk *)arg)->client);
+}
+
+/* Until nothing that was due is left to tell. In a callback that is not for us to wait for. */
+static void api_finish_telling(struct zk *zk) {
+    if (api_in_callback(zk)) return;
+    while (client_has_posts(zk->client) || zk->telling) {
+        if (!zk->threads && !zk->telling) {
+            api_tell_all(zk);
+            continue;
+        }
+        (void)pthread_cond_signal(&zk->to_tell);
+        (void)pthread_cond_wait(&zk->told, &zk->lock);
+    }
+}
+
+static int api_end(struct zk *zk, bool politely, int timeout_ms) {
+    struct client *c = api_enter(zk);
+    if (!c) return ZK_BAD_ARGUMENTS;
+    client_close(c, politely);
+    if (!api_in_callback(zk)) {
+        if (api_wait(zk, api_is_over, zk, timeout_ms) == ZK_TIMED_OUT) client_end(c);
+        courier_run(&zk->courier, true);
+        api_finish_telling(zk);
+    }
+    api_leave(zk);
+    return ZK_OK;
+}
+
+ZK_API int zk_close(struct zk *zk, int timeout_ms) {
+    return api_end(zk, true, timeout_ms);
+}
+
+ZK_API int zk_abandon(struct zk *zk) {
+    return api_end(zk, false, 0);
+}
+
+ZK_API void zk_free(struct zk *zk) {
+    if (!zk) return;
+    (void)pthread_mutex_lock(&zk->lock);
+    bool inside = api_in_callback(zk);
+    if (inside) zk->doomed = true;
+    (void)pthread_mutex_unlock(&zk->lock);
+    (void)api_end(zk, true, API_FREE_WAIT_MS);
+    if (inside) return;
+    (void)pthread_mutex_lock(&zk->lock);
+    if (zk->threads) {
+        api_stop_io(zk);
+        (void)pthread_cond_signal(&zk->to_tell);
+        (void)pthread_mutex_unlock(&zk->lock);
+        (void)pthread_join(zk->teller, NULL);
+        (void)pthread_mutex_lock(&zk->lock);
+    }
+    (void)pthread_mutex_unlock(&zk->lock);
+    api_destroy(zk);
+}
+
+static bool api_is_connected(const void *arg) {
+    enum zk_state s = client_state(((const struct zk *)arg)->client);
+    return s == ZK_STATE_CONNECTED || s == ZK_STATE_READ_ONLY;
+}
+
+ZK_API int zk_wait_connected(struct zk *zk, int timeout_ms) {
+    if (!api_enter(zk)) return ZK_BAD_ARGUMENTS;
+    int err = api_wait(zk, api_is_connected, zk, timeout_ms);
+    api_leave(zk);
+    return err;
+}
+
+/* --- operations --- */
+
+struct api_call {
+    struct client *client;
+    struct zk_result *result;
+    int error;
+    bool over;
+};
+
+static void api_called(void *user, const struct zk_result *result) {
+    struct api_call *call = user;
+    call->error = result->error;
+    call->result = client_take_result(call->client);
+    call->over = true;
+}
+
+static bool api_call_over(const void *arg) {
+    return ((const struct api_call *)arg)->over;
+}
+
+ZK_API int zk_call(struct zk *zk, struct zk_op op, struct zk_result **result) {
+    struct api_call call = {.client = api_enter(zk)};
+    if (result) *result = NULL;
+    if (!call.client) return ZK_BAD_ARGUMENTS;
+    int64_t id = client_submit(call.client, &op, CLIENT_CALL, api_called, &call);
+    if (id > 0) (void)api_wait(zk, api_call_over, &call, -1);
+    api_leave(zk);
+    if (id < 0) return (int)id;
+    if (result)
+        *result = call.result;
+    else
+        zk_result_free(call.result);
+    return call.error;
+}
+
+ZK_API void zk_result_free(struct zk_result *result) {
+    mem_free(result);
+}
+
+ZK_API int64_t zk_submit(struct zk *zk, struct zk_op op, zk_result_fn done, void *user) {
+    struct client *c = api_enter(zk);
+    if (!c) return ZK_BAD_ARGUMENTS;
+    int64_t id = client_submit(c, &op, CLIENT_POSTED, done, user);
+    api_leave(zk);
+    return id;
+}
+
+ZK_API int zk_cancel(struct zk *zk, int64_t id) {
+    struct client *c = api_enter(zk);
+    if (!c) return ZK_BAD_ARGUMENTS;
+    int err = client_cancel(c, id);
+    api_leave(zk);
+    return err;
+}
+
+ZK_API int zk_flush(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    if (!c) return ZK_BAD_ARGUMENTS;
+    courier_run(&zk->courier, true);
+    api_leave(zk);
+    return ZK_OK;
+}
+
+/* --- the caller's own loop --- */
+
+ZK_API int zk_fd(struct zk *zk) {
+    if (!api_enter(zk)) return -1;
+    int fd = zk->threads ? -1 : courier_fd(&zk->courier);
+    api_leave(zk);
+    return fd;
+}
+
+ZK_API int zk_wants(struct zk *zk) {
+    if (!api_enter(zk)) return 0;
+    int wants = ZK_READABLE | (courier_wants_write(&zk->courier) ? ZK_WRITABLE : 0);
+    api_leave(zk);
+    return wants;
+}
+
+ZK_API int zk_wait_ms(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    if (!c) return -1;
+    bool now = client_has_posts(c) || (client_connection_is_up(c) && client_should_send(c));
+    int ms = now ? 0 : api_ms_until(client_next_at(c));
+    api_leave(zk);
+    return ms;
+}
+
+ZK_API int zk_step(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    if (!c) return ZK_BAD_ARGUMENTS;
+    if (zk->threads || api_in_callback(zk)) {
+        api_leave(zk);
+        return ZK_WRONG_THREAD;
+    }
+    struct os_event events[COURIER_EVENTS];
+    client_tick(c, os_now_ms());
+    courier_run(&zk->courier, true);
+    courier_take(&zk->courier, events, courier_poll(&zk->courier, events, 0));
+    client_tick(c, os_now_ms());
+    courier_run(&zk->courier, true);
+    api_tell_all(zk);
+    courier_run(&zk->courier, true);
+    if (zk->doomed) {
+        client_end(c);
+        api_tell_all(zk);
+        (void)pthread_mutex_unlock(&zk->lock);
+        api_destroy(zk);
+        return ZK_CLOSING;
+    }
+    int err = client_error(c);
+    api_leave(zk);
+    return err;
+}
+
+/* --- facts --- */
+
+ZK_API enum zk_state zk_state(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    if (!c) return ZK_STATE_CLOSED;
+    enum zk_state state = client_state(c);
+    api_leave(zk);
+    return state;
+}
+
+ZK_API int64_t zk_session_id(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    if (!c) return 0;
+    int64_t id = client_session_id(c);
+    api_leave(zk);
+    return id;
+}
+
+ZK_API void zk_session_passwd(struct zk *zk, uint8_t out[16]) {
+    struct client *c = api_enter(zk);
+    memset(out, 0, 16);
+    if (!c) return;
+    memcpy(out, client_passwd(c), 16);
+    api_leave(zk);
+}
+
+ZK_API int zk_session_timeout(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    if (!c) return 0;
+    int ms = client_timeout(c);
+    api_leave(zk);
+    return ms;
+}
+
+ZK_API int64_t zk_last_zxid(struct zk *zk) {
+    struct client *c = api_enter(zk);
+    if (!c) return 0;
+    int64_t zxid = client_last_zxid(c);
+    api_leave(zk);
+    return zxid;
+}
+
+ZK_API const char *zk_server_address(struct zk *zk, char *out, size_t n) {
+    struct client *c = api_enter(zk);
+    if (!out || !n) {
+        if (c) api_leave(zk);
+        return "";
+    }
+    out[0] = '\0';
+    if (!c) return out;
+    const struct net_addr *at = client_address(c);
+    if (at) os_format_addr(at, out, n);
+    api_leave(zk);
+    return out;
+}
+
+ZK_API int zk_set_hosts(struct zk *zk, const char *text) {
+    struct hosts hosts;
+    if (!zk || !text) return ZK_BAD_ARGUMENTS;
+    int err = hosts_parse(&hosts, text, NULL);
+    if (err) return err;
+    struct client *c = api_enter(zk);
+    (void)client_set_hosts(c, &hosts);
+    api_leave(zk);
+    return ZK_OK;
+}
+
+ZK_API void zk_get_counters(struct zk *zk, struct zk_counters *out) {
+    struct client *c = api_enter(zk);
+    if (!out) {
+        if (c) api_leave(zk);
+        return;
+    }
+    memset(out, 0, sizeof *out);
+    if (!c) return;
+    client_counters(c, out);
+    api_leave(zk);
+}
+
+/* --- words --- */
+
+ZK_API const char *zk_error_name(int error) {
+    static const char *const own[] = {"OUT_OF_MEMORY", "TIMED_OUT", "CANCELED",
+                                      "TOO_LARGE",     "BUSY",      "WRONG_THREAD"};
+    size_t i = (size_t)((int64_t)ZK_OUT_OF_MEMORY - error);
+    if (error == ZK_CLOSING) return "CLOSING";
+    return i < sizeof own / sizeof *own ? own[i] : wire_error_name(error);
+}
+
+ZK_API const char *zk_strerror(int error) {
+    static const struct {
+        int code;
+        const char *text;
+    } WORDS[] = {
+        {ZK_OK, "no error"},
+        {ZK_SYSTEM_ERROR, "the system refuses something that is needed"},
+        {ZK_RUNTIME_INCONSISTENCY, "not done: an earlier operation of the same multi failed"},
+        {ZK_DATA_INCONSISTENCY, "the data is inconsistent"},
+        {ZK_CONNECTION_LOSS, "the connection broke before the reply"},
+        {ZK_MARSHALLING_ERROR, "a request or a reply could not be read"},
+        {ZK_UNIMPLEMENTED, "the server does not know this operation"},
+        {ZK_OPERATION_TIMEOUT, "the operation took too long"},
+        {ZK_BAD_ARGUMENTS, "an argument is not valid"},
+        {ZK_NEW_CONFIG_NO_QUORUM, "no quorum of the new configuration is connected"},
+        {ZK_RECONFIG_IN_PROGRESS, "another reconfiguration is in progress"},
+        {ZK_API_ERROR, "the server refuses the operation"},
+        {ZK_NO_NODE, "there is no such node"},
+        {ZK_NO_AUTH, "not allowed"},
+        {ZK_BAD_VERSION, "the version is another one"},
+        {ZK_NO_CHILDREN_FOR_EPHEMERALS, "an ephemeral node cannot have children"},
+        {ZK_NODE_EXISTS, "the node exists already"},
+        {ZK_NOT_EMPTY, "the node has children"},
+        {ZK_SESSION_EXPIRED, "the session has expired"},
+        {ZK_INVALID_ACL, "the access control list is not valid"},
+        {ZK_AUTH_FAILED, "the server refused an identity"},
+        {ZK_CLOSING, "the handle is closed"},
+        {ZK_SESSION_MOVED, "the session has moved to another server"},
+        {ZK_NOT_READ_ONLY, "the server can only read now"},
+        {ZK_EPHEMERAL_ON_LOCAL_SESSION, "a local session cannot have ephemeral nodes"},
+        {ZK_NO_WATCHER, "there is no such watch"},
+        {ZK_REQUEST_TIMEOUT, "the request took too long"},
+        {ZK_RECONFIG_DISABLED, "reconfiguration is not enabled"},
+        {ZK_SESSION_CLOSED_REQUIRE_SASL_AUTH, "the server wants SASL authentication"},
+        {ZK_QUOTA_EXCEEDED, "the quota is exceeded"},
+        {ZK_THROTTLED_OP, "the server has too much to do"},
+        {ZK_OUT_OF_MEMORY, "out of memory"},
+        {ZK_TIMED_OUT, "not done within the time allowed"},
+        {ZK_CANCELED, "canceled"},
+        {ZK_TOO_LARGE, "larger than max_packet"},
+        {ZK_BUSY, "too much is waiting for the server"},
+        {ZK_WRONG_THREAD, "may not be called here"},
+    };
+    for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++)
+        if (WORDS[i].code == error) return WORDS[i].text;
+    return "unknown error";
+}
+
+ZK_API bool zk_maybe_applied(int error) {
+    switch (error) {
+    case ZK_CONNECTION_LOSS:
+    case ZK_OPERATION_TIMEOUT:
+    case ZK_SESSION_EXPIRED:
+    case ZK_SESSION_MOVED:
+    case ZK_REQUEST_TIMEOUT:
+    case ZK_CLOSING:
+    case ZK_MARSHALLING_ERROR:
+    case ZK_OUT_OF_MEMORY:
+    case ZK_TIMED_OUT:
+    case ZK_CANCELED: return true;
+    default: return false;
+    }
+}
+
+ZK_API const char *zk_state_name(int state) {
+    static const char *const names[] = {"UNKNOWN",   "CONNECTING", "CONNECTED",
+                                        "READ_ONLY", "SUSPENDED",  "LOST",
+                                        "EXPIRED",   "AUTH_FAILED", "CLOSED"};
+    return names[state > 0 && state <= ZK_STATE_CLOSED ? state : 0];
+}
