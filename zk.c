@@ -15029,7 +15029,7 @@ ZK_PRIVATE bool node_idle_work(struct node *n) {
 
 #define HOSTS_NAME 256
 #define HOSTS_PORT 2181
-#define HOSTS_PAUSE_MIN_MS 100
+#define HOSTS_PAUSE_MIN_MS 20
 #define HOSTS_PAUSE_MAX_MS 5000
 
 struct host {
@@ -19791,7 +19791,7 @@ struct courier {
     uint64_t ticket;           /* of the question that counts */
     int probe;                 /* a socket that asks "isro"; -1: none */
     bool probe_asked;
-    uint8_t *scratch; /* owned; COURIER_READ bytes */
+    struct buf scratch; /* COURIER_READ bytes of room */
 };
 
 ZK_PRIVATE int courier_open(struct courier *k, struct client *client);
@@ -22276,8 +22276,7 @@ ZK_PRIVATE int courier_open(struct courier *k, struct client *client) {
     k->client = client;
     k->fd = k->stable = k->probe = k->wake[0] = k->wake[1] = -1;
     k->poller = os_poller_new();
-    k->scratch = mem_try(COURIER_READ);
-    bool ok = k->poller && k->scratch && os_pipe(k->wake) == 0 &&
+    bool ok = k->poller && buf_try_reserve(&k->scratch, COURIER_READ) && os_pipe(k->wake) == 0 &&
               os_poller_add(k->poller, k->wake[0], COURIER_WAKE) == 0;
     if (ok && os_poller_fd(k->poller) < 0) ok = (k->stable = os_dup(k->wake[0])) >= 0;
     if (ok) return ZK_OK;
@@ -22320,7 +22319,7 @@ ZK_PRIVATE void courier_close(struct courier *k) {
     for (int i = 0; i < 2; i++)
         if (k->wake[i] >= 0) (void)os_close(k->wake[i]);
     if (k->stable >= 0) (void)os_close(k->stable);
-    mem_free(k->scratch);
+    buf_free(&k->scratch);
     memset(k, 0, sizeof *k);
     k->fd = k->stable = k->probe = k->wake[0] = k->wake[1] = -1;
 }
@@ -22370,10 +22369,10 @@ static void courier_send(struct courier *k) {
 
 ZK_PRIVATE void courier_read(struct courier *k) {
     if (k->fd < 0 || !k->standing || k->shut) return;
-    int64_t n = os_recv(k->fd, k->scratch, COURIER_READ);
+    int64_t n = os_recv(k->fd, k->scratch.p, COURIER_READ);
     if (n == -EAGAIN || n == -EWOULDBLOCK) return;
     if (n > 0)
-        client_received(k->client, slice_of(k->scratch, (size_t)n));
+        client_received(k->client, slice_of(k->scratch.p, (size_t)n));
     else
         client_broken(k->client, n ? "receiving failed" : "the server hung up");
 }
@@ -23646,6 +23645,7 @@ static void api_turn(struct zk *zk, int64_t until) {
 /* Reads the borrowed socket for everybody, until this one's wish has come. */
 static void api_read(struct zk *zk, int fd, struct api_waiter *w, int64_t until) {
     zk->reading = true;
+    courier_run(&zk->courier, true); /* not before: the reply must not wake `io` */
     while (!w->ready(w->arg) && !client_is_over(zk->client) && !zk->courier.shut) {
         int64_t next = client_next_at(zk->client);
         int timeout = api_ms_until(next < until ? next : until);
@@ -23666,9 +23666,12 @@ static void api_read(struct zk *zk, int fd, struct api_waiter *w, int64_t until)
 
 static void api_wait_once(struct zk *zk, struct api_waiter *w, int64_t until) {
     int fd = zk->threads && !zk->reading ? courier_lend(&zk->courier) : -1;
-    if (fd >= 0)
+    if (fd >= 0) {
         api_read(zk, fd, w, until);
-    else if (zk->threads || zk->polling)
+        return;
+    }
+    courier_run(&zk->courier, true);
+    if (zk->threads || zk->polling)
         api_cond_wait(&w->woken, &zk->lock, until);
     else
         api_turn(zk, until);
@@ -23677,7 +23680,6 @@ static void api_wait_once(struct zk *zk, struct api_waiter *w, int64_t until) {
 ZK_PRIVATE int api_wait(struct zk *zk, api_ready ready, const void *arg, int timeout_ms) {
     int64_t until = timeout_ms < 0 ? INT64_MAX : os_now_ms() + timeout_ms;
     struct api_waiter w = {.ready = ready, .arg = arg};
-    courier_run(&zk->courier, true);
     api_cond_init(&w.woken);
     api_join(zk, &w);
     int err = ZK_OK;

@@ -137,6 +137,7 @@ static void api_turn(struct zk *zk, int64_t until) {
 /* Reads the borrowed socket for everybody, until this one's wish has come. */
 static void api_read(struct zk *zk, int fd, struct api_waiter *w, int64_t until) {
     zk->reading = true;
+    courier_run(&zk->courier, true); /* not before: the reply must not wake `io` */
     while (!w->ready(w->arg) && !client_is_over(zk->client) && !zk->courier.shut) {
         int64_t next = client_next_at(zk->client);
         int timeout = api_ms_until(next < until ? next : until);
@@ -157,9 +158,12 @@ static void api_read(struct zk *zk, int fd, struct api_waiter *w, int64_t until)
 
 static void api_wait_once(struct zk *zk, struct api_waiter *w, int64_t until) {
     int fd = zk->threads && !zk->reading ? courier_lend(&zk->courier) : -1;
-    if (fd >= 0)
+    if (fd >= 0) {
         api_read(zk, fd, w, until);
-    else if (zk->threads || zk->polling)
+        return;
+    }
+    courier_run(&zk->courier, true);
+    if (zk->threads || zk->polling)
         api_cond_wait(&w->woken, &zk->lock, until);
     else
         api_turn(zk, until);
@@ -168,7 +172,6 @@ static void api_wait_once(struct zk *zk, struct api_waiter *w, int64_t until) {
 ZK_PRIVATE int api_wait(struct zk *zk, api_ready ready, const void *arg, int timeout_ms) {
     int64_t until = timeout_ms < 0 ? INT64_MAX : os_now_ms() + timeout_ms;
     struct api_waiter w = {.ready = ready, .arg = arg};
-    courier_run(&zk->courier, true);
     api_cond_init(&w.woken);
     api_join(zk, &w);
     int err = ZK_OK;

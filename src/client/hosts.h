@@ -14,7 +14,7 @@
 
 #define HOSTS_NAME 256
 #define HOSTS_PORT 2181
-#define HOSTS_PAUSE_MIN_MS 100
+#define HOSTS_PAUSE_MIN_MS 20
 #define HOSTS_PAUSE_MAX_MS 5000
 
 struct host {

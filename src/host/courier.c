@@ -10,8 +10,7 @@ ZK_PRIVATE int courier_open(struct courier *k, struct client *client) {
     k->client = client;
     k->fd = k->stable = k->probe = k->wake[0] = k->wake[1] = -1;
     k->poller = os_poller_new();
-    k->scratch = mem_try(COURIER_READ);
-    bool ok = k->poller && k->scratch && os_pipe(k->wake) == 0 &&
+    bool ok = k->poller && buf_try_reserve(&k->scratch, COURIER_READ) && os_pipe(k->wake) == 0 &&
               os_poller_add(k->poller, k->wake[0], COURIER_WAKE) == 0;
     if (ok && os_poller_fd(k->poller) < 0) ok = (k->stable = os_dup(k->wake[0])) >= 0;
     if (ok) return ZK_OK;
@@ -54,7 +53,7 @@ ZK_PRIVATE void courier_close(struct courier *k) {
     for (int i = 0; i < 2; i++)
         if (k->wake[i] >= 0) (void)os_close(k->wake[i]);
     if (k->stable >= 0) (void)os_close(k->stable);
-    mem_free(k->scratch);
+    buf_free(&k->scratch);
     memset(k, 0, sizeof *k);
     k->fd = k->stable = k->probe = k->wake[0] = k->wake[1] = -1;
 }
@@ -104,10 +103,10 @@ static void courier_send(struct courier *k) {
 
 ZK_PRIVATE void courier_read(struct courier *k) {
     if (k->fd < 0 || !k->standing || k->shut) return;
-    int64_t n = os_recv(k->fd, k->scratch, COURIER_READ);
+    int64_t n = os_recv(k->fd, k->scratch.p, COURIER_READ);
     if (n == -EAGAIN || n == -EWOULDBLOCK) return;
     if (n > 0)
-        client_received(k->client, slice_of(k->scratch, (size_t)n));
+        client_received(k->client, slice_of(k->scratch.p, (size_t)n));
     else
         client_broken(k->client, n ? "receiving failed" : "the server hung up");
 }

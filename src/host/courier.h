@@ -29,7 +29,7 @@ struct courier {
     uint64_t ticket;           /* of the question that counts */
     int probe;                 /* a socket that asks "isro"; -1: none */
     bool probe_asked;
-    uint8_t *scratch; /* owned; COURIER_READ bytes */
+    struct buf scratch; /* COURIER_READ bytes of room */
 };
 
 ZK_PRIVATE int courier_open(struct courier *k, struct client *client);
