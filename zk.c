@@ -19759,6 +19759,46 @@ ZK_PRIVATE bool resolver_take(struct resolver *r, struct resolver_answer *out);
 
 #endif
 
+/* ==== host/duct.h ==== */
+
+/*
+ * host/duct: a connection within the process: what a socket is between two machines.
+ *
+ * Bytes stand in memory. Each side has a bell, a pipe that is readable when there is something to
+ * look at: bytes, room after there was none, or that the other side has gone. A poller watches the
+ * bell as it would watch a socket, for input only. Each side belongs to one thread at a time; the
+ * two may be different ones. The last to close frees it.
+ */
+#ifndef ZK_HOST_DUCT_H
+#define ZK_HOST_DUCT_H
+
+#include <pthread.h>
+
+
+#define DUCT_MAX (1u << 20) /* bytes on their way, in each direction */
+
+enum duct_side { DUCT_CLIENT, DUCT_SERVER };
+
+struct duct {
+    pthread_mutex_t lock; /* of everything here */
+    struct {
+        struct buf in; /* bytes for this side */
+        int bell[2];
+        bool full; /* the other side was told to wait for room here */
+        bool gone;
+    } side[2];
+};
+
+ZK_PRIVATE struct duct *duct_new(void); /* NULL: no memory, or no descriptors */
+ZK_PRIVATE void duct_close(struct duct *d, enum duct_side side);
+ZK_PRIVATE void duct_wake(struct duct *d, enum duct_side side); /* makes its bell readable */
+ZK_PRIVATE int duct_bell(const struct duct *d, enum duct_side side);
+/* As os_recv and os_send. */
+ZK_PRIVATE int64_t duct_recv(struct duct *d, enum duct_side side, void *p, size_t n);
+ZK_PRIVATE int64_t duct_send(struct duct *d, enum duct_side side, const void *p, size_t n);
+
+#endif
+
 #if ZK_WITH_CLIENT
 /* ==== host/courier.h ==== */
 
@@ -19772,6 +19812,8 @@ ZK_PRIVATE bool resolver_take(struct resolver *r, struct resolver_answer *out);
  *
  * One descriptor for callers with a loop of their own stays the same all the time: the poller's,
  * or, where a poller has none, a number that each new socket is moved to.
+ *
+ * With `offer` it does not dial: it offers a duct to a server of the same process.
  */
 #ifndef ZK_HOST_COURIER_H
 #define ZK_HOST_COURIER_H
@@ -19780,11 +19822,16 @@ ZK_PRIVATE bool resolver_take(struct resolver *r, struct resolver_answer *out);
 #define COURIER_READ 65536
 #define COURIER_EVENTS 4
 
+typedef bool (*courier_offer)(void *server, struct duct *d); /* takes d's server side over */
+
 struct courier {
     struct client *client; /* borrowed */
     struct os_poller *poller;
     int wake[2]; /* [0] is watched; a byte ends a courier_poll */
     int fd;      /* of the connection; -1: none */
+    struct duct *duct; /* that the connection is; fd is its bell. NULL: fd is a socket */
+    courier_offer offer; /* NULL: dial */
+    void *server;
     int stable;  /* the number that sockets are moved to; -1: they keep their own */
     bool standing, want_write, lent, shut;
     struct resolver *resolver; /* made for the first name */
@@ -19843,6 +19890,7 @@ struct loop_dial {
 
 struct loop_conn {
     int fd; /* -1: none */
+    struct duct *duct; /* of a client of this process: fd is its bell. NULL: fd is a socket */
     bool want_write, closing, paused, queued;
     struct loop_dial *dial; /* owned; NULL: not being dialed */
 };
@@ -19881,6 +19929,9 @@ struct loop {
     int fd_limit;  /* sockets get no descriptor from here on */
     uint16_t port; /* of the clients */
     struct loop_table conns, links;
+    pthread_mutex_t offers_lock;
+    struct buf offers; /* struct duct *: clients of this process that want in */
+    bool offers_open;
     struct resolver *resolver; /* owned */
     uint64_t tickets;          /* given out */
     const struct config_member *self; /* NULL: not of an ensemble */
@@ -19906,6 +19957,8 @@ ZK_PRIVATE enum loop_error loop_open(struct loop *l, struct config *cfg, loop_lo
  * election port cannot be had (l->failed). */
 ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop);
 ZK_PRIVATE void loop_close(struct loop *l);
+/* By any thread: a client of this process connects. False: it has to try again. */
+ZK_PRIVATE bool loop_offer(struct loop *l, struct duct *d);
 
 #endif
 #endif /* ZK_WITH_SERVER */
@@ -22262,6 +22315,96 @@ ZK_PRIVATE bool resolver_take(struct resolver *r, struct resolver_answer *out) {
     return any;
 }
 
+/* ==== host/duct.c ==== */
+
+
+#include <errno.h>
+
+ZK_PRIVATE struct duct *duct_new(void) {
+    struct duct *d = mem_try(sizeof *d);
+    if (!d) return NULL;
+    if (os_pipe(d->side[0].bell)) {
+        mem_free(d);
+        return NULL;
+    }
+    if (os_pipe(d->side[1].bell)) {
+        (void)os_close(d->side[0].bell[0]);
+        (void)os_close(d->side[0].bell[1]);
+        mem_free(d);
+        return NULL;
+    }
+    (void)pthread_mutex_init(&d->lock, NULL);
+    return d;
+}
+
+ZK_PRIVATE void duct_wake(struct duct *d, enum duct_side side) {
+    os_notify(d->side[side].bell[1]);
+}
+
+static enum duct_side duct_other(enum duct_side side) {
+    return side == DUCT_CLIENT ? DUCT_SERVER : DUCT_CLIENT;
+}
+
+ZK_PRIVATE void duct_close(struct duct *d, enum duct_side side) {
+    enum duct_side other = duct_other(side);
+    (void)pthread_mutex_lock(&d->lock);
+    d->side[side].gone = true;
+    bool last = d->side[other].gone;
+    if (!last) duct_wake(d, other);
+    (void)pthread_mutex_unlock(&d->lock);
+    if (!last) return;
+    for (int i = 0; i < 2; i++) {
+        buf_free(&d->side[i].in);
+        (void)os_close(d->side[i].bell[0]);
+        (void)os_close(d->side[i].bell[1]);
+    }
+    (void)pthread_mutex_destroy(&d->lock);
+    mem_free(d);
+}
+
+ZK_PRIVATE int duct_bell(const struct duct *d, enum duct_side side) {
+    return d->side[side].bell[0];
+}
+
+ZK_PRIVATE int64_t duct_recv(struct duct *d, enum duct_side side, void *p, size_t n) {
+    enum duct_side other = duct_other(side);
+    (void)pthread_mutex_lock(&d->lock);
+    struct buf *in = &d->side[side].in;
+    bool gone = d->side[other].gone;
+    if (n > buf_len(in)) n = buf_len(in);
+    if (n) memcpy(p, in->p + in->head, n);
+    if (n) buf_consume(in, n);
+    if (!buf_len(in) && !gone) os_drain(d->side[side].bell[0]);
+    if (n && d->side[side].full) {
+        d->side[side].full = false;
+        if (!gone) duct_wake(d, other);
+    }
+    (void)pthread_mutex_unlock(&d->lock);
+    return n ? (int64_t)n : gone ? 0 : -EAGAIN;
+}
+
+ZK_PRIVATE int64_t duct_send(struct duct *d, enum duct_side side, const void *p, size_t n) {
+    enum duct_side other = duct_other(side);
+    int64_t result = -EPIPE;
+    (void)pthread_mutex_lock(&d->lock);
+    struct buf *to = &d->side[other].in;
+    if (!d->side[other].gone) {
+        size_t room = buf_len(to) < DUCT_MAX ? DUCT_MAX - buf_len(to) : 0;
+        bool quiet = !buf_len(to);
+        if (n > room) {
+            n = room;
+            d->side[other].full = true;
+        }
+        buf_compact(to);
+        if (n && !buf_try_reserve(to, n)) n = 0;
+        buf_put(to, p, n);
+        if (n && quiet) duct_wake(d, other);
+        result = n ? (int64_t)n : -EAGAIN;
+    }
+    (void)pthread_mutex_unlock(&d->lock);
+    return result;
+}
+
 #if ZK_WITH_CLIENT
 /* ==== host/courier.c ==== */
 
@@ -22298,8 +22441,11 @@ static void courier_hang_up(struct courier *k) {
     courier_drop_probe(k);
     if (k->fd < 0) return;
     if (k->lent) {
-        os_shut(k->fd);
         k->shut = true;
+        if (k->duct)
+            duct_wake(k->duct, DUCT_CLIENT);
+        else
+            os_shut(k->fd);
         return;
     }
     os_poller_del(k->poller, k->fd);
@@ -22308,6 +22454,8 @@ static void courier_hang_up(struct courier *k) {
         (void)os_dup_over(placeholder, k->stable);
     else
         (void)os_close(k->fd);
+    if (k->duct) duct_close(k->duct, DUCT_CLIENT);
+    k->duct = NULL;
     k->fd = -1;
     k->standing = k->want_write = k->shut = false;
 }
@@ -22324,18 +22472,33 @@ ZK_PRIVATE void courier_close(struct courier *k) {
     k->fd = k->stable = k->probe = k->wake[0] = k->wake[1] = -1;
 }
 
-static void courier_dial(struct courier *k, const struct net_addr *addr) {
-    int fd = os_connect(addr, false);
-    if (fd >= 0 && k->stable >= 0) fd = os_dup_over(fd, k->stable) ? -1 : k->stable;
-    if (fd < 0 || os_poller_add(k->poller, fd, COURIER_SOCKET) != 0) {
-        if (fd >= 0 && fd != k->stable) (void)os_close(fd);
-        client_dialed(k->client, false);
-        return;
+/* A descriptor for a duct: its bell, by another number, to be closed like any other. */
+static int courier_connect_inside(struct courier *k) {
+    struct duct *d = duct_new();
+    if (!d) return -1;
+    int fd = os_dup(duct_bell(d, DUCT_CLIENT));
+    if (fd < 0 || !k->offer(k->server, d)) {
+        duct_close(d, DUCT_SERVER);
+        duct_close(d, DUCT_CLIENT);
+        if (fd >= 0) (void)os_close(fd);
+        return -1;
     }
+    k->duct = d;
+    return fd;
+}
+
+static void courier_dial(struct courier *k, const struct net_addr *addr) {
+    int fd = k->offer ? courier_connect_inside(k) : os_connect(addr, false);
+    if (fd >= 0 && k->stable >= 0) fd = os_dup_over(fd, k->stable) ? -1 : k->stable;
     k->fd = fd;
-    k->standing = false;
-    k->want_write = true;
-    os_poller_set(k->poller, fd, COURIER_SOCKET, true, true);
+    k->standing = k->duct != NULL;
+    k->want_write = !k->duct;
+    if (fd < 0 || os_poller_add(k->poller, fd, COURIER_SOCKET) != 0)
+        client_dialed(k->client, false); /* which makes it hang up */
+    else if (k->standing)
+        client_dialed(k->client, true);
+    else
+        os_poller_set(k->poller, fd, COURIER_SOCKET, true, true);
 }
 
 static void courier_dialed(struct courier *k) {
@@ -22347,10 +22510,16 @@ static void courier_dialed(struct courier *k) {
     client_dialed(k->client, err == 0);
 }
 
+/* A bell says by itself that there is room again; input is not looked for while it is lent. */
+static void courier_watch(struct courier *k) {
+    os_poller_set(k->poller, k->fd, COURIER_SOCKET, !k->lent, k->want_write && !k->duct);
+}
+
 static void courier_send(struct courier *k) {
     struct buf *out = client_out(k->client);
     while (buf_len(out)) {
-        int64_t n = os_send(k->fd, out->p + out->head, buf_len(out));
+        int64_t n = k->duct ? duct_send(k->duct, DUCT_CLIENT, out->p + out->head, buf_len(out))
+                            : os_send(k->fd, out->p + out->head, buf_len(out));
         if (n <= 0) {
             if (n != -EAGAIN && n != -EWOULDBLOCK) {
                 client_broken(k->client, "sending failed");
@@ -22364,12 +22533,15 @@ static void courier_send(struct courier *k) {
     bool more = buf_len(out) != 0;
     if (more == k->want_write) return;
     k->want_write = more;
-    os_poller_set(k->poller, k->fd, COURIER_SOCKET, !k->lent, more);
+    courier_watch(k);
 }
 
 ZK_PRIVATE void courier_read(struct courier *k) {
     if (k->fd < 0 || !k->standing || k->shut) return;
-    int64_t n = os_recv(k->fd, k->scratch.p, COURIER_READ);
+    int64_t n = k->duct ? duct_recv(k->duct, DUCT_CLIENT, k->scratch.p, COURIER_READ)
+                        : os_recv(k->fd, k->scratch.p, COURIER_READ);
+    if (k->duct && k->want_write) courier_send(k);
+    if (k->fd < 0 || k->shut) return;
     if (n == -EAGAIN || n == -EWOULDBLOCK) return;
     if (n > 0)
         client_received(k->client, slice_of(k->scratch.p, (size_t)n));
@@ -22385,10 +22557,10 @@ static void courier_ask(struct courier *k, uint64_t ticket, const char *name, ui
 }
 
 static void courier_resolve(struct courier *k, const struct client_order *o) {
-    struct net_addr at[OS_ADDRS_MAX];
+    struct net_addr at[OS_ADDRS_MAX] = {0};
     static const uint64_t mask = COURIER_PROBE_TICKET - 1;
     k->ticket = (uint64_t)client_random(k->client) & mask;
-    int n = os_resolve(o->name, o->port, true, at);
+    int n = k->offer ? 1 : os_resolve(o->name, o->port, true, at);
     if (n > 0)
         client_resolved(k->client, at, n);
     else
@@ -22408,6 +22580,7 @@ static void courier_dial_probe(struct courier *k, const struct net_addr *addr) {
 
 static void courier_begin_probe(struct courier *k, const struct client_order *o) {
     struct net_addr at[OS_ADDRS_MAX];
+    if (k->offer) return;
     if (os_resolve(o->name, o->port, true, at) > 0)
         courier_dial_probe(k, &at[0]);
     else
@@ -22495,7 +22668,7 @@ ZK_PRIVATE void courier_wake(struct courier *k) {
 ZK_PRIVATE int courier_lend(struct courier *k) {
     if (k->lent || k->fd < 0 || !k->standing || os_poller_fd(k->poller) < 0) return -1;
     k->lent = true;
-    os_poller_set(k->poller, k->fd, COURIER_SOCKET, false, k->want_write);
+    courier_watch(k);
     return k->fd;
 }
 
@@ -22504,7 +22677,7 @@ ZK_PRIVATE void courier_give_back(struct courier *k) {
     if (k->shut)
         courier_hang_up(k);
     else if (k->fd >= 0)
-        os_poller_set(k->poller, k->fd, COURIER_SOCKET, true, k->want_write);
+        courier_watch(k);
 }
 
 ZK_PRIVATE int courier_fd(const struct courier *k) {
@@ -22710,6 +22883,7 @@ ZK_PRIVATE enum loop_error loop_open(struct loop *l, struct config *cfg, loop_lo
     memset(cfg, 0, sizeof *cfg);
     l->log = log;
     l->log_user = user;
+    (void)pthread_mutex_init(&l->offers_lock, NULL);
     l->pipe[0] = l->pipe[1] = -1;
     node_state_init(&l->node, &l->cfg, os_seed(), os_now_ms(), os_wall_ms());
     if (files_open(&l->files, &l->cfg)) {
@@ -22736,6 +22910,7 @@ ZK_PRIVATE enum loop_error loop_open(struct loop *l, struct config *cfg, loop_lo
     loop_drain_log(l);
     if (l->failed) return l->failed;
     l->error[0] = '\0';
+    l->offers_open = true;
     return LOOP_STARTED;
 }
 
@@ -22779,7 +22954,11 @@ static struct loop_conn *loop_claim(struct loop *l, uint64_t tag) {
 static void loop_close_fd(struct loop *l, struct loop_conn *c, bool abort_now) {
     if (c->fd < 0) return;
     os_poller_del(l->poller, c->fd);
-    os_hang_up(c->fd, abort_now);
+    if (c->duct)
+        duct_close(c->duct, DUCT_SERVER);
+    else
+        os_hang_up(c->fd, abort_now);
+    c->duct = NULL;
     c->fd = -1;
 }
 
@@ -22821,6 +23000,50 @@ static void loop_accepted(struct loop *l, enum loop_port_kind kind, int fd,
     if (os_poller_add(l->poller, fd, tag) < 0) loop_drop(l, tag, true);
 }
 
+/* --- clients of this process --- */
+
+ZK_PRIVATE bool loop_offer(struct loop *l, struct duct *d) {
+    (void)pthread_mutex_lock(&l->offers_lock);
+    bool ok = l->offers_open && buf_try_reserve(&l->offers, sizeof d);
+    if (ok) buf_put(&l->offers, &d, sizeof d);
+    if (ok) os_notify(l->pipe[1]);
+    (void)pthread_mutex_unlock(&l->offers_lock);
+    return ok;
+}
+
+static void loop_accept_duct(struct loop *l, struct duct *d) {
+    static const struct net_addr here = {.ip = {127, 0, 0, 1}, .ip_len = 4};
+    uint32_t id = node_accept(&l->node, &here, l->node.now, l->node.wall);
+    if (id == CONN_NONE) {
+        duct_close(d, DUCT_SERVER);
+        return;
+    }
+    struct loop_conn *c = loop_claim(l, id);
+    c->duct = d;
+    c->fd = duct_bell(d, DUCT_SERVER);
+    if (os_poller_add(l->poller, c->fd, id) < 0) loop_drop(l, id, true);
+}
+
+static void loop_take_offers(struct loop *l, bool accept) {
+    struct buf offers;
+    (void)pthread_mutex_lock(&l->offers_lock);
+    offers = l->offers;
+    memset(&l->offers, 0, sizeof l->offers);
+    l->offers_open = accept;
+    (void)pthread_mutex_unlock(&l->offers_lock);
+    for (size_t at = 0; at < offers.n; at += sizeof(struct duct *)) {
+        struct duct *d;
+        memcpy(&d, offers.p + at, sizeof d);
+        if (accept)
+            loop_accept_duct(l, d);
+        else
+            duct_close(d, DUCT_SERVER);
+    }
+    buf_free(&offers);
+}
+
+/* --- accepting --- */
+
 static void loop_pause_accept(struct loop *l, enum loop_port_kind kind, bool pause) {
     struct loop_port *p = &l->ports[kind];
     for (int i = 0; i < p->n; i++)
@@ -22852,12 +23075,18 @@ static void loop_accept(struct loop *l, enum loop_port_kind kind, int listener) 
 
 static void loop_interest(struct loop *l, uint64_t tag) {
     const struct loop_conn *c = loop_at(l, tag);
-    os_poller_set(l->poller, c->fd, tag, !c->paused, c->want_write);
+    /* A bell says by itself that there is room again. */
+    os_poller_set(l->poller, c->fd, tag, !c->paused || c->duct, c->want_write && !c->duct);
+}
+
+static int64_t loop_recv(struct loop *l, struct loop_conn *c) {
+    if (c->duct) return duct_recv(c->duct, DUCT_SERVER, l->scratch, LOOP_READ);
+    return os_recv(c->fd, l->scratch, LOOP_READ);
 }
 
 static void loop_read(struct loop *l, uint64_t tag) {
     struct loop_conn *c = loop_at(l, tag);
-    int64_t n = os_recv(c->fd, l->scratch, LOOP_READ);
+    int64_t n = loop_recv(l, c);
     if (n == -EAGAIN || n == -EWOULDBLOCK) return;
     if (n == 0 && c->closing && c->want_write) {
         c->paused = true; /* it has said all it wants to, and still reads what it is told */
@@ -22893,7 +23122,11 @@ static void loop_send(struct loop *l, uint64_t tag) {
     c->queued = false;
     if (c->fd < 0 || c->dial) return;
     struct slice out = loop_out(l, tag);
-    int64_t n = out.n ? os_send(c->fd, out.p, out.n) : 0;
+    int64_t n = 0;
+    if (out.n && c->duct)
+        n = duct_send(c->duct, DUCT_SERVER, out.p, out.n);
+    else if (out.n)
+        n = os_send(c->fd, out.p, out.n);
     if (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK) {
         loop_drop(l, tag, false);
         return;
@@ -23136,6 +23369,7 @@ static void loop_news(struct loop *l) {
     struct resolver_answer a;
     while (os_read(l->pipe[0], bytes, sizeof bytes) == (int64_t)sizeof bytes) continue;
     loop_disk_news(l);
+    loop_take_offers(l, true);
     while (resolver_take(l->resolver, &a)) {
         loop_take(l); /* a dial may have been given up */
         loop_resolved(l, &a);
@@ -23167,7 +23401,7 @@ static void loop_socket_event(struct loop *l, const struct os_event *e) {
         loop_drop(l, e->tag, true);
         return;
     }
-    if (e->writable) loop_queue(l, e->tag);
+    if (e->writable || (c->duct && c->want_write)) loop_queue(l, e->tag);
     if (e->readable || (e->failed && !e->writable)) loop_read(l, e->tag);
 }
 
@@ -23233,6 +23467,7 @@ ZK_PRIVATE void loop_close(struct loop *l) {
         loop_outputs(l);
         disk_free(&l->disk);
     }
+    loop_take_offers(l, false);
     for (uint32_t i = 0; i < l->conns.cap; i++)
         if (l->conns.at[i].fd >= 0) loop_drop(l, i, false);
     for (uint32_t i = 0; i < l->links.cap; i++)
@@ -23255,6 +23490,7 @@ ZK_PRIVATE void loop_close(struct loop *l) {
     mem_free(l->data_dir);
     mem_free(l->log_dir);
     config_free(&l->cfg);
+    (void)pthread_mutex_destroy(&l->offers_lock);
     memset(l, 0, sizeof *l);
 }
 #endif /* ZK_WITH_SERVER */
@@ -23266,6 +23502,9 @@ ZK_PRIVATE void loop_close(struct loop *l) {
 #ifndef ZK_API_SERVER_H
 #define ZK_API_SERVER_H
 
+
+/* A client of this process connects; server is a struct zk_server. False: not now. */
+ZK_PRIVATE bool server_offer(void *server, struct duct *d);
 
 #endif
 #endif /* ZK_WITH_SERVER */
@@ -23479,6 +23718,10 @@ ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_option
     }
     *out = s;
     return ZK_SERVER_OK;
+}
+
+ZK_PRIVATE bool server_offer(void *server, struct duct *d) {
+    return loop_offer(&((struct zk_server *)server)->loop, d);
 }
 
 ZK_API int zk_server_port(const struct zk_server *s) {
@@ -23808,10 +24051,27 @@ static int api_read_hosts(const char *text, struct hosts *hosts, const char **ch
     return ZK_BAD_ARGUMENTS;
 }
 
+/* A server of the same process is no server to name. */
+static int api_read_inside(const char *text, struct hosts *hosts, const char **chroot) {
+    char name[] = "inside";
+    *chroot = "";
+    int err = hosts_parse(hosts, name, chroot);
+    *chroot = text ? text : "";
+    if (err || !**chroot || path_valid(slice_str(*chroot))) return err;
+    hosts_free(hosts);
+    return ZK_BAD_ARGUMENTS;
+}
+
 static int api_make(struct zk **out, const struct zk_options *o, struct client_setup *setup) {
     struct zk *zk = mem_try(sizeof *zk);
     int err = zk ? client_new(&zk->client, setup) : ZK_OUT_OF_MEMORY;
     if (!err) err = courier_open(&zk->courier, zk->client);
+#if ZK_WITH_SERVER
+    if (!err && o->server) {
+        zk->courier.offer = server_offer;
+        zk->courier.server = o->server;
+    }
+#endif
     if (err) {
         if (zk) client_free(zk->client);
         mem_free(zk);
@@ -23834,10 +24094,12 @@ static int api_make(struct zk **out, const struct zk_options *o, struct client_s
 ZK_API int zk_open(struct zk **out, const struct zk_options *options) {
     if (!out) return ZK_BAD_ARGUMENTS;
     *out = NULL;
-    if (!options || !options->hosts || options->session_timeout_ms < 0) return ZK_BAD_ARGUMENTS;
+    if (!options || options->session_timeout_ms < 0) return ZK_BAD_ARGUMENTS;
+    if (options->server ? !ZK_WITH_SERVER : !options->hosts) return ZK_BAD_ARGUMENTS;
     struct client_setup setup = {.options = options, .now = os_now_ms()};
     setup.seed = options->seed ? options->seed : os_seed();
-    int err = api_read_hosts(options->hosts, &setup.hosts, &setup.chroot);
+    int err = (options->server ? api_read_inside : api_read_hosts)(options->hosts, &setup.hosts,
+                                                                   &setup.chroot);
     if (err) return err;
     err = api_make(out, options, &setup);
     hosts_free(&setup.hosts);

@@ -735,6 +735,201 @@ ZK_API int zk_leader_resign(struct zk_leader *leader);
 ZK_API int zk_leader_who(struct zk_leader *leader, char *id, size_t n);
 ZK_API void zk_leader_free(struct zk_leader *leader);
 
+/* --- recipes: barriers --- */
+
+/*
+ * A barrier that all find closed while its node is there: Curator's DistributedBarrier, kazoo's
+ * Barrier. One call of an object at a time (ZK_IN_USE).
+ */
+struct zk_barrier;
+ZK_API int zk_barrier_new(struct zk *zk, const char *path, struct zk_barrier **out);
+ZK_API int zk_barrier_close(struct zk_barrier *barrier); /* makes the node; fine if it is there */
+ZK_API int zk_barrier_open(struct zk_barrier *barrier);  /* deletes it; fine if it is not there */
+ZK_API int zk_barrier_wait(struct zk_barrier *barrier, int timeout_ms);
+ZK_API int zk_barrier_wait_async(struct zk_barrier *barrier, int timeout_ms, zk_done_fn done,
+                                 void *user);
+ZK_API void zk_barrier_free(struct zk_barrier *barrier);
+
+/*
+ * Members enter together, once so many are there, and leave together, once all are done:
+ * <path>/<uuid>, ephemeral, and <path>/ready. Curator's DistributedDoubleBarrier, kazoo's
+ * DoubleBarrier. Whose session ends counts as having left. Whoever comes late, while `ready` is
+ * there, enters at once.
+ */
+struct zk_double_barrier;
+ZK_API int zk_double_barrier_new(struct zk *zk, const char *path, int members,
+                                 struct zk_double_barrier **out);
+ZK_API int zk_double_barrier_enter(struct zk_double_barrier *barrier, int timeout_ms);
+ZK_API int zk_double_barrier_enter_async(struct zk_double_barrier *barrier, int timeout_ms,
+                                         zk_done_fn done, void *user);
+ZK_API int zk_double_barrier_leave(struct zk_double_barrier *barrier, int timeout_ms);
+ZK_API int zk_double_barrier_leave_async(struct zk_double_barrier *barrier, int timeout_ms,
+                                         zk_done_fn done, void *user);
+ZK_API void zk_double_barrier_free(struct zk_double_barrier *barrier); /* leaves the hard way */
+
+/* --- recipes: queues --- */
+
+/*
+ * Items are nodes, taken in the order of their names: an item goes to one taker.
+ *   SIMPLE       <path>/qn-<sequence>, the bytes as they are. Curator's SimpleDistributedQueue, the
+ *                queue of ZooKeeper's own recipes
+ *   DISTRIBUTED  <path>/queue-<sequence>, in the envelope of Curator's DistributedQueue
+ *   PRIORITY     <path>/queue-<priority><sequence>, likewise: Curator's DistributedPriorityQueue;
+ *                the lowest first
+ * A taker that dies has taken what it took. Not with kazoo's queues. Listing a very long queue
+ * takes more than max_packet: keep it in the thousands.
+ */
+enum zk_queue_layout { ZK_QUEUE_SIMPLE, ZK_QUEUE_DISTRIBUTED, ZK_QUEUE_PRIORITY };
+struct zk_queue;
+ZK_API int zk_queue_new(struct zk *zk, const char *path, enum zk_queue_layout layout,
+                        struct zk_queue **out);
+/* priority: of PRIORITY, else 0. ZK_UNCERTAIN: the reply was lost, it may be in the queue. */
+ZK_API int zk_queue_put(struct zk_queue *queue, const void *data, int len, int32_t priority);
+ZK_API int zk_queue_put_async(struct zk_queue *queue, const void *data, int len, int32_t priority,
+                              zk_done_fn done, void *user);
+/*
+ * Waits for an item; timeout_ms 0: ZK_TIMED_OUT if there is none now. ZK_UNCERTAIN: the reply was
+ * lost; the item is taken, by us or by somebody else at that moment. After both, zk_queue_item.
+ * One call of an object at a time (ZK_IN_USE).
+ */
+ZK_API int zk_queue_take(struct zk_queue *queue, int timeout_ms);
+ZK_API int zk_queue_take_async(struct zk_queue *queue, int timeout_ms, zk_done_fn done,
+                               void *user);
+/* What was taken last; valid until the next call with this queue. */
+ZK_API const void *zk_queue_item(struct zk_queue *queue, int *len);
+ZK_API void zk_queue_free(struct zk_queue *queue);
+
+/* --- recipes: counters --- */
+
+/*
+ * A number in a node, big-endian: of 4 bytes, as Curator's SharedCount and DistributedAtomicInteger
+ * and kazoo's Counter with support_curator have it, or of 8, as DistributedAtomicLong. No node, or
+ * an empty one, is 0. Sums wrap around. To follow it use a cache of one level.
+ *
+ * zk_counter_value is the value that the latest call saw or made; also after ZK_BAD_VERSION
+ * (compare_and_set: it is not what was expected) and ZK_UNCERTAIN (the reply was lost, and the node
+ * has changed since: by us or somebody else). ZK_MALFORMED: data of another length.
+ */
+struct zk_counter;
+ZK_API int zk_counter_new(struct zk *zk, const char *path, int bytes, struct zk_counter **out);
+ZK_API int zk_counter_get(struct zk_counter *counter);
+ZK_API int zk_counter_set(struct zk_counter *counter, int64_t value);
+ZK_API int zk_counter_add(struct zk_counter *counter, int64_t delta);
+ZK_API int zk_counter_add_async(struct zk_counter *counter, int64_t delta, zk_done_fn done,
+                                void *user);
+ZK_API int zk_counter_compare_and_set(struct zk_counter *counter, int64_t expected,
+                                      int64_t value);
+ZK_API int64_t zk_counter_value(struct zk_counter *counter);
+ZK_API void zk_counter_free(struct zk_counter *counter);
+
+/* --- recipes: caches --- */
+
+/*
+ * A copy of a node and what is below it, kept in step by one persistent watch: reads cost nothing,
+ * and every difference is told. Answers to Curator's NodeCache (levels 1), PathChildrenCache (2)
+ * and TreeCache (0). It creates no nodes. Nodes that may not be read are as good as missing.
+ *
+ * STALE: the connection broke; what comes next may be late. Then everything is read again, what
+ * differs is told, and READY says that it is in step. Between the two several changes of a node may
+ * have become one. Stats are those of the data's latest change: num_children, cversion and pzxid
+ * may be older than the children. ZK_UNIMPLEMENTED: a server before 3.6.
+ */
+enum zk_cache_event {
+    ZK_CACHE_ADDED = 1,
+    ZK_CACHE_CHANGED,
+    ZK_CACHE_REMOVED,
+    ZK_CACHE_READY,
+    ZK_CACHE_STALE,
+    ZK_CACHE_FAILED /* `error` says why; if a new session follows, so does READY */
+};
+struct zk_cache_node {
+    const char *path;
+    const void *data; /* a NUL that is not counted follows */
+    int data_len;     /* -1: null */
+    struct zk_stat stat;
+};
+struct zk_cache_change {
+    enum zk_cache_event event;
+    const char *path;
+    const struct zk_cache_node *before; /* of CHANGED and REMOVED, else NULL */
+    const struct zk_cache_node *now;    /* of ADDED and CHANGED, else NULL */
+    int error;
+};
+/* change is valid during the call. */
+typedef void (*zk_cache_fn)(void *user, const struct zk_cache_change *change);
+struct zk_cache_options {
+    int levels; /* 1: the node alone; 2: and its children; ... 0: all below it */
+    zk_cache_fn on_change;
+    void *user;
+};
+struct zk_cache;
+ZK_API int zk_cache_new(struct zk *zk, const char *path, const struct zk_cache_options *options,
+                        struct zk_cache **out);
+ZK_API int zk_cache_wait(struct zk_cache *cache, int timeout_ms); /* until it is READY */
+/* A copy of a node, as from zk_get and zk_get_children, to be freed with zk_result_free. ZK_NO_NODE.
+ * May be ahead of what was told. */
+ZK_API int zk_cache_get(struct zk_cache *cache, const char *path, struct zk_result **out);
+ZK_API void zk_cache_free(struct zk_cache *cache);
+
+/* --- recipes: membership and services --- */
+
+/*
+ * Keeps an ephemeral node of this name and content there, in every session of the handle: Curator's
+ * PersistentNode, GroupMember (<group>/<id>). Whatever has the name when a session begins is
+ * replaced; when somebody else replaces it afterwards he keeps it as long as it is there. Whoever
+ * wants to know the members has a cache of 2 levels on the group.
+ * on_state: OWNED while the node is there, SUSPENDED, LOST as of locks. NONE: the server refuses.
+ */
+struct zk_member_options {
+    bool persistent; /* a node that stays when the session ends; zk_member_free deletes it */
+    const struct zk_acl *acl;
+    int acl_count;
+    zk_hold_fn on_state;
+    void *user;
+};
+struct zk_member;
+ZK_API int zk_member_new(struct zk *zk, const char *path, const void *data, int len,
+                         const struct zk_member_options *options, struct zk_member **out);
+ZK_API int zk_member_wait(struct zk_member *member, int timeout_ms); /* until it is OWNED */
+ZK_API int zk_member_set(struct zk_member *member, const void *data, int len); /* other content */
+ZK_API enum zk_hold_state zk_member_state(struct zk_member *member);
+ZK_API void zk_member_free(struct zk_member *member); /* deletes the node */
+
+/*
+ * An instance of a service, at <base>/<name>/<id>, as Curator's x-discovery writes and reads it with
+ * its JsonInstanceSerializer. Texts are UTF-8.
+ */
+enum zk_service_type {
+    ZK_SERVICE_DYNAMIC, /* ephemeral */
+    ZK_SERVICE_STATIC,
+    ZK_SERVICE_PERMANENT,
+    ZK_SERVICE_DYNAMIC_SEQUENTIAL /* only read: its node ends in a sequence */
+};
+struct zk_service {
+    const char *name, *id;
+    const char *address;  /* NULL: none */
+    int port, ssl_port;   /* -1: none */
+    const char *payload;  /* JSON; NULL: none. For Java a null or a string is best */
+    const char *uri_spec; /* JSON: {"parts":[{"value":"scheme","variable":true},...]}; NULL: none */
+    int64_t registered;   /* ms since 1970 */
+    enum zk_service_type type;
+    bool disabled; /* not to be used. Written only when it is so */
+};
+/* Registers it until zk_member_free, anew in every session. registered 0: now. */
+ZK_API int zk_service_register(struct zk *zk, const char *base, const struct zk_service *service,
+                               const struct zk_member_options *options, struct zk_member **out);
+/* What the data of a node says. ZK_MALFORMED. Free it with zk_service_free. */
+ZK_API int zk_service_read(const void *json, int len, struct zk_service **out);
+ZK_API void zk_service_free(struct zk_service *service);
+/*
+ * All instances of a service now: an array of count, each to be freed with zk_service_free, itself
+ * with zk_services_free. What cannot be read is left out. To follow them have a cache of 2 levels
+ * on <base>/<name> and read the data of what changes.
+ */
+ZK_API int zk_service_list(struct zk *zk, const char *base, const char *name,
+                           struct zk_service ***out, int *count);
+ZK_API void zk_services_free(struct zk_service **services, int count);
+
 #ifdef __cplusplus
 }
 #endif

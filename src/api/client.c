@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "api/server.h"
 #include "base/wire.h"
 #include "state/path.h"
 
@@ -300,10 +301,27 @@ static int api_read_hosts(const char *text, struct hosts *hosts, const char **ch
     return ZK_BAD_ARGUMENTS;
 }
 
+/* A server of the same process is no server to name. */
+static int api_read_inside(const char *text, struct hosts *hosts, const char **chroot) {
+    char name[] = "inside";
+    *chroot = "";
+    int err = hosts_parse(hosts, name, chroot);
+    *chroot = text ? text : "";
+    if (err || !**chroot || path_valid(slice_str(*chroot))) return err;
+    hosts_free(hosts);
+    return ZK_BAD_ARGUMENTS;
+}
+
 static int api_make(struct zk **out, const struct zk_options *o, struct client_setup *setup) {
     struct zk *zk = mem_try(sizeof *zk);
     int err = zk ? client_new(&zk->client, setup) : ZK_OUT_OF_MEMORY;
     if (!err) err = courier_open(&zk->courier, zk->client);
+#if ZK_WITH_SERVER
+    if (!err && o->server) {
+        zk->courier.offer = server_offer;
+        zk->courier.server = o->server;
+    }
+#endif
     if (err) {
         if (zk) client_free(zk->client);
         mem_free(zk);
@@ -326,10 +344,12 @@ static int api_make(struct zk **out, const struct zk_options *o, struct client_s
 ZK_API int zk_open(struct zk **out, const struct zk_options *options) {
     if (!out) return ZK_BAD_ARGUMENTS;
     *out = NULL;
-    if (!options || !options->hosts || options->session_timeout_ms < 0) return ZK_BAD_ARGUMENTS;
+    if (!options || options->session_timeout_ms < 0) return ZK_BAD_ARGUMENTS;
+    if (options->server ? !ZK_WITH_SERVER : !options->hosts) return ZK_BAD_ARGUMENTS;
     struct client_setup setup = {.options = options, .now = os_now_ms()};
     setup.seed = options->seed ? options->seed : os_seed();
-    int err = api_read_hosts(options->hosts, &setup.hosts, &setup.chroot);
+    int err = (options->server ? api_read_inside : api_read_hosts)(options->hosts, &setup.hosts,
+                                                                   &setup.chroot);
     if (err) return err;
     err = api_make(out, options, &setup);
     hosts_free(&setup.hosts);

@@ -156,6 +156,10 @@ ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_option
     return ZK_SERVER_OK;
 }
 
+ZK_PRIVATE bool server_offer(void *server, struct duct *d) {
+    return loop_offer(&((struct zk_server *)server)->loop, d);
+}
+
 ZK_API int zk_server_port(const struct zk_server *s) {
     return s->loop.port;
 }

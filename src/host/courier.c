@@ -32,8 +32,11 @@ static void courier_hang_up(struct courier *k) {
     courier_drop_probe(k);
     if (k->fd < 0) return;
     if (k->lent) {
-        os_shut(k->fd);
         k->shut = true;
+        if (k->duct)
+            duct_wake(k->duct, DUCT_CLIENT);
+        else
+            os_shut(k->fd);
         return;
     }
     os_poller_del(k->poller, k->fd);
@@ -42,6 +45,8 @@ static void courier_hang_up(struct courier *k) {
         (void)os_dup_over(placeholder, k->stable);
     else
         (void)os_close(k->fd);
+    if (k->duct) duct_close(k->duct, DUCT_CLIENT);
+    k->duct = NULL;
     k->fd = -1;
     k->standing = k->want_write = k->shut = false;
 }
@@ -58,18 +63,33 @@ ZK_PRIVATE void courier_close(struct courier *k) {
     k->fd = k->stable = k->probe = k->wake[0] = k->wake[1] = -1;
 }
 
-static void courier_dial(struct courier *k, const struct net_addr *addr) {
-    int fd = os_connect(addr, false);
-    if (fd >= 0 && k->stable >= 0) fd = os_dup_over(fd, k->stable) ? -1 : k->stable;
-    if (fd < 0 || os_poller_add(k->poller, fd, COURIER_SOCKET) != 0) {
-        if (fd >= 0 && fd != k->stable) (void)os_close(fd);
-        client_dialed(k->client, false);
-        return;
+/* A descriptor for a duct: its bell, by another number, to be closed like any other. */
+static int courier_connect_inside(struct courier *k) {
+    struct duct *d = duct_new();
+    if (!d) return -1;
+    int fd = os_dup(duct_bell(d, DUCT_CLIENT));
+    if (fd < 0 || !k->offer(k->server, d)) {
+        duct_close(d, DUCT_SERVER);
+        duct_close(d, DUCT_CLIENT);
+        if (fd >= 0) (void)os_close(fd);
+        return -1;
     }
+    k->duct = d;
+    return fd;
+}
+
+static void courier_dial(struct courier *k, const struct net_addr *addr) {
+    int fd = k->offer ? courier_connect_inside(k) : os_connect(addr, false);
+    if (fd >= 0 && k->stable >= 0) fd = os_dup_over(fd, k->stable) ? -1 : k->stable;
     k->fd = fd;
-    k->standing = false;
-    k->want_write = true;
-    os_poller_set(k->poller, fd, COURIER_SOCKET, true, true);
+    k->standing = k->duct != NULL;
+    k->want_write = !k->duct;
+    if (fd < 0 || os_poller_add(k->poller, fd, COURIER_SOCKET) != 0)
+        client_dialed(k->client, false); /* which makes it hang up */
+    else if (k->standing)
+        client_dialed(k->client, true);
+    else
+        os_poller_set(k->poller, fd, COURIER_SOCKET, true, true);
 }
 
 static void courier_dialed(struct courier *k) {
@@ -81,10 +101,16 @@ static void courier_dialed(struct courier *k) {
     client_dialed(k->client, err == 0);
 }
 
+/* A bell says by itself that there is room again; input is not looked for while it is lent. */
+static void courier_watch(struct courier *k) {
+    os_poller_set(k->poller, k->fd, COURIER_SOCKET, !k->lent, k->want_write && !k->duct);
+}
+
 static void courier_send(struct courier *k) {
     struct buf *out = client_out(k->client);
     while (buf_len(out)) {
-        int64_t n = os_send(k->fd, out->p + out->head, buf_len(out));
+        int64_t n = k->duct ? duct_send(k->duct, DUCT_CLIENT, out->p + out->head, buf_len(out))
+                            : os_send(k->fd, out->p + out->head, buf_len(out));
         if (n <= 0) {
             if (n != -EAGAIN && n != -EWOULDBLOCK) {
                 client_broken(k->client, "sending failed");
@@ -98,12 +124,15 @@ static void courier_send(struct courier *k) {
     bool more = buf_len(out) != 0;
     if (more == k->want_write) return;
     k->want_write = more;
-    os_poller_set(k->poller, k->fd, COURIER_SOCKET, !k->lent, more);
+    courier_watch(k);
 }
 
 ZK_PRIVATE void courier_read(struct courier *k) {
     if (k->fd < 0 || !k->standing || k->shut) return;
-    int64_t n = os_recv(k->fd, k->scratch.p, COURIER_READ);
+    int64_t n = k->duct ? duct_recv(k->duct, DUCT_CLIENT, k->scratch.p, COURIER_READ)
+                        : os_recv(k->fd, k->scratch.p, COURIER_READ);
+    if (k->duct && k->want_write) courier_send(k);
+    if (k->fd < 0 || k->shut) return;
     if (n == -EAGAIN || n == -EWOULDBLOCK) return;
     if (n > 0)
         client_received(k->client, slice_of(k->scratch.p, (size_t)n));
@@ -119,10 +148,10 @@ static void courier_ask(struct courier *k, uint64_t ticket, const char *name, ui
 }
 
 static void courier_resolve(struct courier *k, const struct client_order *o) {
-    struct net_addr at[OS_ADDRS_MAX];
+    struct net_addr at[OS_ADDRS_MAX] = {0};
     static const uint64_t mask = COURIER_PROBE_TICKET - 1;
     k->ticket = (uint64_t)client_random(k->client) & mask;
-    int n = os_resolve(o->name, o->port, true, at);
+    int n = k->offer ? 1 : os_resolve(o->name, o->port, true, at);
     if (n > 0)
         client_resolved(k->client, at, n);
     else
@@ -142,6 +171,7 @@ static void courier_dial_probe(struct courier *k, const struct net_addr *addr) {
 
 static void courier_begin_probe(struct courier *k, const struct client_order *o) {
     struct net_addr at[OS_ADDRS_MAX];
+    if (k->offer) return;
     if (os_resolve(o->name, o->port, true, at) > 0)
         courier_dial_probe(k, &at[0]);
     else
@@ -229,7 +259,7 @@ ZK_PRIVATE void courier_wake(struct courier *k) {
 ZK_PRIVATE int courier_lend(struct courier *k) {
     if (k->lent || k->fd < 0 || !k->standing || os_poller_fd(k->poller) < 0) return -1;
     k->lent = true;
-    os_poller_set(k->poller, k->fd, COURIER_SOCKET, false, k->want_write);
+    courier_watch(k);
     return k->fd;
 }
 
@@ -238,7 +268,7 @@ ZK_PRIVATE void courier_give_back(struct courier *k) {
     if (k->shut)
         courier_hang_up(k);
     else if (k->fd >= 0)
-        os_poller_set(k->poller, k->fd, COURIER_SOCKET, true, k->want_write);
+        courier_watch(k);
 }
 
 ZK_PRIVATE int courier_fd(const struct courier *k) {

@@ -191,6 +191,7 @@ ZK_PRIVATE enum loop_error loop_open(struct loop *l, struct config *cfg, loop_lo
     memset(cfg, 0, sizeof *cfg);
     l->log = log;
     l->log_user = user;
+    (void)pthread_mutex_init(&l->offers_lock, NULL);
     l->pipe[0] = l->pipe[1] = -1;
     node_state_init(&l->node, &l->cfg, os_seed(), os_now_ms(), os_wall_ms());
     if (files_open(&l->files, &l->cfg)) {
@@ -217,6 +218,7 @@ ZK_PRIVATE enum loop_error loop_open(struct loop *l, struct config *cfg, loop_lo
     loop_drain_log(l);
     if (l->failed) return l->failed;
     l->error[0] = '\0';
+    l->offers_open = true;
     return LOOP_STARTED;
 }
 
@@ -260,7 +262,11 @@ static struct loop_conn *loop_claim(struct loop *l, uint64_t tag) {
 static void loop_close_fd(struct loop *l, struct loop_conn *c, bool abort_now) {
     if (c->fd < 0) return;
     os_poller_del(l->poller, c->fd);
-    os_hang_up(c->fd, abort_now);
+    if (c->duct)
+        duct_close(c->duct, DUCT_SERVER);
+    else
+        os_hang_up(c->fd, abort_now);
+    c->duct = NULL;
     c->fd = -1;
 }
 
@@ -302,6 +308,50 @@ static void loop_accepted(struct loop *l, enum loop_port_kind kind, int fd,
     if (os_poller_add(l->poller, fd, tag) < 0) loop_drop(l, tag, true);
 }
 
+/* --- clients of this process --- */
+
+ZK_PRIVATE bool loop_offer(struct loop *l, struct duct *d) {
+    (void)pthread_mutex_lock(&l->offers_lock);
+    bool ok = l->offers_open && buf_try_reserve(&l->offers, sizeof d);
+    if (ok) buf_put(&l->offers, &d, sizeof d);
+    if (ok) os_notify(l->pipe[1]);
+    (void)pthread_mutex_unlock(&l->offers_lock);
+    return ok;
+}
+
+static void loop_accept_duct(struct loop *l, struct duct *d) {
+    static const struct net_addr here = {.ip = {127, 0, 0, 1}, .ip_len = 4};
+    uint32_t id = node_accept(&l->node, &here, l->node.now, l->node.wall);
+    if (id == CONN_NONE) {
+        duct_close(d, DUCT_SERVER);
+        return;
+    }
+    struct loop_conn *c = loop_claim(l, id);
+    c->duct = d;
+    c->fd = duct_bell(d, DUCT_SERVER);
+    if (os_poller_add(l->poller, c->fd, id) < 0) loop_drop(l, id, true);
+}
+
+static void loop_take_offers(struct loop *l, bool accept) {
+    struct buf offers;
+    (void)pthread_mutex_lock(&l->offers_lock);
+    offers = l->offers;
+    memset(&l->offers, 0, sizeof l->offers);
+    l->offers_open = accept;
+    (void)pthread_mutex_unlock(&l->offers_lock);
+    for (size_t at = 0; at < offers.n; at += sizeof(struct duct *)) {
+        struct duct *d;
+        memcpy(&d, offers.p + at, sizeof d);
+        if (accept)
+            loop_accept_duct(l, d);
+        else
+            duct_close(d, DUCT_SERVER);
+    }
+    buf_free(&offers);
+}
+
+/* --- accepting --- */
+
 static void loop_pause_accept(struct loop *l, enum loop_port_kind kind, bool pause) {
     struct loop_port *p = &l->ports[kind];
     for (int i = 0; i < p->n; i++)
@@ -333,12 +383,18 @@ static void loop_accept(struct loop *l, enum loop_port_kind kind, int listener) 
 
 static void loop_interest(struct loop *l, uint64_t tag) {
     const struct loop_conn *c = loop_at(l, tag);
-    os_poller_set(l->poller, c->fd, tag, !c->paused, c->want_write);
+    /* A bell says by itself that there is room again. */
+    os_poller_set(l->poller, c->fd, tag, !c->paused || c->duct, c->want_write && !c->duct);
+}
+
+static int64_t loop_recv(struct loop *l, struct loop_conn *c) {
+    if (c->duct) return duct_recv(c->duct, DUCT_SERVER, l->scratch, LOOP_READ);
+    return os_recv(c->fd, l->scratch, LOOP_READ);
 }
 
 static void loop_read(struct loop *l, uint64_t tag) {
     struct loop_conn *c = loop_at(l, tag);
-    int64_t n = os_recv(c->fd, l->scratch, LOOP_READ);
+    int64_t n = loop_recv(l, c);
     if (n == -EAGAIN || n == -EWOULDBLOCK) return;
     if (n == 0 && c->closing && c->want_write) {
         c->paused = true; /* it has said all it wants to, and still reads what it is told */
@@ -374,7 +430,11 @@ static void loop_send(struct loop *l, uint64_t tag) {
     c->queued = false;
     if (c->fd < 0 || c->dial) return;
     struct slice out = loop_out(l, tag);
-    int64_t n = out.n ? os_send(c->fd, out.p, out.n) : 0;
+    int64_t n = 0;
+    if (out.n && c->duct)
+        n = duct_send(c->duct, DUCT_SERVER, out.p, out.n);
+    else if (out.n)
+        n = os_send(c->fd, out.p, out.n);
     if (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK) {
         loop_drop(l, tag, false);
         return;
@@ -617,6 +677,7 @@ static void loop_news(struct loop *l) {
     struct resolver_answer a;
     while (os_read(l->pipe[0], bytes, sizeof bytes) == (int64_t)sizeof bytes) continue;
     loop_disk_news(l);
+    loop_take_offers(l, true);
     while (resolver_take(l->resolver, &a)) {
         loop_take(l); /* a dial may have been given up */
         loop_resolved(l, &a);
@@ -648,7 +709,7 @@ static void loop_socket_event(struct loop *l, const struct os_event *e) {
         loop_drop(l, e->tag, true);
         return;
     }
-    if (e->writable) loop_queue(l, e->tag);
+    if (e->writable || (c->duct && c->want_write)) loop_queue(l, e->tag);
     if (e->readable || (e->failed && !e->writable)) loop_read(l, e->tag);
 }
 
@@ -714,6 +775,7 @@ ZK_PRIVATE void loop_close(struct loop *l) {
         loop_outputs(l);
         disk_free(&l->disk);
     }
+    loop_take_offers(l, false);
     for (uint32_t i = 0; i < l->conns.cap; i++)
         if (l->conns.at[i].fd >= 0) loop_drop(l, i, false);
     for (uint32_t i = 0; i < l->links.cap; i++)
@@ -736,5 +798,6 @@ ZK_PRIVATE void loop_close(struct loop *l) {
     mem_free(l->data_dir);
     mem_free(l->log_dir);
     config_free(&l->cfg);
+    (void)pthread_mutex_destroy(&l->offers_lock);
     memset(l, 0, sizeof *l);
 }

@@ -14,6 +14,7 @@
 #define ZK_HOST_LOOP_H
 
 #include "host/disk.h"
+#include "host/duct.h"
 #include "host/resolver.h"
 #include "node/node.h"
 
@@ -25,6 +26,7 @@ struct loop_dial {
 
 struct loop_conn {
     int fd; /* -1: none */
+    struct duct *duct; /* of a client of this process: fd is its bell. NULL: fd is a socket */
     bool want_write, closing, paused, queued;
     struct loop_dial *dial; /* owned; NULL: not being dialed */
 };
@@ -63,6 +65,9 @@ struct loop {
     int fd_limit;  /* sockets get no descriptor from here on */
     uint16_t port; /* of the clients */
     struct loop_table conns, links;
+    pthread_mutex_t offers_lock;
+    struct buf offers; /* struct duct *: clients of this process that want in */
+    bool offers_open;
     struct resolver *resolver; /* owned */
     uint64_t tickets;          /* given out */
     const struct config_member *self; /* NULL: not of an ensemble */
@@ -88,5 +93,7 @@ ZK_PRIVATE enum loop_error loop_open(struct loop *l, struct config *cfg, loop_lo
  * election port cannot be had (l->failed). */
 ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop);
 ZK_PRIVATE void loop_close(struct loop *l);
+/* By any thread: a client of this process connects. False: it has to try again. */
+ZK_PRIVATE bool loop_offer(struct loop *l, struct duct *d);
 
 #endif
