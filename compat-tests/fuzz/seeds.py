@@ -149,6 +149,35 @@ ENSEMBLE = {
 }
 
 
+# Scripts for the client machine, see client.c: a request, a greeting, replies and events.
+GREETED = b"\0" + b"\2\x28\0"
+STAT = bytes(68)
+
+
+def asked(kind, body, error=b"\4"):
+    """A request and what the server says to it."""
+    return b"\0" + bytes([kind]) + error + b"\5" + bytes([len(body)]) + body
+
+
+CLIENT = {
+    "reads": GREETED + asked(3, struct.pack(">i", 4) + b"data" + STAT)
+    + asked(7, struct.pack(">i", 2) + text(b"a") + text(b"b") + STAT)
+    + asked(5, struct.pack(">ii", 1, 31) + text(b"world") + text(b"anyone") + STAT)
+    + asked(13, struct.pack(">i", 1) + text(b"ip") + text(b"::1")),
+    "writes": GREETED + asked(0, text(b"/base/a") + STAT) + asked(4, STAT) + asked(1, b"")
+    + asked(9, struct.pack(">ibi", 1, 0, 0) + text(b"/base/m")
+            + struct.pack(">ibi", 13, 0, 0) + struct.pack(">ibi", 2, 0, 0)
+            + struct.pack(">ibi", 5, 0, 0) + STAT + struct.pack(">ibi", -1, 1, -1))
+    + asked(9, 2 * struct.pack(">ibii", -1, 0, -101, -101) + struct.pack(">ibi", -1, 1, -1)),
+    "watches": GREETED + asked(16, struct.pack(">i", -1) + STAT) + asked(20, struct.pack(">i", 0))
+    + b"\6\3\0" + b"\6\1\2" + b"\x08" + b"\7\xff" + b"\2\x28\0" + asked(21, b""),
+    "inside": GREETED + asked(0x80 | 17, STAT) + b"\6\1\2" + asked(0x82, STAT) + b"\x08\7\xff",
+    "identities": b"\0\0\x17" + GREETED[1:] + b"\x0a\1\0\0" + b"\0\x17\x0a\0\0\0",
+    "short": GREETED + b"\xff\1\0\3\xff\0\4\5\0\xff\2\6\3\0\xff\0\x08",
+    "ends": GREETED + b"\0\3\0\x43\7\xff\x09\xfb\5\0\0\0",
+}
+
+
 def main():
     data = HERE.parent / "data" / "stock-3.8.0" / "main" / "version-2"
     config = HERE.parent.parent / "examples" / "zoo.cfg"
@@ -170,6 +199,7 @@ def main():
             "flags": b"-Dzookeeper.snapCount=9 -Djute.maxbuffer=0x100000 -Xmx1g"},
     }
     seeds.update(ENSEMBLE)
+    seeds["client"] = CLIENT
     for target, files in seeds.items():
         folder = HERE / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)

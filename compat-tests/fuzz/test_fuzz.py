@@ -8,7 +8,7 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 TARGETS = ["frames", "handshake", "logfile", "snapfile", "config",
-           "election", "leader", "follower", "stream"]
+           "election", "leader", "follower", "stream", "client"]
 MUTATIONS = 300  # per seed file
 
 
