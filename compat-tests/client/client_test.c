@@ -1,0 +1,719 @@
+/*
+ * What zk.h promises of the client, case by case: client_test CASE DIRECTORY
+ *
+ * Each case starts a server of its own in this process and talks to it over loopback. It ends with
+ * "ok", or at the first CHECK that does not hold. Built with sanitizers by test_client.py.
+ */
+#define _GNU_SOURCE 1
+#include <arpa/inet.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "zk.h"
+
+#define CHECK(x)                                                           \
+    do {                                                                   \
+        if (!(x)) {                                                        \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);        \
+            _exit(1);                                                      \
+        }                                                                  \
+    } while (0)
+#define IS(got, want)                                                                         \
+    do {                                                                                      \
+        int got_ = (int)(got), want_ = (int)(want);                                           \
+        if (got_ != want_) {                                                                  \
+            fprintf(stderr, "%s:%d: %s is %d (%s), not %s\n", __FILE__, __LINE__, #got, got_, \
+                    zk_error_name(got_), #want);                                              \
+            _exit(1);                                                                         \
+        }                                                                                     \
+    } while (0)
+
+enum { WAIT_MS = 20000, OPEN_MS = 4000 };
+
+static const char *directory;
+
+/* --- a server, and what a client hears --- */
+
+static struct zk_server *serve(int port) {
+    struct zk_server *server;
+    char error[256];
+    struct zk_server_options o = {.config_text = "tickTime=500\nmaxClientCnxns=0\n"
+                                                 "minSessionTimeout=500\n",
+                                  .data_dir = directory,
+                                  .address = "127.0.0.1",
+                                  .client_port = port ? port : -1};
+    if (zk_server_start(&server, &o, error, sizeof error)) {
+        fprintf(stderr, "%s\n", error);
+        _exit(1);
+    }
+    return server;
+}
+
+struct ear {
+    _Atomic int results, errors, events, states, last_error, last_type, last_state;
+    _Atomic int64_t session;
+    struct zk *zk; /* for callbacks that call back */
+};
+
+static void on_result(void *user, const struct zk_result *r) {
+    struct ear *e = user;
+    e->last_error = r->error;
+    if (r->error) e->errors++;
+    e->results++;
+}
+
+static void on_event(void *user, const struct zk_event *event) {
+    struct ear *e = user;
+    e->last_type = (int)event->type;
+    e->events++;
+}
+
+static void on_state(void *user, enum zk_state state, int64_t session) {
+    struct ear *e = user;
+    e->last_state = (int)state;
+    e->session = session;
+    e->states++;
+}
+
+/* Until a counter has come this far. */
+static void await(_Atomic int *counter, int value) {
+    for (int i = 0; *counter < value; i++) {
+        CHECK(i < WAIT_MS);
+        usleep(1000);
+    }
+}
+
+static void await_state(struct ear *e, enum zk_state state) {
+    for (int i = 0; e->last_state != (int)state; i++) {
+        CHECK(i < WAIT_MS);
+        usleep(1000);
+    }
+}
+
+static const char *at_port(int port) {
+    static _Thread_local char hosts[64];
+    snprintf(hosts, sizeof hosts, "127.0.0.1:%d", port);
+    return hosts;
+}
+
+static struct zk *open_with(struct zk_options o, struct ear *e) {
+    struct zk *zk;
+    o.on_state = on_state;
+    o.user = e;
+    if (!o.session_timeout_ms) o.session_timeout_ms = OPEN_MS;
+    IS(zk_open(&zk, &o), ZK_OK);
+    if (!(o.flags & ZK_OWN_LOOP)) IS(zk_wait_connected(zk, WAIT_MS), ZK_OK);
+    return zk;
+}
+
+static struct zk *open_at(struct zk_server *s, struct ear *e, unsigned flags) {
+    return open_with((struct zk_options){.hosts = at_port(zk_server_port(s)), .flags = flags}, e);
+}
+
+static int create(struct zk *zk, const char *path) {
+    return zk_call(zk, zk_create(path, "data", 4, ZK_PERSISTENT), NULL);
+}
+
+/* --- arguments --- */
+
+static void case_null(void) {
+    struct zk *zk = (struct zk *)&zk;
+    uint8_t passwd[16];
+    char text[8];
+    struct zk_counters counters;
+    struct zk_options none = {0};
+    IS(zk_open(NULL, &none), ZK_BAD_ARGUMENTS);
+    IS(zk_open(&zk, NULL), ZK_BAD_ARGUMENTS);
+    CHECK(!zk);
+    IS(zk_open(&zk, &none), ZK_BAD_ARGUMENTS);
+    IS(zk_call(NULL, zk_get("/"), NULL), ZK_BAD_ARGUMENTS);
+    IS(zk_submit(NULL, zk_get("/"), NULL, NULL), ZK_BAD_ARGUMENTS);
+    IS(zk_cancel(NULL, 1), ZK_BAD_ARGUMENTS);
+    IS(zk_flush(NULL), ZK_BAD_ARGUMENTS);
+    IS(zk_close(NULL, 0), ZK_BAD_ARGUMENTS);
+    IS(zk_abandon(NULL), ZK_BAD_ARGUMENTS);
+    IS(zk_wait_connected(NULL, 0), ZK_BAD_ARGUMENTS);
+    IS(zk_set_hosts(NULL, "a"), ZK_BAD_ARGUMENTS);
+    IS(zk_step(NULL), ZK_BAD_ARGUMENTS);
+    IS(zk_fd(NULL), -1);
+    IS(zk_wants(NULL), 0);
+    IS(zk_wait_ms(NULL), -1);
+    IS(zk_state(NULL), ZK_STATE_CLOSED);
+    IS(zk_session_id(NULL), 0);
+    IS(zk_session_timeout(NULL), 0);
+    IS(zk_last_zxid(NULL), 0);
+    zk_session_passwd(NULL, passwd);
+    zk_get_counters(NULL, &counters);
+    IS(counters.requests, 0);
+    IS(strlen(zk_server_address(NULL, text, sizeof text)), 0);
+    zk_result_free(NULL);
+    zk_free(NULL);
+}
+
+static void case_hosts(void) {
+    static const char *const bad[] = {"", ",", "a:", "a:0", "a:65536", "a:x", "a:1x", "[::1", "[]:1",
+                                      "[::1]x", ":2181", "/only", "a/b//c", "a:1/x/", "a:1,b:-1"};
+    static const char *const good[] = {"a", "a:1", " a:1 , b:2 ", "[::1]:5,[::2]", "a,,b", "a:1/",
+                                       "a:1/x/y"};
+    struct zk *zk;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct zk_options o = {.hosts = bad[i]};
+        IS(zk_open(&zk, &o), ZK_BAD_ARGUMENTS);
+    }
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        struct zk_options o = {.hosts = good[i], .flags = ZK_OWN_LOOP};
+        IS(zk_open(&zk, &o), ZK_OK);
+        zk_free(zk);
+    }
+}
+
+static void case_arguments(void) {
+    static const char *const paths[] = {NULL, "", "a", "/a/", "//", "/a//b", "/./a", "/a/..",
+                                        "/\x01", "/\xff"};
+    struct ear e = {0};
+    struct zk_server *s = serve(0);
+    struct zk *zk = open_at(s, &e, 0);
+    const struct zk_acl half = {31, "world", NULL};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        const char *p = paths[i];
+        const struct zk_op ops[] = {zk_create(p, "", 0, ZK_PERSISTENT), zk_delete(p, -1),
+                                    zk_exists(p), zk_get(p), zk_set(p, "", 0, -1), zk_get_acl(p),
+                                    zk_get_children(p), zk_sync(p), zk_get_ephemerals(p),
+                                    zk_get_all_children_number(p),
+                                    zk_add_watch(p, ZK_WATCH_PERSISTENT, on_event, &e),
+                                    zk_remove_watches(p, ZK_WATCH_ANY, NULL, NULL)};
+        for (size_t k = 0; k < sizeof ops / sizeof *ops; k++) {
+            IS(zk_call(zk, ops[k], NULL), ZK_BAD_ARGUMENTS);
+            IS(zk_submit(zk, ops[k], on_result, &e), ZK_BAD_ARGUMENTS);
+            IS(zk_call(zk, zk_multi(&ops[k], 1), NULL), ZK_BAD_ARGUMENTS);
+        }
+    }
+    struct zk_op op = zk_create("/a", NULL, 3, ZK_PERSISTENT);
+    IS(zk_call(zk, op, NULL), ZK_BAD_ARGUMENTS);
+    op = zk_create("/a", "", 0, (enum zk_create_mode)9);
+    IS(zk_call(zk, op, NULL), ZK_BAD_ARGUMENTS);
+    op = zk_create("/a", "", 0, ZK_PERSISTENT_WITH_TTL);
+    IS(zk_call(zk, op, NULL), ZK_BAD_ARGUMENTS);
+    op = zk_create("/a", "", 0, ZK_PERSISTENT);
+    op.acl = &half;
+    op.acl_count = 1;
+    IS(zk_call(zk, op, NULL), ZK_INVALID_ACL);
+    IS(zk_call(zk, zk_set_acl("/", NULL, 0, -1), NULL), ZK_INVALID_ACL);
+    IS(zk_call(zk, zk_op_of((enum zk_op_type)0, "/"), NULL), ZK_BAD_ARGUMENTS);
+    IS(zk_call(zk, zk_op_of((enum zk_op_type)99, "/"), NULL), ZK_BAD_ARGUMENTS);
+    IS(zk_call(zk, zk_add_auth(NULL, "x", 1), NULL), ZK_BAD_ARGUMENTS);
+    IS(zk_call(zk, zk_add_watch("/", ZK_WATCH_DATA, on_event, &e), NULL), ZK_BAD_ARGUMENTS);
+    IS(zk_call(zk, zk_add_watch("/", ZK_WATCH_RECURSIVE, NULL, &e), NULL), ZK_BAD_ARGUMENTS);
+    IS(zk_call(zk, zk_watching(zk_delete("/a", -1), on_event, &e), NULL), ZK_BAD_ARGUMENTS);
+    IS(zk_call(zk, zk_multi(NULL, 3), NULL), ZK_BAD_ARGUMENTS);
+    IS(zk_call(zk, zk_multi(NULL, -1), NULL), ZK_BAD_ARGUMENTS);
+    op = zk_get("/");
+    IS(zk_call(zk, zk_multi(&op, 1), NULL), ZK_BAD_ARGUMENTS);
+    op = zk_check("/", -1);
+    IS(zk_call(zk, zk_multi_read(&op, 1), NULL), ZK_BAD_ARGUMENTS);
+    static char big[1 << 20];
+    IS(zk_call(zk, zk_create("/a", big, sizeof big, ZK_PERSISTENT), NULL), ZK_TOO_LARGE);
+    IS(zk_call(zk, zk_remove_watches("/", ZK_WATCH_ANY, NULL, NULL), NULL), ZK_NO_WATCHER);
+    IS(zk_step(zk), ZK_WRONG_THREAD);
+    IS(zk_cancel(zk, 12345), ZK_BAD_ARGUMENTS);
+    IS(zk_cancel(zk, -1), ZK_BAD_ARGUMENTS);
+    IS(zk_set_hosts(zk, NULL), ZK_BAD_ARGUMENTS);
+    IS(zk_set_hosts(zk, "a:1/chroot"), ZK_BAD_ARGUMENTS);
+    IS(e.results, 0);
+    IS(zk_call(zk, zk_get("/"), NULL), ZK_OK); /* nothing of this reached the server */
+    zk_free(zk);
+    zk_server_stop(s);
+}
+
+/* --- life and death --- */
+
+static void case_closed(void) {
+    struct ear e = {0};
+    struct zk_server *s = serve(0);
+    struct zk *zk = open_at(s, &e, 0);
+    for (int i = 0; i < 100; i++) CHECK(zk_submit(zk, zk_exists("/"), on_result, &e) > 0);
+    IS(zk_close(zk, WAIT_MS), ZK_OK);
+    IS(e.results, 100); /* all told before it returned */
+    IS(e.errors, 0);    /* the goodbye was behind them */
+    IS(zk_state(zk), ZK_STATE_CLOSED);
+    IS(zk_close(zk, WAIT_MS), ZK_OK);
+    IS(zk_call(zk, zk_get("/"), NULL), ZK_CLOSING);
+    IS(zk_submit(zk, zk_get("/"), on_result, &e), ZK_CLOSING);
+    IS(zk_wait_connected(zk, 100), ZK_CLOSING);
+    IS(zk_set_hosts(zk, "a:1"), ZK_OK);
+    IS(zk_flush(zk), ZK_OK);
+    IS(e.last_state, ZK_STATE_CLOSED);
+    zk_free(zk);
+    zk_server_stop(s);
+}
+
+/* Nobody answers: closing tells what is due, in the time it is given. */
+static void case_close_in_vain(void) {
+    struct ear e = {0};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof at;
+    int mute = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(bind(mute, (struct sockaddr *)&at, len) == 0 && listen(mute, 5) == 0);
+    getsockname(mute, (struct sockaddr *)&at, &len);
+    struct zk *zk;
+    struct zk_options o = {.hosts = at_port(ntohs(at.sin_port)), .on_state = on_state, .user = &e};
+    IS(zk_open(&zk, &o), ZK_OK);
+    CHECK(zk_submit(zk, zk_get("/"), on_result, &e) > 0);
+    IS(zk_wait_connected(zk, 50), ZK_TIMED_OUT);
+    struct zk_op op = zk_get("/");
+    op.timeout_ms = 50;
+    IS(zk_call(zk, op, NULL), ZK_TIMED_OUT);
+    IS(zk_close(zk, 50), ZK_OK);
+    IS(e.results, 1);
+    IS(e.last_error, ZK_CLOSING);
+    zk_free(zk);
+    close(mute);
+}
+
+/* The session ends behind the client's back: another one with its password closes it. */
+static void end_session_of(struct zk *zk, struct zk_server *s) {
+    struct ear e = {0};
+    uint8_t passwd[16];
+    zk_session_passwd(zk, passwd);
+    struct zk *thief = open_with((struct zk_options){.hosts = at_port(zk_server_port(s)),
+                                                     .session_id = zk_session_id(zk),
+                                                     .session_passwd = passwd}, &e);
+    CHECK(zk_session_id(thief) == zk_session_id(zk));
+    zk_free(thief);
+}
+
+static void case_expired(void) {
+    struct ear e = {0};
+    struct zk_server *s = serve(0);
+    struct zk *zk = open_at(s, &e, 0);
+    end_session_of(zk, s);
+    await_state(&e, ZK_STATE_EXPIRED);
+    IS(zk_call(zk, zk_get("/"), NULL), ZK_SESSION_EXPIRED);
+    IS(zk_submit(zk, zk_get("/"), on_result, &e), ZK_SESSION_EXPIRED);
+    IS(zk_wait_connected(zk, WAIT_MS), ZK_SESSION_EXPIRED);
+    IS(zk_close(zk, WAIT_MS), ZK_OK);
+    IS(zk_call(zk, zk_get("/"), NULL), ZK_SESSION_EXPIRED);
+    zk_free(zk);
+    zk_server_stop(s);
+}
+
+static void case_renewed(void) {
+    struct ear e = {0};
+    struct zk_server *s = serve(0);
+    struct zk *zk = open_at(s, &e, ZK_RENEW_SESSION);
+    int64_t first = zk_session_id(zk);
+    IS(zk_call(zk, zk_watching(zk_exists("/late"), on_event, &e), NULL), ZK_NO_NODE);
+    IS(zk_call(zk, zk_create("/mine", "", 0, ZK_EPHEMERAL), NULL), ZK_OK);
+    int states = e.states;
+    end_session_of(zk, s);
+    await(&e.states, states + 3); /* suspended, expired, connected */
+    await_state(&e, ZK_STATE_CONNECTED);
+    CHECK(zk_session_id(zk) != first);
+    IS(zk_call(zk, zk_exists("/mine"), NULL), ZK_NO_NODE);
+    IS(create(zk, "/late"), ZK_OK);
+    await(&e.events, 1); /* the watch came along */
+    zk_free(zk);
+    zk_server_stop(s);
+}
+
+static void case_reattached(void) {
+    struct ear e = {0}, f = {0};
+    struct zk_server *s = serve(0);
+    struct zk *zk = open_at(s, &e, 0);
+    uint8_t passwd[16];
+    IS(zk_call(zk, zk_create("/mine", "", 0, ZK_EPHEMERAL), NULL), ZK_OK);
+    int64_t id = zk_session_id(zk);
+    zk_session_passwd(zk, passwd);
+    IS(zk_abandon(zk), ZK_OK);
+    zk_free(zk);
+    zk = open_with((struct zk_options){.hosts = at_port(zk_server_port(s)), .session_id = id,
+                                       .session_passwd = passwd}, &f);
+    CHECK(zk_session_id(zk) == id);
+    IS(zk_call(zk, zk_exists("/mine"), NULL), ZK_OK);
+    zk_free(zk);
+    zk_server_stop(s);
+}
+
+/* --- connections come and go --- */
+
+static void case_reconnects(void) {
+    struct ear e = {0}, data = {0}, child = {0}, all = {0};
+    struct zk_server *s = serve(0);
+    int port = zk_server_port(s);
+    struct zk *zk = open_at(s, &e, 0);
+    const struct zk_acl mine = {31, "auth", ""};
+    IS(create(zk, "/a"), ZK_OK);
+    IS(zk_call(zk, zk_add_auth("digest", "me:secret", 9), NULL), ZK_OK);
+    struct zk_op op = zk_create("/locked", "x", 1, ZK_PERSISTENT);
+    op.acl = &mine;
+    op.acl_count = 1;
+    IS(zk_call(zk, op, NULL), ZK_OK);
+    IS(zk_call(zk, zk_watching(zk_get("/a"), on_event, &data), NULL), ZK_OK);
+    IS(zk_call(zk, zk_watching(zk_get_children("/a"), on_event, &child), NULL), ZK_OK);
+    IS(zk_call(zk, zk_add_watch("/", ZK_WATCH_RECURSIVE, on_event, &all), NULL), ZK_OK);
+    int64_t id = zk_session_id(zk);
+    zk_server_stop(s);
+    await_state(&e, ZK_STATE_SUSPENDED);
+    CHECK(zk_submit(zk, zk_get("/locked"), on_result, &e) > 0); /* waits for the next connection */
+    s = serve(port);
+    await(&e.results, 1);
+    IS(e.last_error, ZK_OK); /* the identity was told again */
+    CHECK(zk_session_id(zk) == id);
+    IS(zk_call(zk, zk_set("/a", "new", 3, -1), NULL), ZK_OK);
+    IS(create(zk, "/a/b"), ZK_OK);
+    await(&data.events, 1);
+    await(&child.events, 1);
+    await(&all.events, 2);
+    IS(data.last_type, ZK_NODE_DATA_CHANGED);
+    IS(child.last_type, ZK_NODE_CHILDREN_CHANGED);
+    zk_free(zk);
+    zk_server_stop(s);
+}
+
+static void case_loss(void) {
+    struct ear e = {0};
+    struct zk_server *s = serve(0);
+    struct zk *fast = open_at(s, &e, ZK_FAIL_FAST);
+    zk_server_stop(s);
+    await_state(&e, ZK_STATE_SUSPENDED);
+    IS(zk_call(fast, zk_get("/"), NULL), ZK_CONNECTION_LOSS);
+    await_state(&e, ZK_STATE_LOST); /* nobody said so: the time is over */
+    zk_free(fast);
+    CHECK(zk_maybe_applied(ZK_CONNECTION_LOSS) && !zk_maybe_applied(ZK_NO_NODE));
+}
+
+static void case_auth_refused(void) {
+    struct ear e = {0};
+    struct zk_server *s = serve(0);
+    struct zk *zk = open_at(s, &e, 0);
+    IS(zk_call(zk, zk_add_auth("nonsense", "x", 1), NULL), ZK_AUTH_FAILED);
+    await_state(&e, ZK_STATE_AUTH_FAILED);
+    IS(zk_call(zk, zk_get("/"), NULL), ZK_AUTH_FAILED);
+    zk_free(zk);
+    zk_server_stop(s);
+}
+
+static void case_new_hosts(void) {
+    struct ear e = {0};
+    struct zk_server *s = serve(0);
+    struct zk *zk;
+    struct zk_options o = {.hosts = "127.0.0.1:1", .on_state = on_state, .user = &e};
+    IS(zk_open(&zk, &o), ZK_OK);
+    IS(zk_wait_connected(zk, 100), ZK_TIMED_OUT);
+    IS(zk_set_hosts(zk, at_port(zk_server_port(s))), ZK_OK);
+    IS(zk_wait_connected(zk, WAIT_MS), ZK_OK);
+    char address[64];
+    CHECK(strcmp(zk_server_address(zk, address, sizeof address), at_port(zk_server_port(s))) == 0);
+    zk_free(zk);
+    zk_server_stop(s);
+}
+
+static void case_names(void) {
+    struct ear e = {0};
+    char hosts[128];
+    struct zk_server *s = serve(0);
+    snprintf(hosts, sizeof hosts, "no-such-host.invalid:1,localhost:%d,127.0.0.1:%d",
+             zk_server_port(s), zk_server_port(s));
+    struct zk *zk = open_with((struct zk_options){.hosts = hosts,
+                                                  .flags = ZK_KEEP_HOST_ORDER}, &e);
+    zk_free(zk);
+    zk_server_stop(s);
+}
+
+/* --- callbacks --- */
+
+static void call_inside(void *user, const struct zk_result *r) {
+    struct ear *e = user;
+    IS(r->error, ZK_OK);
+    IS(create(e->zk, "/inside"), ZK_OK);
+    CHECK(zk_submit(e->zk, zk_get("/inside"), on_result, e) > 0);
+}
+
+static void close_inside(void *user, const struct zk_result *r) {
+    struct ear *e = user;
+    (void)r;
+    IS(zk_close(e->zk, WAIT_MS), ZK_OK);
+    e->results++;
+}
+
+static void free_inside(void *user, const struct zk_result *r) {
+    struct ear *e = user;
+    (void)r;
+    zk_free(e->zk);
+    e->results++;
+}
+
+static void case_callbacks(void) {
+    struct ear e = {0};
+    struct zk_server *s = serve(0);
+    e.zk = open_at(s, &e, 0);
+    CHECK(zk_submit(e.zk, zk_get("/"), call_inside, &e) > 0);
+    await(&e.results, 1);
+    IS(e.last_error, ZK_OK);
+    CHECK(zk_submit(e.zk, zk_get("/"), NULL, NULL) > 0); /* nobody is told */
+    CHECK(zk_submit(e.zk, zk_get("/"), close_inside, &e) > 0);
+    CHECK(zk_submit(e.zk, zk_get("/"), on_result, &e) > 0);
+    await(&e.results, 3);
+    await_state(&e, ZK_STATE_CLOSED);
+    zk_free(e.zk);
+    e.results = 0;
+    e.zk = open_at(s, &e, 0);
+    CHECK(zk_submit(e.zk, zk_get("/"), free_inside, &e) > 0);
+    CHECK(zk_submit(e.zk, zk_get("/"), on_result, &e) > 0);
+    await(&e.results, 2);
+    await_state(&e, ZK_STATE_CLOSED);
+    usleep(50000); /* the last thread leaves; nothing can be asked of a freed handle */
+    zk_server_stop(s);
+}
+
+struct numbers {
+    _Atomic int next;
+    int order[2000];
+};
+
+static void on_number(void *user, const struct zk_result *r) {
+    struct numbers *n = user;
+    IS(r->error, ZK_OK);
+    n->order[n->next] = r->stat.version;
+    n->next++;
+}
+
+static void on_number_event(void *user, const struct zk_event *event) {
+    struct numbers *n = user;
+    (void)event;
+    n->order[n->next] = -1;
+    n->next++;
+}
+
+/* Results and events come as the server sent them: an event before the read that shows the change. */
+static void case_order(void) {
+    struct ear e = {0};
+    struct numbers n = {0};
+    struct zk_server *s = serve(0);
+    struct zk *zk = open_at(s, &e, 0), *other = open_at(s, &e, 0);
+    IS(create(zk, "/n"), ZK_OK);
+    for (int i = 0; i < 1000; i++) CHECK(zk_submit(zk, zk_set("/n", "x", 1, -1), on_number, &n) > 0);
+    await(&n.next, 1000);
+    for (int i = 0; i < 1000; i++) IS(n.order[i], i + 1);
+    n.next = 0;
+    IS(zk_call(zk, zk_watching(zk_get("/n"), on_number_event, &n), NULL), ZK_OK);
+    IS(zk_call(other, zk_set("/n", "y", 1, -1), NULL), ZK_OK);
+    for (int i = 0; i < 100; i++) CHECK(zk_submit(zk, zk_get("/n"), on_number, &n) > 0);
+    await(&n.next, 101);
+    for (int i = 0, seen = 0; i < 101; i++) {
+        if (n.order[i] == -1) seen = 1;
+        if (n.order[i] == 1001) CHECK(seen);
+    }
+    zk_free(other);
+    zk_free(zk);
+    zk_server_stop(s);
+}
+
+static void case_cancel(void) {
+    struct ear e = {0}, f = {0};
+    struct zk_server *s = serve(0);
+    struct zk *zk = open_at(s, &e, 0);
+    for (int i = 0; i < 200; i++) {
+        int64_t id = zk_submit(zk, zk_watching(zk_exists("/x"), on_event, &e), on_result, &f);
+        CHECK(id > 0);
+        int err = zk_cancel(zk, id);
+        CHECK(err == ZK_OK || err == ZK_BAD_ARGUMENTS);
+        await(&f.results, i + 1);
+        IS(f.last_error, err == ZK_OK ? ZK_CANCELED : ZK_NO_NODE);
+        IS(zk_cancel(zk, id), ZK_BAD_ARGUMENTS);
+    }
+    IS(zk_call(zk, zk_get("/"), NULL), ZK_OK); /* replies still find their requests */
+    zk_server_stop(s);
+    await_state(&e, ZK_STATE_SUSPENDED);
+    int64_t id = zk_submit(zk, zk_get("/"), on_result, &f), after;
+    after = zk_submit(zk, zk_get("/none"), on_result, &f);
+    IS(zk_cancel(zk, id), ZK_OK); /* it has not even been sent */
+    IS(zk_cancel(zk, after), ZK_OK);
+    await(&f.results, 202);
+    zk_free(zk);
+    IS(f.results, 202);
+}
+
+/* --- many threads, and none --- */
+
+struct worker {
+    pthread_t thread;
+    struct zk *zk;
+    int number;
+    struct ear ear;
+};
+
+static void *work(void *arg) {
+    struct worker *w = arg;
+    char path[32];
+    for (int i = 0; i < 300; i++) {
+        snprintf(path, sizeof path, "/w%d-%d", w->number, i);
+        IS(create(w->zk, path), ZK_OK);
+        CHECK(zk_submit(w->zk, zk_watching(zk_get(path), on_event, &w->ear), on_result,
+                        &w->ear) > 0);
+        struct zk_result *r;
+        IS(zk_call(w->zk, zk_get(path), &r), ZK_OK);
+        CHECK(r->data_len == 4 && memcmp(r->data, "data", 5) == 0);
+        zk_result_free(r);
+        IS(zk_call(w->zk, zk_delete(path, 0), NULL), ZK_OK);
+    }
+    return NULL;
+}
+
+static void case_threads(void) {
+    struct ear e = {0};
+    static struct worker workers[8];
+    struct zk_server *s = serve(0);
+    struct zk *zk = open_at(s, &e, 0);
+    for (int i = 0; i < 8; i++) {
+        workers[i] = (struct worker){.zk = zk, .number = i};
+        CHECK(pthread_create(&workers[i].thread, NULL, work, &workers[i]) == 0);
+    }
+    for (int i = 0; i < 8; i++) {
+        pthread_join(workers[i].thread, NULL);
+        await(&workers[i].ear.results, 300);
+        await(&workers[i].ear.events, 300);
+        IS(workers[i].ear.errors, 0);
+    }
+    zk_free(zk);
+    zk_server_stop(s);
+}
+
+static void step_until(struct zk *zk, _Atomic int *counter, int value) {
+    for (int i = 0; *counter < value; i++) {
+        CHECK(i < WAIT_MS);
+        struct pollfd p = {.fd = zk_fd(zk), .events = 0};
+        int wants = zk_wants(zk), ms = zk_wait_ms(zk);
+        if (wants & ZK_READABLE) p.events |= POLLIN;
+        if (wants & ZK_WRITABLE) p.events |= POLLOUT;
+        poll(&p, 1, ms < 0 || ms > 1000 ? 1000 : ms);
+        int err = zk_step(zk);
+        CHECK(err == ZK_OK || err == ZK_CLOSING);
+    }
+}
+
+static void case_own_loop(void) {
+    struct ear e = {0};
+    struct zk_server *s = serve(0);
+    int port = zk_server_port(s), fd;
+    struct zk *zk = open_at(s, &e, ZK_OWN_LOOP);
+    fd = zk_fd(zk);
+    CHECK(fd >= 0);
+    for (int i = 0; i < 50; i++) CHECK(zk_submit(zk, zk_exists("/"), on_result, &e) > 0);
+    step_until(zk, &e.results, 50);
+    IS(e.errors, 0);
+    IS(zk_call(zk, zk_get("/"), NULL), ZK_OK); /* does the work while it waits */
+    zk_server_stop(s);
+    int states = e.states;
+    step_until(zk, &e.states, states + 1);
+    IS(e.last_state, ZK_STATE_SUSPENDED);
+    s = serve(port);
+    CHECK(zk_submit(zk, zk_exists("/"), on_result, &e) > 0);
+    step_until(zk, &e.results, 51);
+    CHECK(zk_fd(zk) == fd);
+    e.zk = zk;
+    CHECK(zk_submit(zk, zk_exists("/"), free_inside, &e) > 0);
+    step_until(zk, &e.results, 52); /* the last step frees it */
+    zk_server_stop(s);
+}
+
+static void case_inside(void) {
+    struct ear e = {0};
+    struct zk_server *s = serve(0);
+    struct zk *zk = open_with((struct zk_options){.server = s}, &e);
+    struct zk *below = open_with((struct zk_options){.server = s, .hosts = "/a"}, &e);
+    static char big[900000];
+    IS(create(zk, "/a"), ZK_OK);
+    IS(zk_call(below, zk_create("/b", big, sizeof big, ZK_PERSISTENT), NULL), ZK_OK);
+    for (int i = 0; i < 50; i++) CHECK(zk_submit(zk, zk_get("/a/b"), on_result, &e) > 0);
+    await(&e.results, 50);
+    IS(e.errors, 0);
+    zk_free(below);
+    zk_free(zk);
+    zk_server_stop(s);
+}
+
+/* --- the chroot --- */
+
+static void case_chroot(void) {
+    struct ear e = {0};
+    char hosts[64];
+    struct zk_result *r;
+    struct zk_server *s = serve(0);
+    struct zk *zk = open_at(s, &e, 0);
+    IS(create(zk, "/app"), ZK_OK);
+    IS(create(zk, "/apple"), ZK_OK);
+    snprintf(hosts, sizeof hosts, "127.0.0.1:%d/app", zk_server_port(s));
+    struct zk *below = open_with((struct zk_options){.hosts = hosts}, &e);
+    IS(zk_call(below, zk_create("/x", "", 0, ZK_EPHEMERAL_SEQUENTIAL), &r), ZK_OK);
+    CHECK(strcmp(r->path, "/x0000000000") == 0);
+    zk_result_free(r);
+    IS(zk_call(below, zk_get_children("/"), &r), ZK_OK);
+    CHECK(r->count == 1 && strcmp(r->names[0], "x0000000000") == 0);
+    zk_result_free(r);
+    IS(zk_call(below, zk_get_ephemerals("/"), &r), ZK_OK);
+    CHECK(r->count == 1 && strcmp(r->names[0], "/x0000000000") == 0);
+    zk_result_free(r);
+    struct zk_op ops[] = {zk_create("/m", "", 0, ZK_PERSISTENT), zk_check("/m", 0)};
+    IS(zk_call(below, zk_multi(ops, 2), &r), ZK_OK);
+    CHECK(strcmp(r->results[0].path, "/m") == 0);
+    zk_result_free(r);
+    IS(zk_call(below, zk_sync("/"), &r), ZK_OK);
+    CHECK(strcmp(r->path, "/") == 0);
+    zk_result_free(r);
+    IS(zk_call(below, zk_get_config(), NULL), ZK_OK);
+    IS(zk_call(below, zk_delete("/", -1), NULL), ZK_BAD_ARGUMENTS);
+    IS(zk_call(zk, zk_exists("/app/m"), NULL), ZK_OK);
+    zk_free(below);
+    zk_free(zk);
+    zk_server_stop(s);
+}
+
+/* --- words --- */
+
+static void case_words(void) {
+    for (int error = -1005; error <= 0; error++) {
+        bool known = strcmp(zk_error_name(error), "UNKNOWN") != 0;
+        CHECK(*zk_strerror(error));
+        if (error <= -1000) CHECK(known);
+        if (error <= -1000) CHECK(strcmp(zk_strerror(error), "unknown error") != 0);
+    }
+    CHECK(strcmp(zk_error_name(ZK_NO_NODE), "NONODE") == 0);
+    CHECK(strcmp(zk_error_name(7), "UNKNOWN") == 0);
+    CHECK(strcmp(zk_state_name(ZK_STATE_LOST), "LOST") == 0);
+    CHECK(strcmp(zk_state_name(99), "UNKNOWN") == 0);
+}
+
+int main(int argc, char **argv) {
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } CASES[] = {
+        {"null", case_null},           {"hosts", case_hosts},
+        {"arguments", case_arguments}, {"closed", case_closed},
+        {"close-in-vain", case_close_in_vain}, {"expired", case_expired},
+        {"renewed", case_renewed},     {"reattached", case_reattached},
+        {"reconnects", case_reconnects}, {"loss", case_loss},
+        {"auth-refused", case_auth_refused}, {"new-hosts", case_new_hosts},
+        {"names", case_names},         {"callbacks", case_callbacks},
+        {"order", case_order},         {"cancel", case_cancel},
+        {"threads", case_threads},     {"own-loop", case_own_loop},
+        {"inside", case_inside},       {"chroot", case_chroot},
+        {"words", case_words},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        if (argc == 2 && strcmp(argv[1], "--list") == 0) puts(CASES[i].name);
+        if (argc != 3 || strcmp(argv[1], CASES[i].name) != 0) continue;
+        directory = argv[2];
+        CASES[i].run();
+        puts("ok");
+    }
+    return 0;
+}
