@@ -80,6 +80,10 @@ bench: all
 bench-ensemble: all
 	$(PYTHON) compat-tests/bench/ensemble.py $(ARGS)
 
+# The client library beside Apache's C client, and zkcli beside zkCli, on one server.
+bench-client: all
+	$(PYTHON) compat-tests/bench/client.py $(ARGS)
+
 # Seeded random operations, answered by stock and by zkd: make differential N=100000
 N = 20000
 differential: all
@@ -128,4 +132,4 @@ install: all
 clean:
 	rm -rf build libzk.a zkd zkcli
 
-.PHONY: all check dev run run-ensemble stop-ensemble test bench bench-ensemble differential fuzz sim soak asan tsan install clean
+.PHONY: all check dev run run-ensemble stop-ensemble test bench bench-ensemble bench-client differential fuzz sim soak asan tsan install clean
