@@ -371,6 +371,9 @@ static void case_reconnects(void) {
     await(&data.events, 1);
     await(&child.events, 1);
     await(&all.events, 2);
+    IS(zk_call(zk, zk_set("/a", "newer", 5, -1), NULL), ZK_OK);
+    await(&all.events, 3);
+    IS(data.events, 1); /* once is once */
     IS(data.last_type, ZK_NODE_DATA_CHANGED);
     IS(child.last_type, ZK_NODE_CHILDREN_CHANGED);
     zk_free(zk);
@@ -406,9 +409,13 @@ static void case_new_hosts(void) {
     struct zk *zk;
     struct zk_options o = {.hosts = "127.0.0.1:1", .on_state = on_state, .user = &e};
     IS(zk_open(&zk, &o), ZK_OK);
-    IS(zk_wait_connected(zk, 100), ZK_TIMED_OUT);
+    CHECK(zk_submit(zk, zk_get("/"), on_result, &e) > 0);
+    IS(zk_wait_connected(zk, 300), ZK_TIMED_OUT); /* refused many times; the request waits */
+    IS(e.results, 0);
     IS(zk_set_hosts(zk, at_port(zk_server_port(s))), ZK_OK);
     IS(zk_wait_connected(zk, WAIT_MS), ZK_OK);
+    await(&e.results, 1);
+    IS(e.last_error, ZK_OK);
     char address[64];
     CHECK(strcmp(zk_server_address(zk, address, sizeof address), at_port(zk_server_port(s))) == 0);
     zk_free(zk);
@@ -475,6 +482,7 @@ static void case_callbacks(void) {
 
 struct numbers {
     _Atomic int next;
+    _Atomic bool go_on;
     int order[2000];
 };
 
@@ -492,25 +500,38 @@ static void on_number_event(void *user, const struct zk_event *event) {
     n->next++;
 }
 
-/* Results and events come as the server sent them: an event before the read that shows the change. */
+static void on_gate(void *user, const struct zk_result *r) {
+    struct numbers *n = user;
+    (void)r;
+    while (!n->go_on) usleep(1000);
+}
+
+static void submit_reads(struct zk *zk, struct numbers *n) {
+    for (int i = 0; i < 10; i++) CHECK(zk_submit(zk, zk_get("/n"), on_number, n) > 0);
+    IS(zk_call(zk, zk_sync("/"), NULL), ZK_OK); /* they have arrived */
+}
+
+/* Results and events are told as the server sent them, an event before a read that shows more. */
 static void case_order(void) {
     struct ear e = {0};
     struct numbers n = {0};
     struct zk_server *s = serve(0);
     struct zk *zk = open_at(s, &e, 0), *other = open_at(s, &e, 0);
     IS(create(zk, "/n"), ZK_OK);
-    for (int i = 0; i < 1000; i++) CHECK(zk_submit(zk, zk_set("/n", "x", 1, -1), on_number, &n) > 0);
+    for (int i = 0; i < 1000; i++)
+        CHECK(zk_submit(zk, zk_set("/n", "x", 1, -1), on_number, &n) > 0);
     await(&n.next, 1000);
     for (int i = 0; i < 1000; i++) IS(n.order[i], i + 1);
     n.next = 0;
     IS(zk_call(zk, zk_watching(zk_get("/n"), on_number_event, &n), NULL), ZK_OK);
+    CHECK(zk_submit(zk, zk_get("/"), on_gate, &n) > 0); /* what comes now piles up behind it */
+    submit_reads(zk, &n);
     IS(zk_call(other, zk_set("/n", "y", 1, -1), NULL), ZK_OK);
-    for (int i = 0; i < 100; i++) CHECK(zk_submit(zk, zk_get("/n"), on_number, &n) > 0);
-    await(&n.next, 101);
-    for (int i = 0, seen = 0; i < 101; i++) {
-        if (n.order[i] == -1) seen = 1;
-        if (n.order[i] == 1001) CHECK(seen);
-    }
+    submit_reads(zk, &n);
+    IS(n.next, 0);
+    n.go_on = true;
+    await(&n.next, 21);
+    for (int i = 0; i < 21; i++) IS(n.order[i], i < 10 ? 1000 : i == 10 ? -1 : 1001);
     zk_free(other);
     zk_free(zk);
     zk_server_stop(s);
@@ -530,14 +551,20 @@ static void case_cancel(void) {
         IS(zk_cancel(zk, id), ZK_BAD_ARGUMENTS);
     }
     IS(zk_call(zk, zk_get("/"), NULL), ZK_OK); /* replies still find their requests */
+    int port = zk_server_port(s);
     zk_server_stop(s);
     await_state(&e, ZK_STATE_SUSPENDED);
-    int64_t id = zk_submit(zk, zk_get("/"), on_result, &f), after;
-    after = zk_submit(zk, zk_get("/none"), on_result, &f);
+    int64_t id = zk_submit(zk, zk_create("/never", "", 0, ZK_PERSISTENT), on_result, &f), after;
+    after = zk_submit(zk, zk_get("/"), on_result, &f);
     IS(zk_cancel(zk, id), ZK_OK); /* it has not even been sent */
-    IS(zk_cancel(zk, after), ZK_OK);
+    await(&f.results, 201);
+    s = serve(port);
     await(&f.results, 202);
+    IS(f.last_error, ZK_OK);
+    IS(zk_cancel(zk, after), ZK_BAD_ARGUMENTS);
+    IS(zk_call(zk, zk_exists("/never"), NULL), ZK_NO_NODE);
     zk_free(zk);
+    zk_server_stop(s);
     IS(f.results, 202);
 }
 
