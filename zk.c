@@ -10897,6 +10897,7 @@ struct role {
     struct leader leader;
     struct learner learner;
     struct history history;
+    int64_t counter_max; /* the last zxid counter of an epoch that is given out */
     bool filled;       /* this role: clients are served, or could be */
     uint32_t failures; /* roles in a row that were not */
     int64_t look_at;   /* monotonic ms: no election before */
@@ -13209,7 +13210,7 @@ ZK_PRIVATE uint64_t role_self_owner(const struct node *n) {
 
 ZK_PRIVATE bool role_exhausted(const struct node *n) {
     return n->role.phase == ROLE_LEADING && n->role.leader.phase == LEADER_BROADCAST &&
-           !n->role.leader.up && (n->prep.zxid & 0xffffffffLL) >= ROLE_COUNTER_MAX;
+           !n->role.leader.up && (n->prep.zxid & 0xffffffffLL) >= n->role.counter_max;
 }
 
 ZK_PRIVATE const char *role_name(const struct node *n) {
@@ -13229,6 +13230,7 @@ ZK_PRIVATE void role_init(struct node *n) {
     o->phase = ROLE_DRAINING;
     o->self = n->cfg->server_id;
     o->history.keep = (uint32_t)n->cfg->commit_log_count;
+    o->counter_max = ROLE_COUNTER_MAX;
     election_init(&o->election, n->cfg, o->self, &o->links, &n->log);
     leader_init(&o->leader, n->cfg, o->self, &o->links, &n->db, &o->history, &n->log);
     learner_init(&o->learner, n->cfg, o->self, &o->links, &n->log);
@@ -15569,6 +15571,15 @@ ZK_PRIVATE bool protect_drop(struct protect *p);
 /* The session ended, or the handle was closed: nothing is left to do. */
 ZK_PRIVATE void protect_stop(struct protect *p);
 
+/*
+ * Deletes a node of a name that stays the same, in the background, if it is this session's own (or
+ * anybody's: a persistent one): got beforehand, so that it cannot fail, and owns itself once begun.
+ */
+struct erase;
+ZK_PRIVATE struct erase *erase_new(struct client *c, const char *path, bool anybodys);
+ZK_PRIVATE void erase_begin(struct erase *e);
+ZK_PRIVATE void erase_free(struct erase *e); /* of one that was not begun; NULL is fine */
+
 #endif
 #endif /* ZK_WITH_CLIENT */
 
@@ -15733,6 +15744,383 @@ ZK_PRIVATE int latch_wait(struct latch *l, int timeout_ms, zk_done_fn done, void
 ZK_PRIVATE int latch_resign(struct latch *l);
 /* Of the children of its node the one that leads; NULL: none. */
 ZK_PRIVATE const char *latch_first(const struct latch *l, const struct zk_result *children);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/barrier.h ==== */
+
+/*
+ * client/barrier: a barrier that is closed while a node is there, and the double barrier, through
+ * which members go together.
+ *
+ * One step at a time, each an answer of the server or an event:
+ *   barrier  CLOSING | OPENING | WAITING (look with a watch; gone: over)
+ *   enter    LOOKING for `ready` with a watch -> JOINING (own node) -> COUNTING the members, unless
+ *            it was ready -> RAISING `ready` when they are enough, else until it is looked for again
+ *   leave    GATHERING the members -> none: LOWERING `ready`, over
+ *            alone: QUITTING. The first by name waits for the last of them to go; all others quit
+ *            and wait for the first: LURKING
+ * stock: Curator's DistributedBarrier and DistributedDoubleBarrier.
+ */
+#ifndef ZK_CLIENT_BARRIER_H
+#define ZK_CLIENT_BARRIER_H
+
+
+enum barrier_step {
+    BARRIER_IDLE,
+    BARRIER_CLOSING,
+    BARRIER_OPENING,
+    BARRIER_WAITING,
+    BARRIER_LOOKING,
+    BARRIER_JOINING,
+    BARRIER_COUNTING,
+    BARRIER_RAISING,
+    BARRIER_GATHERING,
+    BARRIER_QUITTING,
+    BARRIER_LURKING,
+    BARRIER_LOWERING,
+    BARRIER_EVICTING /* a node of an earlier session of ours */
+};
+
+struct barrier {
+    struct client *c;
+    const void *owner;
+    int members; /* 0: a single barrier */
+    char *path, *ready, *own; /* owned; the latter two of a double barrier */
+    char *other; /* owned: whom we wait for */
+    struct recipe_node node; /* of what is created: plain */
+    struct erase *eraser;    /* owned: of our node */
+    enum barrier_step step;
+    bool joined; /* our node is there */
+    bool is_ready;
+    bool watching;
+    struct ask ask;
+    struct mkdirs parents;
+    struct client_observer observer;
+    struct wish wish;
+};
+
+ZK_PRIVATE int barrier_init(struct barrier *b, struct client *c, const void *owner,
+                            const char *path, int members);
+ZK_PRIVATE void barrier_free(struct barrier *b);
+/* first: CLOSING, OPENING, WAITING; LOOKING to enter, GATHERING to leave. */
+ZK_PRIVATE int barrier_do(struct barrier *b, enum barrier_step first, int timeout_ms,
+                          zk_done_fn done, void *user);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/queue.h ==== */
+
+/*
+ * client/queue: items as sequential nodes, taken in the order of their names.
+ *
+ *   put   PUTTING
+ *   take  LISTING -> READING the first -> TAKING (delete) -> over; NO_NODE on the way: the next one
+ *         none: LISTING with a watch -> none: WAITING
+ *         TAKING, reply lost: SYNCING -> CHECKING whether it is still there: -> TAKING or uncertain
+ * The names of one listing are used up before the next, except of a queue with priorities, where
+ * what came later may go first. An item of several messages, as Curator's putMulti makes, is handed
+ * out one by one.
+ * stock: SimpleDistributedQueue, DistributedQueue, DistributedPriorityQueue, ItemSerializer.
+ */
+#ifndef ZK_CLIENT_QUEUE_H
+#define ZK_CLIENT_QUEUE_H
+
+
+enum queue_step {
+    QUEUE_IDLE,
+    QUEUE_PUTTING,
+    QUEUE_LISTING,
+    QUEUE_READING,
+    QUEUE_TAKING,
+    QUEUE_SYNCING,
+    QUEUE_CHECKING,
+    QUEUE_WAITING
+};
+
+struct queue {
+    struct client *c;
+    const void *owner;
+    enum zk_queue_layout layout;
+    char *path; /* owned */
+    enum queue_step step;
+    bool patient;  /* waits when there is nothing */
+    bool watching;
+    char **names; /* owned: one block, in order */
+    int next_name, n_names;
+    char *at;     /* owned: the path that is put or taken */
+    void *data;   /* owned: of what is put, or was read */
+    int len;
+    struct slice item, rest; /* in data: handed out, and what follows in its envelope */
+    struct recipe_node node; /* of what is created: plain */
+    struct ask ask;
+    struct mkdirs parents;
+    struct client_observer observer;
+    struct wish wish;
+};
+
+ZK_PRIVATE int queue_init(struct queue *q, struct client *c, const void *owner, const char *path,
+                          enum zk_queue_layout layout);
+ZK_PRIVATE void queue_free(struct queue *q);
+ZK_PRIVATE int queue_put(struct queue *q, const void *data, int len, int32_t priority,
+                         zk_done_fn done, void *user);
+ZK_PRIVATE int queue_take(struct queue *q, int timeout_ms, zk_done_fn done, void *user);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/counter.h ==== */
+
+/*
+ * client/counter: a number in a node, changed by whoever sees it first as it is.
+ *
+ *   READING -> over, or WRITING what follows from it, under the version that was read
+ *   WRITING: another version -> READING; no parent -> made, WRITING
+ *   WRITING, reply lost: SYNCING -> READING: the same zxid as before -> WRITING, else uncertain
+ * stock: DistributedAtomicValue, SharedValue.
+ */
+#ifndef ZK_CLIENT_COUNTER_H
+#define ZK_CLIENT_COUNTER_H
+
+
+enum counter_job { COUNTER_GET, COUNTER_SET, COUNTER_ADD, COUNTER_CAS };
+
+enum counter_step { COUNTER_IDLE, COUNTER_READING, COUNTER_WRITING, COUNTER_SYNCING };
+
+struct counter {
+    struct client *c;
+    const void *owner;
+    char *path; /* owned */
+    int bytes;  /* 4 or 8 */
+    enum counter_job job;
+    enum counter_step step;
+    int64_t operand, expected;
+    int64_t value;         /* seen or made last */
+    int64_t wish_value;    /* being written */
+    int64_t mzxid;         /* of what was read; 0: no node */
+    int32_t version;
+    bool doubtful;         /* what was written may have been applied */
+    uint8_t text[8];
+    struct recipe_node node; /* plain */
+    struct ask ask;
+    struct mkdirs parents;
+    struct client_observer observer;
+    struct wish wish;
+};
+
+ZK_PRIVATE int counter_init(struct counter *n, struct client *c, const void *owner,
+                            const char *path, int bytes);
+ZK_PRIVATE void counter_free(struct counter *n);
+ZK_PRIVATE int counter_do(struct counter *n, enum counter_job job, int64_t operand,
+                          int64_t expected, zk_done_fn done, void *user);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/cache.h ==== */
+
+/*
+ * client/cache: a copy of a node, its children, or a whole subtree, kept in step by one persistent
+ * watch.
+ *
+ *   WAITING --connected--> SYNCING --everything read--> READY --connection breaks--> WAITING
+ * The watch is set first and the nodes are read afterwards, by a few readers at a time; an event
+ * sends a node to the readers again. What the server sends is in order, so that what was read after
+ * an event is newer than it. After a pause everything is read again: each round has a number, and
+ * nodes that the round has not seen at its end are gone.
+ *
+ * A change is told as it is applied; without the memory to tell it, it is not applied, and the node
+ * is read again later. Nodes that are not there (placeholders above others, names still to be read)
+ * are in the table too, as long as somebody needs them.
+ * stock: Curator's CuratorCache; NodeCache, PathChildrenCache and TreeCache by the levels.
+ */
+#ifndef ZK_CLIENT_CACHE_H
+#define ZK_CLIENT_CACHE_H
+
+
+#define CACHE_READERS 32
+
+enum cache_state { CACHE_WAITING, CACHE_SYNCING, CACHE_READY, CACHE_FAILED };
+
+struct cache_node {
+    struct cache_node *next; /* of the bucket */
+    struct cache_node *parent, *children, *sibling;
+    struct cache_node *queued_next;
+    uint64_t hash;
+    bool there;            /* known to exist; else only somebody needs this record */
+    bool queued, reading;  /* to be read, being read */
+    bool again;            /* to be read again when that is done */
+    bool children_wanted;  /* to be listed, too */
+    uint32_t round;        /* that saw it last */
+    void *data;            /* owned; a NUL follows */
+    int data_len;
+    struct zk_stat stat;
+    uint32_t path_len;
+    char path[];
+};
+
+struct cache;
+struct cache_reader {
+    struct cache *cache;
+    struct cache_node *node; /* NULL: idle */
+    struct ask ask;
+};
+
+/* What the watch calls; it outlives the cache until the watch is off the server. */
+struct cache_ear {
+    struct client *c;
+    struct cache *cache; /* NULL: it is gone */
+};
+
+struct cache {
+    struct client *c;
+    struct cache_ear *ear; /* owned */
+    const void *owner;
+    char *root; /* owned */
+    int levels; /* 0: all */
+    zk_cache_fn fn;
+    void *user;
+    enum cache_state state;
+    int error;
+    struct client_observer observer;
+    struct ask watch; /* sets it */
+    struct client_timer timer; /* for memory */
+    struct cache_reader readers[CACHE_READERS];
+    int busy; /* of those */
+    struct cache_node *queue, **queue_end;
+    struct cache_node **buckets; /* owned */
+    uint32_t cap, n;
+    uint64_t seed;
+    uint32_t round;
+    struct wish wish;
+};
+
+ZK_PRIVATE int cache_init(struct cache *h, struct client *c, const void *owner, const char *path,
+                          const struct zk_cache_options *options);
+ZK_PRIVATE void cache_free(struct cache *h);
+ZK_PRIVATE int cache_wait(struct cache *h, int timeout_ms, zk_done_fn done, void *user);
+/* A copy, as of get and get_children together. ZK_NO_NODE */
+ZK_PRIVATE int cache_get(struct cache *h, const char *path, struct zk_result **out);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/member.h ==== */
+
+/*
+ * client/member: keeps a node of one name and content there.
+ *
+ *   CREATING --made--> THERE, watched --deleted--> CREATING
+ *   CREATING --somebody else's is there--> LOOKING: ours after all: SETTING its content; another
+ *   session's: EVICTING once in each session, then CREATING; after that only WATCHING until it goes
+ * Other content: SETTING. A connection that breaks says SUSPENDED, and the first answer after it
+ * what is so now. It belongs to its user until it is left; then it deletes its node and itself.
+ * stock: Curator's PersistentNode, GroupMember, ServiceDiscoveryImpl.
+ */
+#ifndef ZK_CLIENT_MEMBER_H
+#define ZK_CLIENT_MEMBER_H
+
+
+enum member_step {
+    MEMBER_IDLE, /* the node is as it should be, or out of our hands */
+    MEMBER_CREATING,
+    MEMBER_PARENTS,
+    MEMBER_LOOKING,
+    MEMBER_EVICTING,
+    MEMBER_SETTING,
+    MEMBER_FAILED
+};
+
+struct member {
+    struct client *c;
+    char *path; /* owned */
+    struct recipe_node node;
+    bool persistent;
+    bool may_evict; /* what this session finds when it begins */
+    bool changed;   /* the content is to be set */
+    bool watching;
+    enum member_step step;
+    int error;
+    struct ask ask;
+    struct mkdirs parents;
+    struct client_observer observer;
+    struct erase *eraser; /* owned, until it is needed */
+    struct wish wish;
+    struct notice notice;
+};
+
+ZK_PRIVATE int member_init(struct member *m, struct client *c, const void *owner,
+                           const char *path, const void *data, int len,
+                           const struct zk_member_options *options);
+ZK_PRIVATE void member_free(struct member *m); /* deletes the node, in the background */
+ZK_PRIVATE int member_wait(struct member *m, int timeout_ms, zk_done_fn done, void *user);
+ZK_PRIVATE int member_set(struct member *m, const void *data, int len);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/json.h ==== */
+
+/*
+ * client/json: as much of JSON as a known record in one object needs. Text is UTF-8.
+ *
+ * The reader is bounded and sticky: what is not JSON sets `bad`, and everything after it reads as
+ * nothing. Values that nobody asks for are gone past, to a limited depth.
+ */
+#ifndef ZK_CLIENT_JSON_H
+#define ZK_CLIENT_JSON_H
+
+
+struct json {
+    const uint8_t *p, *end; /* borrowed */
+    bool bad;
+};
+
+ZK_PRIVATE struct json json_open(struct slice text);
+/* Into an object; then the keys one by one, each before its value. False: there are no more. */
+ZK_PRIVATE void json_enter(struct json *j);
+ZK_PRIVATE bool json_key(struct json *j, char *key, size_t n, bool *first);
+ZK_PRIVATE bool json_null(struct json *j); /* takes a null, if it is one */
+ZK_PRIVATE int64_t json_int(struct json *j);
+ZK_PRIVATE bool json_bool(struct json *j);
+/* The text of a string with a NUL, into out, which has room for as many bytes as are left + 1.
+ * Returns its length. */
+ZK_PRIVATE size_t json_string(struct json *j, char *out);
+ZK_PRIVATE struct slice json_any(struct json *j); /* the text of any value */
+ZK_PRIVATE bool json_at_end(struct json *j);      /* nothing but spaces is left */
+
+/* With quotes. Room for 6 bytes a character, and 2, is there. */
+ZK_PRIVATE void json_put_string(struct buf *b, const char *s);
+
+#endif
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/discovery.h ==== */
+
+/*
+ * client/discovery: instances of services as Curator's JsonInstanceSerializer writes and reads them.
+ *
+ * Keys come in its order, nulls are written; unknown keys are gone past, missing ones accepted. A
+ * payload and a uriSpec are JSON in themselves and handed through as text.
+ * stock: ServiceInstance, JsonInstanceSerializer.
+ */
+#ifndef ZK_CLIENT_DISCOVERY_H
+#define ZK_CLIENT_DISCOVERY_H
+
+
+/* Appends. ZK_BAD_ARGUMENTS: a name that is none, or text that is no JSON. */
+ZK_PRIVATE int discovery_write(struct buf *out, const struct zk_service *s);
+/* One block, to be freed with mem_free. */
+ZK_PRIVATE int discovery_read(struct slice json, struct zk_service **out);
 
 #endif
 #endif /* ZK_WITH_CLIENT */
@@ -18684,6 +19072,74 @@ ZK_PRIVATE int protect_start(struct protect *p, struct client *c, const char *di
         protect_create(p);
     return error;
 }
+
+/* --- erase --- */
+
+struct erase {
+    struct client *c;
+    bool anybodys;
+    struct client_observer observer;
+    struct ask ask;
+    char path[];
+};
+
+ZK_PRIVATE struct erase *erase_new(struct client *c, const char *path, bool anybodys) {
+    size_t n = strlen(path) + 1;
+    struct erase *e = mem_try(sizeof *e + n);
+    if (!e) return NULL;
+    e->c = c;
+    e->anybodys = anybodys;
+    memcpy(e->path, path, n);
+    return e;
+}
+
+ZK_PRIVATE void erase_free(struct erase *e) {
+    if (!e) return;
+    client_unobserve(e->c, &e->observer);
+    ask_stop(&e->ask);
+    mem_free(e);
+}
+
+static void erase_observe(void *user, enum zk_state state, int64_t session_id) {
+    struct erase *e = user;
+    (void)session_id;
+    if (client_is_over(e->c) || (state == ZK_STATE_EXPIRED && !e->anybodys)) erase_free(e);
+}
+
+static void erase_done(void *user, const struct zk_result *r) {
+    (void)r;
+    erase_free(user);
+}
+
+static void erase_found(void *user, const struct zk_result *r) {
+    struct erase *e = user;
+    bool ours = r->error == ZK_OK &&
+                (e->anybodys || r->stat.ephemeral_owner == client_session_id(e->c));
+    if (!ours) {
+        erase_free(e);
+        return;
+    }
+    ask_start(&e->ask, e->c, zk_delete(e->path, -1), ASK_FOREVER, erase_done, e);
+}
+
+static void erase_synced(void *user, const struct zk_result *r) {
+    struct erase *e = user;
+    if (r->error)
+        erase_free(e);
+    else
+        ask_start(&e->ask, e->c, zk_exists(e->path), ASK_FOREVER, erase_found, e);
+}
+
+ZK_PRIVATE void erase_begin(struct erase *e) {
+    if (client_is_over(e->c)) {
+        erase_free(e);
+        return;
+    }
+    e->observer.fn = erase_observe;
+    e->observer.user = e;
+    client_observe(e->c, &e->observer);
+    ask_start(&e->ask, e->c, zk_sync(e->path), ASK_FOREVER, erase_synced, e);
+}
 #endif /* ZK_WITH_CLIENT */
 
 #if ZK_WITH_CLIENT
@@ -19358,6 +19814,1929 @@ ZK_PRIVATE const char *latch_first(const struct latch *l, const struct zk_result
         best_seq = seq;
     }
     return best;
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/barrier.c ==== */
+
+
+static void barrier_step(struct barrier *b, enum barrier_step step);
+
+static void barrier_unwatch(struct barrier *b);
+
+static void barrier_over(struct barrier *b, int error) {
+    barrier_unwatch(b);
+    b->step = BARRIER_IDLE;
+    wish_end(&b->wish, error);
+}
+
+/* Something changed: to the step that looks at how things are now. */
+static void barrier_look_again(struct barrier *b) {
+    if (ask_busy(&b->ask)) return; /* whose answer will be newer */
+    if (b->step == BARRIER_LURKING)
+        barrier_step(b, BARRIER_GATHERING);
+    else if (b->step == BARRIER_WAITING || b->step == BARRIER_LOOKING)
+        barrier_step(b, b->step);
+}
+
+static void barrier_woken(void *user, const struct zk_event *event) {
+    struct barrier *b = user;
+    (void)event;
+    b->watching = false;
+    barrier_look_again(b);
+}
+
+static void barrier_unwatch(struct barrier *b) {
+    if (b->watching) client_unwatch(b->c, barrier_woken, b);
+    b->watching = false;
+}
+
+static void barrier_observe(void *user, enum zk_state state, int64_t session_id) {
+    struct barrier *b = user;
+    (void)session_id;
+    if (client_is_over(b->c)) {
+        ask_stop(&b->ask);
+        mkdirs_stop(&b->parents);
+        b->joined = false;
+        barrier_over(b, client_error(b->c));
+    } else if (state == ZK_STATE_EXPIRED) {
+        b->joined = false; /* entering makes it again, leaving finds that it is gone */
+    } else if (state == ZK_STATE_CONNECTED) {
+        barrier_look_again(b);
+    }
+}
+
+/* --- answers --- */
+
+static void barrier_with_parents(void *user, int error) {
+    struct barrier *b = user;
+    if (error)
+        barrier_over(b, error);
+    else
+        barrier_step(b, b->step);
+}
+
+/* The members among the children: how many, the first and the last by name, whether we are in. */
+struct barrier_census {
+    int n;
+    const char *first, *last;
+    bool own, ready;
+};
+
+static struct barrier_census barrier_count(const struct barrier *b, const struct zk_result *r) {
+    struct barrier_census all = {0};
+    const char *own = strrchr(b->own, '/') + 1;
+    for (int i = 0; i < r->count; i++) {
+        const char *name = r->names[i];
+        if (strcmp(name, "ready") == 0) {
+            all.ready = true;
+            continue;
+        }
+        all.n++;
+        if (!all.first || strcmp(name, all.first) < 0) all.first = name;
+        if (!all.last || strcmp(name, all.last) > 0) all.last = name;
+        all.own = all.own || strcmp(name, own) == 0;
+    }
+    return all;
+}
+
+static void barrier_counted(struct barrier *b, const struct zk_result *r) {
+    struct barrier_census all = barrier_count(b, r);
+    if (all.ready)
+        barrier_over(b, ZK_OK);
+    else if (!all.own)
+        barrier_step(b, BARRIER_JOINING); /* the session of before was ours no more */
+    else if (all.n >= b->members)
+        barrier_step(b, BARRIER_RAISING);
+    else
+        b->step = BARRIER_LOOKING; /* its watch is set; it wakes us */
+}
+
+static void barrier_gathered(struct barrier *b, const struct zk_result *r) {
+    struct barrier_census all = barrier_count(b, r);
+    const char *other = all.own && strcmp(all.first, strrchr(b->own, '/') + 1) == 0 ? all.last
+                                                                                    : all.first;
+    if (r->error || !all.n) {
+        barrier_step(b, BARRIER_LOWERING);
+        return;
+    }
+    if (all.own && (all.n == 1 || other == all.first)) {
+        barrier_step(b, BARRIER_QUITTING);
+        return;
+    }
+    mem_free(b->other);
+    b->other = recipe_join(b->path, other);
+    if (b->other)
+        barrier_step(b, BARRIER_LURKING);
+    else
+        barrier_over(b, ZK_OUT_OF_MEMORY);
+}
+
+/* The own name is there: of this session, or of one that has ended or will. */
+static void barrier_joined(struct barrier *b, const struct zk_result *r) {
+    if (r->error == ZK_NODE_EXISTS) {
+        barrier_step(b, BARRIER_EVICTING);
+        return;
+    }
+    b->joined = true;
+    if (b->is_ready)
+        barrier_over(b, ZK_OK);
+    else
+        barrier_step(b, BARRIER_COUNTING);
+}
+
+/* Which errors are an answer too, for each step. */
+static int barrier_accepts(enum barrier_step step) {
+    switch (step) {
+    case BARRIER_CLOSING:
+    case BARRIER_JOINING:
+    case BARRIER_RAISING: return ZK_NODE_EXISTS;
+    case BARRIER_OPENING:
+    case BARRIER_WAITING:
+    case BARRIER_LOOKING:
+    case BARRIER_GATHERING:
+    case BARRIER_QUITTING:
+    case BARRIER_LURKING:
+    case BARRIER_LOWERING:
+    case BARRIER_EVICTING: return ZK_NO_NODE;
+    case BARRIER_IDLE:
+    case BARRIER_COUNTING: break;
+    }
+    return ZK_OK;
+}
+
+static bool barrier_creates(enum barrier_step step) {
+    return step == BARRIER_CLOSING || step == BARRIER_JOINING || step == BARRIER_RAISING;
+}
+
+static void barrier_answer(void *user, const struct zk_result *r) {
+    struct barrier *b = user;
+    if (r->error == ZK_NO_NODE && barrier_creates(b->step)) {
+        const char *path = b->step == BARRIER_CLOSING ? b->path : b->ready;
+        int error = mkdirs_start(&b->parents, b->c, path, &b->node, barrier_with_parents, b);
+        if (error) barrier_over(b, error);
+        return;
+    }
+    if (r->error == ZK_NO_NODE && b->step == BARRIER_COUNTING) {
+        barrier_step(b, BARRIER_JOINING);
+        return;
+    }
+    if (r->error && r->error != barrier_accepts(b->step)) {
+        barrier_over(b, r->error);
+        return;
+    }
+    switch (b->step) {
+    case BARRIER_WAITING:
+        if (r->error) barrier_over(b, ZK_OK);
+        break;
+    case BARRIER_LOOKING:
+        b->is_ready = r->error == ZK_OK;
+        if (!b->joined)
+            barrier_step(b, BARRIER_JOINING);
+        else if (b->is_ready)
+            barrier_over(b, ZK_OK);
+        else
+            barrier_step(b, BARRIER_COUNTING);
+        break;
+    case BARRIER_EVICTING: barrier_step(b, BARRIER_JOINING); break;
+    case BARRIER_JOINING: barrier_joined(b, r); break;
+    case BARRIER_COUNTING: barrier_counted(b, r); break;
+    case BARRIER_GATHERING: barrier_gathered(b, r); break;
+    case BARRIER_QUITTING:
+        b->joined = false;
+        barrier_step(b, BARRIER_GATHERING);
+        break;
+    case BARRIER_LURKING:
+        if (r->error) barrier_step(b, BARRIER_GATHERING); /* he has gone already */
+        break;
+    case BARRIER_IDLE:
+    case BARRIER_CLOSING:
+    case BARRIER_OPENING:
+    case BARRIER_RAISING:
+    case BARRIER_LOWERING: barrier_over(b, ZK_OK); break;
+    }
+}
+
+/* --- steps --- */
+
+static struct zk_op barrier_op(struct barrier *b, enum barrier_step step) {
+    switch (step) {
+    case BARRIER_CLOSING: return recipe_create(&b->node, b->path, ZK_PERSISTENT);
+    case BARRIER_OPENING: return zk_delete(b->path, -1);
+    case BARRIER_WAITING: return zk_watching(zk_exists(b->path), barrier_woken, b);
+    case BARRIER_LOOKING: return zk_watching(zk_exists(b->ready), barrier_woken, b);
+    case BARRIER_JOINING: return recipe_create(&b->node, b->own, ZK_EPHEMERAL);
+    case BARRIER_RAISING: return recipe_create(&b->node, b->ready, ZK_PERSISTENT);
+    case BARRIER_EVICTING:
+    case BARRIER_QUITTING: return zk_delete(b->own, -1);
+    case BARRIER_LURKING: return zk_watching(zk_get(b->other), barrier_woken, b);
+    case BARRIER_LOWERING: return zk_delete(b->ready, -1);
+    case BARRIER_IDLE:
+    case BARRIER_COUNTING:
+    case BARRIER_GATHERING: break;
+    }
+    return zk_get_children(b->path);
+}
+
+static void barrier_step(struct barrier *b, enum barrier_step step) {
+    struct zk_op op = barrier_op(b, step);
+    b->step = step;
+    if (op.watch) b->watching = true;
+    ask_start(&b->ask, b->c, op, ASK_ALWAYS, barrier_answer, b);
+}
+
+/* --- the user --- */
+
+/* Gives the place up: our node may be there, or still be made. */
+static void barrier_quit(struct barrier *b) {
+    if (b->eraser) erase_begin(b->eraser);
+    b->eraser = NULL;
+    b->joined = false;
+}
+
+static void barrier_late(void *user) {
+    struct barrier *b = user;
+    bool leaving = b->step >= BARRIER_GATHERING && b->step <= BARRIER_LOWERING;
+    ask_stop(&b->ask);
+    mkdirs_stop(&b->parents);
+    barrier_over(b, ZK_TIMED_OUT);
+    if (!leaving) barrier_quit(b);
+}
+
+/* For each time, since the node of the time before may still be on its way out. */
+static int barrier_new_name(struct barrier *b) {
+    char guid[RECIPE_GUID + 1];
+    recipe_guid(b->c, true, guid);
+    mem_free(b->own);
+    erase_free(b->eraser);
+    b->own = recipe_join(b->path, guid);
+    b->eraser = b->own ? erase_new(b->c, b->own, false) : NULL;
+    return b->eraser ? ZK_OK : ZK_OUT_OF_MEMORY;
+}
+
+ZK_PRIVATE int barrier_do(struct barrier *b, enum barrier_step first, int timeout_ms,
+                          zk_done_fn done, void *user) {
+    if (b->step != BARRIER_IDLE) return ZK_IN_USE;
+    if (first == BARRIER_LOOKING && b->joined) return ZK_IN_USE;
+    if (first == BARRIER_GATHERING && !b->joined) return ZK_NOT_OWNED;
+    int error = first == BARRIER_LOOKING ? barrier_new_name(b) : ZK_OK;
+    if (!error) error = wish_begin(&b->wish, b->c, b->owner, timeout_ms, barrier_late, b, done, user);
+    if (!error) barrier_step(b, first);
+    return error;
+}
+
+ZK_PRIVATE int barrier_init(struct barrier *b, struct client *c, const void *owner,
+                            const char *path, int members) {
+    memset(b, 0, sizeof *b);
+    if (!recipe_path_ok(path) || members < 0) return ZK_BAD_ARGUMENTS;
+    b->c = c;
+    b->owner = owner;
+    b->members = members;
+    b->path = recipe_copy(path, strlen(path));
+    b->ready = recipe_join(path, "ready");
+    b->observer.fn = barrier_observe;
+    b->observer.user = b;
+    client_observe(c, &b->observer);
+    if (b->path && b->ready) return ZK_OK;
+    barrier_free(b);
+    return ZK_OUT_OF_MEMORY;
+}
+
+ZK_PRIVATE void barrier_free(struct barrier *b) {
+    client_unobserve(b->c, &b->observer);
+    ask_stop(&b->ask);
+    mkdirs_stop(&b->parents);
+    barrier_unwatch(b);
+    wish_stop(&b->wish);
+    if (b->joined || b->step != BARRIER_IDLE) barrier_quit(b);
+    erase_free(b->eraser);
+    mem_free(b->path);
+    mem_free(b->ready);
+    mem_free(b->own);
+    mem_free(b->other);
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/queue.c ==== */
+
+
+#include <stdio.h>
+
+#define QUEUE_VERSION 0x00010001u /* of the envelope */
+#define QUEUE_MESSAGE 1
+#define QUEUE_END 2
+#define QUEUE_ENVELOPE 10 /* bytes around one message */
+
+static void queue_step(struct queue *q, enum queue_step step);
+
+static const char *queue_prefix(const struct queue *q) {
+    return q->layout == ZK_QUEUE_SIMPLE ? "qn-" : "queue-";
+}
+
+static void queue_unwatch(struct queue *q);
+
+static void queue_over(struct queue *q, int error) {
+    queue_unwatch(q);
+    mem_free(q->at);
+    q->at = NULL;
+    q->step = QUEUE_IDLE;
+    wish_end(&q->wish, error);
+}
+
+/* --- the envelope --- */
+
+/* Takes the next message out of rest into item. False: there is none, or it makes no sense. */
+static bool queue_unwrap(struct queue *q) {
+    const uint8_t *p = q->rest.p;
+    if (q->rest.n < 5 || p[0] != QUEUE_MESSAGE) return false;
+    uint32_t n = be32(p + 1);
+    if (n > q->rest.n - 5) return false;
+    q->item = slice_of(p + 5, n);
+    q->rest = slice_of(p + 5 + n, q->rest.n - 5 - n);
+    return true;
+}
+
+static bool queue_open(struct queue *q) {
+    q->item = slice_of(q->data, (size_t)q->len);
+    q->rest = slice_of(NULL, 0);
+    if (q->layout == ZK_QUEUE_SIMPLE) return true;
+    if (q->len < 5 || be32(q->data) != QUEUE_VERSION) return false;
+    q->rest = slice_of((const uint8_t *)q->data + 4, (size_t)q->len - 4);
+    return queue_unwrap(q);
+}
+
+static int queue_wrap(struct queue *q, const void *data, int len) {
+    bool plain = q->layout == ZK_QUEUE_SIMPLE;
+    mem_free(q->data);
+    q->item = q->rest = slice_of(NULL, 0);
+    q->len = plain ? len : len + QUEUE_ENVELOPE;
+    uint8_t *p = q->data = mem_try((size_t)q->len + 1);
+    if (!p) return ZK_OUT_OF_MEMORY;
+    if (!plain) {
+        put_be32(p, QUEUE_VERSION);
+        p[4] = QUEUE_MESSAGE;
+        put_be32(p + 5, (uint32_t)len);
+        p[9 + len] = QUEUE_END;
+        p += 9;
+    }
+    if (len) memcpy(p, data, (size_t)len);
+    return ZK_OK;
+}
+
+/* --- names --- */
+
+static int queue_compare(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool queue_is_item(const struct queue *q, const char *name) {
+    const char *prefix = queue_prefix(q);
+    size_t n = strlen(prefix);
+    return strncmp(name, prefix, n) == 0 && name[n];
+}
+
+/* False: no memory. */
+static bool queue_keep_names(struct queue *q, const struct zk_result *r) {
+    size_t bytes = 0;
+    int n = 0;
+    for (int i = 0; i < r->count; i++) {
+        if (!queue_is_item(q, r->names[i])) continue;
+        bytes += strlen(r->names[i]) + 1;
+        n++;
+    }
+    mem_free(q->names);
+    q->names = mem_try(sizeof *q->names * (size_t)n + bytes + 1);
+    q->n_names = q->next_name = 0;
+    if (!q->names) return false;
+    char *text = (char *)(q->names + n);
+    for (int i = 0; i < r->count; i++) {
+        if (!queue_is_item(q, r->names[i])) continue;
+        size_t len = strlen(r->names[i]) + 1;
+        q->names[q->n_names++] = memcpy(text, r->names[i], len);
+        text += len;
+    }
+    qsort(q->names, (size_t)n, sizeof *q->names, queue_compare);
+    return true;
+}
+
+/* On to the next name, or to another listing when there is none. */
+static void queue_next(struct queue *q) {
+    if (q->next_name == q->n_names) {
+        queue_step(q, QUEUE_LISTING);
+        return;
+    }
+    mem_free(q->at);
+    q->at = recipe_join(q->path, q->names[q->next_name++]);
+    if (q->at)
+        queue_step(q, QUEUE_READING);
+    else
+        queue_over(q, ZK_OUT_OF_MEMORY);
+}
+
+/* --- watching --- */
+
+static void queue_woken(void *user, const struct zk_event *event) {
+    struct queue *q = user;
+    (void)event;
+    q->watching = false;
+    if (q->step == QUEUE_WAITING) queue_step(q, QUEUE_LISTING);
+}
+
+static void queue_unwatch(struct queue *q) {
+    if (q->watching) client_unwatch(q->c, queue_woken, q);
+    q->watching = false;
+}
+
+static void queue_observe(void *user, enum zk_state state, int64_t session_id) {
+    struct queue *q = user;
+    (void)session_id;
+    if (client_is_over(q->c)) {
+        ask_stop(&q->ask);
+        mkdirs_stop(&q->parents);
+        queue_over(q, client_error(q->c));
+    } else if (state == ZK_STATE_CONNECTED && q->step == QUEUE_WAITING) {
+        queue_step(q, QUEUE_LISTING);
+    }
+}
+
+/* --- answers --- */
+
+static void queue_with_parents(void *user, int error) {
+    struct queue *q = user;
+    if (error)
+        queue_over(q, error);
+    else
+        queue_step(q, q->step);
+}
+
+/* The queue's own node is missing. */
+static void queue_make_parents(struct queue *q) {
+    int error = mkdirs_start(&q->parents, q->c, q->at, &q->node, queue_with_parents, q);
+    if (error) queue_over(q, error);
+}
+
+static void queue_listed(struct queue *q, const struct zk_result *r) {
+    if (!queue_keep_names(q, r))
+        queue_over(q, ZK_OUT_OF_MEMORY);
+    else if (q->n_names)
+        queue_next(q);
+    else if (!q->patient)
+        queue_over(q, ZK_TIMED_OUT);
+    else if (q->watching)
+        q->step = QUEUE_WAITING;
+    else
+        queue_step(q, QUEUE_LISTING); /* this time with a watch */
+}
+
+static void queue_read(struct queue *q, const struct zk_result *r) {
+    mem_free(q->data);
+    q->len = r->data ? r->data_len : 0;
+    q->data = recipe_copy(r->data, (size_t)q->len);
+    if (!q->data)
+        queue_over(q, ZK_OUT_OF_MEMORY);
+    else if (queue_open(q))
+        queue_step(q, QUEUE_TAKING);
+    else
+        queue_next(q); /* no item of this queue, whatever its name is: it stays */
+}
+
+static void queue_answer(void *user, const struct zk_result *r) {
+    struct queue *q = user;
+    bool missing = r->error == ZK_NO_NODE;
+    if (q->step == QUEUE_PUTTING && missing) {
+        queue_make_parents(q);
+    } else if (q->step == QUEUE_PUTTING) {
+        queue_over(q, recipe_unknown(r->error) ? ZK_UNCERTAIN : r->error);
+    } else if (q->step == QUEUE_LISTING && missing && q->patient) {
+        /* No node, no watch on its children: it is made, as a taker of Curator's makes it. */
+        q->watching = false;
+        mem_free(q->at);
+        q->at = recipe_join(q->path, queue_prefix(q));
+        if (q->at)
+            queue_make_parents(q);
+        else
+            queue_over(q, ZK_OUT_OF_MEMORY);
+    } else if (q->step == QUEUE_LISTING && (missing || !r->error)) {
+        queue_listed(q, r);
+    } else if (q->step == QUEUE_TAKING && recipe_unknown(r->error)) {
+        queue_step(q, QUEUE_SYNCING);
+    } else if (q->step == QUEUE_CHECKING && missing) {
+        queue_over(q, ZK_UNCERTAIN);
+    } else if (missing) {
+        queue_next(q); /* somebody was faster */
+    } else if (r->error) {
+        queue_over(q, r->error);
+    } else if (q->step == QUEUE_READING) {
+        queue_read(q, r);
+    } else if (q->step == QUEUE_TAKING) {
+        queue_over(q, ZK_OK);
+    } else {
+        queue_step(q, q->step == QUEUE_SYNCING ? QUEUE_CHECKING : QUEUE_TAKING);
+    }
+}
+
+static struct zk_op queue_op(struct queue *q, enum queue_step step) {
+    struct zk_op op = zk_get_children(q->path);
+    switch (step) {
+    case QUEUE_PUTTING:
+        op = zk_create(q->at, q->data, q->len, ZK_PERSISTENT_SEQUENTIAL);
+        break;
+    case QUEUE_READING: op = zk_get(q->at); break;
+    case QUEUE_TAKING: op = zk_delete(q->at, -1); break;
+    case QUEUE_SYNCING: op = zk_sync(q->at); break;
+    case QUEUE_CHECKING: op = zk_exists(q->at); break;
+    case QUEUE_LISTING: /* one without a watch comes first: most of the time it is enough */
+        if (q->patient && q->names && !q->n_names) op = zk_watching(op, queue_woken, q);
+        break;
+    case QUEUE_IDLE:
+    case QUEUE_WAITING: break;
+    }
+    return op;
+}
+
+static void queue_step(struct queue *q, enum queue_step step) {
+    struct zk_op op = queue_op(q, step);
+    bool once = step == QUEUE_PUTTING || step == QUEUE_TAKING;
+    q->step = step;
+    if (op.watch) q->watching = true;
+    ask_start(&q->ask, q->c, op, once ? ASK_SURELY : ASK_ALWAYS, queue_answer, q);
+}
+
+/* --- the user --- */
+
+static void queue_late(void *user) {
+    struct queue *q = user;
+    /* What is being taken will be ours or not: that is heard to its end. */
+    if (q->step == QUEUE_TAKING || q->step == QUEUE_SYNCING || q->step == QUEUE_CHECKING) return;
+    ask_stop(&q->ask);
+    mkdirs_stop(&q->parents);
+    queue_over(q, ZK_TIMED_OUT);
+}
+
+ZK_PRIVATE int queue_put(struct queue *q, const void *data, int len, int32_t priority,
+                         zk_done_fn done, void *user) {
+    char name[24];
+    if (len < 0 || len > INT32_MAX - QUEUE_ENVELOPE || (len && !data)) return ZK_BAD_ARGUMENTS;
+    if (priority && q->layout != ZK_QUEUE_PRIORITY) return ZK_BAD_ARGUMENTS;
+    if (q->step != QUEUE_IDLE) return ZK_IN_USE;
+    if (q->layout == ZK_QUEUE_PRIORITY)
+        (void)snprintf(name, sizeof name, "queue-%d%08X", priority >= 0, (unsigned)priority);
+    else
+        (void)snprintf(name, sizeof name, "%s", queue_prefix(q));
+    int error = queue_wrap(q, data, len);
+    q->at = error ? NULL : recipe_join(q->path, name);
+    if (!q->at) return ZK_OUT_OF_MEMORY;
+    error = wish_begin(&q->wish, q->c, q->owner, -1, queue_late, q, done, user);
+    if (error) {
+        mem_free(q->at);
+        q->at = NULL;
+        return error;
+    }
+    queue_step(q, QUEUE_PUTTING);
+    return ZK_OK;
+}
+
+ZK_PRIVATE int queue_take(struct queue *q, int timeout_ms, zk_done_fn done, void *user) {
+    if (q->step != QUEUE_IDLE) return ZK_IN_USE;
+    q->patient = timeout_ms != 0;
+    int error = wish_begin(&q->wish, q->c, q->owner, q->patient ? timeout_ms : -1, queue_late, q,
+                           done, user);
+    if (error) return error;
+    if (q->layout == ZK_QUEUE_PRIORITY) q->next_name = q->n_names;
+    if (queue_unwrap(q)) {
+        wish_end(&q->wish, ZK_OK);
+        return ZK_OK;
+    }
+    q->item = slice_of(NULL, 0);
+    queue_next(q);
+    return ZK_OK;
+}
+
+ZK_PRIVATE int queue_init(struct queue *q, struct client *c, const void *owner, const char *path,
+                          enum zk_queue_layout layout) {
+    memset(q, 0, sizeof *q);
+    if (!recipe_path_ok(path) || layout < ZK_QUEUE_SIMPLE || layout > ZK_QUEUE_PRIORITY)
+        return ZK_BAD_ARGUMENTS;
+    q->c = c;
+    q->owner = owner;
+    q->layout = layout;
+    q->path = recipe_copy(path, strlen(path));
+    if (!q->path) return ZK_OUT_OF_MEMORY;
+    q->observer.fn = queue_observe;
+    q->observer.user = q;
+    client_observe(c, &q->observer);
+    return ZK_OK;
+}
+
+ZK_PRIVATE void queue_free(struct queue *q) {
+    client_unobserve(q->c, &q->observer);
+    ask_stop(&q->ask);
+    mkdirs_stop(&q->parents);
+    queue_unwatch(q);
+    wish_stop(&q->wish);
+    mem_free(q->path);
+    mem_free(q->at);
+    mem_free(q->names);
+    mem_free(q->data);
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/counter.c ==== */
+
+
+static void counter_step(struct counter *n, enum counter_step step);
+
+static void counter_over(struct counter *n, int error) {
+    n->step = COUNTER_IDLE;
+    wish_end(&n->wish, error);
+}
+
+/* As the width has it: sums wrap around. */
+static int64_t counter_fit(const struct counter *n, int64_t value) {
+    uint64_t bits = (uint64_t)value;
+    if (n->bytes == 4) bits = (bits & 0xffffffffu) | (bits & 0x80000000u ? ~0xffffffffULL : 0);
+    return bits > INT64_MAX ? -1 - (int64_t)~bits : (int64_t)bits;
+}
+
+/* False: data of another length. */
+static bool counter_decode(struct counter *n, const struct zk_result *r) {
+    const uint8_t *p = r->data;
+    if (r->error == ZK_NO_NODE || r->data_len <= 0) {
+        n->value = 0;
+        return true;
+    }
+    if (r->data_len != n->bytes) return false;
+    n->value = counter_fit(n, n->bytes == 4 ? (int64_t)be32(p) : (int64_t)be64(p));
+    return true;
+}
+
+static void counter_write(struct counter *n) {
+    int64_t sum = (int64_t)((uint64_t)n->value + (uint64_t)n->operand);
+    if (n->job == COUNTER_CAS && n->value != n->expected) {
+        counter_over(n, ZK_BAD_VERSION);
+        return;
+    }
+    n->wish_value = counter_fit(n, n->job == COUNTER_ADD ? sum : n->operand);
+    if (n->bytes == 4)
+        put_be32(n->text, (uint32_t)n->wish_value);
+    else
+        put_be64(n->text, (uint64_t)n->wish_value);
+    counter_step(n, COUNTER_WRITING);
+}
+
+static void counter_read(struct counter *n, const struct zk_result *r) {
+    int64_t mzxid = r->error ? 0 : r->stat.mzxid;
+    bool changed = n->doubtful && mzxid != n->mzxid;
+    n->doubtful = false;
+    n->mzxid = mzxid;
+    n->version = r->error ? -1 : r->stat.version;
+    if (!counter_decode(n, r))
+        counter_over(n, ZK_MALFORMED);
+    else if (n->job == COUNTER_GET)
+        counter_over(n, ZK_OK);
+    else if (changed && n->job == COUNTER_SET && n->value == n->wish_value)
+        counter_over(n, ZK_OK); /* whoever did it */
+    else if (changed)
+        counter_over(n, ZK_UNCERTAIN);
+    else
+        counter_write(n);
+}
+
+static void counter_with_parents(void *user, int error) {
+    struct counter *n = user;
+    if (error)
+        counter_over(n, error);
+    else
+        counter_step(n, COUNTER_WRITING);
+}
+
+static void counter_written(struct counter *n, const struct zk_result *r) {
+    if (!r->error) {
+        n->value = n->wish_value;
+        counter_over(n, ZK_OK);
+    } else if (r->error == ZK_NO_NODE && !n->mzxid) {
+        int error = mkdirs_start(&n->parents, n->c, n->path, &n->node, counter_with_parents, n);
+        if (error) counter_over(n, error);
+    } else if (r->error == ZK_BAD_VERSION || r->error == ZK_NODE_EXISTS ||
+               r->error == ZK_NO_NODE) {
+        counter_step(n, COUNTER_READING);
+    } else if (recipe_unknown(r->error)) {
+        n->doubtful = true;
+        counter_step(n, COUNTER_SYNCING);
+    } else {
+        counter_over(n, r->error);
+    }
+}
+
+static void counter_answer(void *user, const struct zk_result *r) {
+    struct counter *n = user;
+    if (n->step == COUNTER_WRITING)
+        counter_written(n, r);
+    else if (r->error && (r->error != ZK_NO_NODE || n->step == COUNTER_SYNCING))
+        counter_over(n, r->error);
+    else if (n->step == COUNTER_READING)
+        counter_read(n, r);
+    else
+        counter_step(n, COUNTER_READING);
+}
+
+static void counter_step(struct counter *n, enum counter_step step) {
+    struct zk_op op = zk_get(n->path);
+    n->step = step;
+    if (step == COUNTER_SYNCING) op = zk_sync(n->path);
+    if (step == COUNTER_WRITING && n->mzxid) op = zk_set(n->path, n->text, n->bytes, n->version);
+    if (step == COUNTER_WRITING && !n->mzxid)
+        op = zk_create(n->path, n->text, n->bytes, ZK_PERSISTENT);
+    ask_start(&n->ask, n->c, op, step == COUNTER_WRITING ? ASK_SURELY : ASK_ALWAYS,
+              counter_answer, n);
+}
+
+static void counter_observe(void *user, enum zk_state state, int64_t session_id) {
+    struct counter *n = user;
+    (void)session_id;
+    (void)state;
+    if (!client_is_over(n->c)) return;
+    ask_stop(&n->ask);
+    mkdirs_stop(&n->parents);
+    counter_over(n, client_error(n->c));
+}
+
+ZK_PRIVATE int counter_do(struct counter *n, enum counter_job job, int64_t operand,
+                          int64_t expected, zk_done_fn done, void *user) {
+    if (n->step != COUNTER_IDLE) return ZK_IN_USE;
+    if (counter_fit(n, operand) != operand || counter_fit(n, expected) != expected)
+        return ZK_BAD_ARGUMENTS;
+    int error = wish_begin(&n->wish, n->c, n->owner, -1, NULL, n, done, user);
+    if (error) return error;
+    n->job = job;
+    n->operand = operand;
+    n->expected = expected;
+    n->doubtful = false;
+    counter_step(n, COUNTER_READING);
+    return ZK_OK;
+}
+
+ZK_PRIVATE int counter_init(struct counter *n, struct client *c, const void *owner,
+                            const char *path, int bytes) {
+    memset(n, 0, sizeof *n);
+    if (!recipe_path_ok(path) || (bytes != 4 && bytes != 8)) return ZK_BAD_ARGUMENTS;
+    n->c = c;
+    n->owner = owner;
+    n->bytes = bytes;
+    n->path = recipe_copy(path, strlen(path));
+    if (!n->path) return ZK_OUT_OF_MEMORY;
+    n->observer.fn = counter_observe;
+    n->observer.user = n;
+    client_observe(c, &n->observer);
+    return ZK_OK;
+}
+
+ZK_PRIVATE void counter_free(struct counter *n) {
+    client_unobserve(n->c, &n->observer);
+    ask_stop(&n->ask);
+    mkdirs_stop(&n->parents);
+    wish_stop(&n->wish);
+    mem_free(n->path);
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/cache.c ==== */
+
+
+
+#define CACHE_NO_MEMORY_MS 50 /* until another try to get it */
+
+static void cache_pump(struct cache *h);
+static void cache_event(void *user, const struct zk_event *event);
+
+/* --- the table --- */
+
+static struct cache_node *cache_find(const struct cache *h, struct slice path) {
+    if (!h->cap) return NULL;
+    uint64_t hash = slice_hash(path, h->seed);
+    for (struct cache_node *n = h->buckets[hash & (h->cap - 1)]; n; n = n->next)
+        if (n->hash == hash && slice_eq(slice_of(n->path, n->path_len), path)) return n;
+    return NULL;
+}
+
+/* Not being able to grow makes it slower, nothing else. */
+static void cache_grow(struct cache *h) {
+    uint32_t cap = h->cap ? h->cap * 2 : 16;
+    struct cache_node **buckets = mem_try(sizeof *buckets * cap);
+    if (!buckets) return;
+    for (uint32_t i = 0; i < h->cap; i++) {
+        for (struct cache_node *n = h->buckets[i], *next; n; n = next) {
+            next = n->next;
+            n->next = buckets[n->hash & (cap - 1)];
+            buckets[n->hash & (cap - 1)] = n;
+        }
+    }
+    mem_free(h->buckets);
+    h->buckets = buckets;
+    h->cap = cap;
+}
+
+static struct cache_node *cache_add(struct cache *h, struct slice path,
+                                    struct cache_node *parent) {
+    if (h->n >= h->cap) cache_grow(h);
+    struct cache_node *n = h->cap ? mem_try(sizeof *n + path.n + 1) : NULL;
+    if (!n) return NULL;
+    n->hash = slice_hash(path, h->seed);
+    n->path_len = (uint32_t)path.n;
+    memcpy(n->path, path.p, path.n);
+    n->data_len = -1;
+    n->next = h->buckets[n->hash & (h->cap - 1)];
+    h->buckets[n->hash & (h->cap - 1)] = n;
+    h->n++;
+    n->parent = parent;
+    if (parent) {
+        n->sibling = parent->children;
+        parent->children = n;
+    }
+    return n;
+}
+
+static void cache_unlink(struct cache *h, struct cache_node *n) {
+    struct cache_node **link = &h->buckets[n->hash & (h->cap - 1)];
+    while (*link != n) link = &(*link)->next;
+    *link = n->next;
+    for (link = n->parent ? &n->parent->children : NULL; link; link = &(*link)->sibling) {
+        if (*link != n) continue;
+        *link = n->sibling;
+        break;
+    }
+    h->n--;
+    mem_free(n->data);
+    mem_free(n);
+}
+
+/* Frees a record that nobody needs, and those above it that were there for its sake. */
+static void cache_settle(struct cache *h, struct cache_node *n) {
+    while (n && !n->there && !n->queued && !n->reading && !n->children) {
+        struct cache_node *up = n->parent;
+        cache_unlink(h, n);
+        n = up;
+    }
+}
+
+/* How many levels below the root a path is; -1: it is not below it. */
+static int cache_level(const struct cache *h, struct slice path) {
+    size_t n = strlen(h->root);
+    if (n == 1) n = 0;
+    if (path.n < n || memcmp(path.p, h->root, n) != 0) return -1;
+    if (path.n == n || path.n == 1) return 0;
+    if (path.p[n] != '/') return -1;
+    int level = 0;
+    for (size_t i = n; i < path.n; i++) level += path.p[i] == '/';
+    return level;
+}
+
+static bool cache_keeps(const struct cache *h, int level) {
+    return level >= 0 && (!h->levels || level < h->levels);
+}
+
+/* The record of a path at or below the root, made with all above it. NULL: no memory. */
+static struct cache_node *cache_make(struct cache *h, struct slice path) {
+    struct slice root = slice_str(h->root);
+    struct cache_node *n = cache_find(h, root);
+    if (!n) n = cache_add(h, root, NULL);
+    size_t end = root.n == 1 ? 0 : root.n;
+    while (n && end < path.n && path.n > 1) {
+        while (++end < path.n && path.p[end] != '/') continue;
+        struct slice here = slice_of(path.p, end);
+        struct cache_node *child = cache_find(h, here);
+        if (!child) child = cache_add(h, here, n);
+        if (!child) cache_settle(h, n);
+        n = child;
+    }
+    return n;
+}
+
+/* --- telling --- */
+
+struct cache_post {
+    struct client_post post;
+    zk_cache_fn fn;
+    void *user;
+    struct zk_cache_change change;
+    struct zk_cache_node before, now;
+    char bytes[]; /* path, data before, data now */
+};
+
+static void cache_run(struct client_post *post) {
+    struct cache_post *p = (struct cache_post *)(void *)post;
+    p->fn(p->user, &p->change);
+    mem_free(p);
+}
+
+static void cache_drop(struct client_post *post) {
+    mem_free(post);
+}
+
+static size_t cache_room(const struct zk_cache_node *n) {
+    return n && n->data_len > 0 ? (size_t)n->data_len + 1 : 1;
+}
+
+static const struct zk_cache_node *cache_copy(struct zk_cache_node *to,
+                                              const struct zk_cache_node *from, const char *path,
+                                              char **bytes) {
+    if (!from) return NULL;
+    *to = *from;
+    to->path = path;
+    if (from->data) to->data = memcpy(*bytes, from->data, (size_t)from->data_len);
+    *bytes += cache_room(from);
+    return to;
+}
+
+/* False: no memory. */
+static bool cache_tell(struct cache *h, enum zk_cache_event event, const char *path,
+                       const struct zk_cache_node *before, const struct zk_cache_node *now) {
+    if (!h->fn) return true;
+    size_t path_len = strlen(path) + 1;
+    struct cache_post *p = mem_try(sizeof *p + path_len + cache_room(before) + cache_room(now));
+    if (!p) return false;
+    char *bytes = p->bytes + path_len;
+    memcpy(p->bytes, path, path_len);
+    p->post.owner = h->owner;
+    p->post.run = cache_run;
+    p->post.drop = cache_drop;
+    p->fn = h->fn;
+    p->user = h->user;
+    p->change.event = event;
+    p->change.path = p->bytes;
+    p->change.before = cache_copy(&p->before, before, p->bytes, &bytes);
+    p->change.now = cache_copy(&p->now, now, p->bytes, &bytes);
+    p->change.error = h->error;
+    client_post(h->c, &p->post);
+    return true;
+}
+
+static struct zk_cache_node cache_view(const struct cache_node *n) {
+    struct zk_cache_node view = {n->path, n->data, n->data_len, n->stat};
+    return view;
+}
+
+/* --- the queue of what is to be read --- */
+
+static void cache_push(struct cache *h, struct cache_node *n) {
+    if (n->reading) n->again = true;
+    if (n->reading || n->queued) return;
+    n->queued = true;
+    n->queued_next = NULL;
+    *h->queue_end = n;
+    h->queue_end = &n->queued_next;
+}
+
+static struct cache_node *cache_pop(struct cache *h) {
+    struct cache_node *n = h->queue;
+    if (!n) return NULL;
+    h->queue = n->queued_next;
+    if (!h->queue) h->queue_end = &h->queue;
+    n->queued = false;
+    return n;
+}
+
+static void cache_again(void *user) {
+    struct cache *h = user;
+    cache_pump(h);
+}
+
+/* There was no memory: once more, a little later. */
+static void cache_postpone(struct cache *h, struct cache_node *n) {
+    if (n) cache_push(h, n);
+    h->timer.fn = cache_again;
+    client_timer_set(h->c, &h->timer, client_now(h->c) + CACHE_NO_MEMORY_MS);
+}
+
+/* --- what was read --- */
+
+/* False: no memory; nothing has changed. */
+static bool cache_gone(struct cache *h, struct cache_node *n) {
+    if (!n->there) return true;
+    struct zk_cache_node before = cache_view(n);
+    if (!cache_tell(h, ZK_CACHE_REMOVED, n->path, &before, NULL)) return false;
+    mem_free(n->data);
+    n->data = NULL;
+    n->data_len = -1;
+    n->there = false;
+    return true;
+}
+
+static bool cache_apply(struct cache *h, struct cache_node *n, const struct zk_result *r) {
+    struct zk_cache_node before = cache_view(n), now = {n->path, r->data, r->data_len, r->stat};
+    bool same = n->there && n->stat.czxid == r->stat.czxid && n->stat.mzxid == r->stat.mzxid;
+    n->round = h->round;
+    if (same) {
+        n->stat = r->stat; /* the children and the ACL may differ */
+        return true;
+    }
+    void *data = r->data ? recipe_copy(r->data, (size_t)r->data_len) : NULL;
+    if (r->data && !data) return false;
+    if (!cache_tell(h, n->there ? ZK_CACHE_CHANGED : ZK_CACHE_ADDED, n->path,
+                    n->there ? &before : NULL, &now)) {
+        mem_free(data);
+        return false;
+    }
+    mem_free(n->data);
+    n->data = data;
+    n->data_len = r->data_len;
+    n->stat = r->stat;
+    n->there = true;
+    return true;
+}
+
+/* False: no memory. */
+static bool cache_list(struct cache *h, struct cache_node *n, const struct zk_result *r) {
+    for (int i = 0; i < r->count; i++) {
+        char *path = recipe_join(n->path, r->names[i]);
+        struct slice at = path ? slice_str(path) : slice_of(NULL, 0);
+        struct cache_node *child = path ? cache_find(h, at) : NULL;
+        if (path && !child) child = cache_add(h, at, n);
+        mem_free(path);
+        if (!child) return false;
+        if (child->there && child->round == h->round) continue;
+        child->children_wanted = true;
+        cache_push(h, child);
+    }
+    return true;
+}
+
+/* --- readers --- */
+
+static void cache_fail(struct cache *h, int error) {
+    h->state = CACHE_FAILED;
+    h->error = error;
+    (void)cache_tell(h, ZK_CACHE_FAILED, h->root, NULL, NULL);
+    wish_end(&h->wish, error);
+}
+
+/* ok false: to be read again, when there is memory. */
+static void cache_read_over(struct cache_reader *r, bool ok) {
+    struct cache *h = r->cache;
+    struct cache_node *n = r->node;
+    r->node = NULL;
+    h->busy--;
+    n->reading = false;
+    bool again = n->again;
+    n->again = false;
+    if (!ok)
+        cache_postpone(h, n);
+    else if (again)
+        cache_push(h, n);
+    cache_settle(h, n);
+    if (ok) cache_pump(h);
+}
+
+static void cache_listed(void *user, const struct zk_result *result) {
+    struct cache_reader *r = user;
+    struct cache_node *n = r->node;
+    bool ok = result->error != ZK_OUT_OF_MEMORY;
+    if (ok && !result->error) ok = cache_list(r->cache, n, result);
+    n->children_wanted = !ok;
+    cache_read_over(r, ok);
+}
+
+static void cache_got(void *user, const struct zk_result *result) {
+    struct cache_reader *r = user;
+    struct cache *h = r->cache;
+    struct cache_node *n = r->node;
+    bool ok = result->error != ZK_OUT_OF_MEMORY;
+    /* What may not be read is not there for us. */
+    if (ok) ok = result->error ? cache_gone(h, n) : cache_apply(h, n, result);
+    if (!ok || !n->there || !n->children_wanted) {
+        cache_read_over(r, ok);
+        return;
+    }
+    ask_start(&r->ask, h->c, zk_get_children(n->path), ASK_ALWAYS, cache_listed, r);
+}
+
+static void cache_read(struct cache_reader *r, struct cache_node *n) {
+    struct cache *h = r->cache;
+    int below = cache_level(h, slice_of(n->path, n->path_len)) + 1;
+    if (!cache_keeps(h, below)) n->children_wanted = false;
+    r->node = n;
+    n->reading = true;
+    h->busy++;
+    ask_start(&r->ask, h->c, zk_get(n->path), ASK_ALWAYS, cache_got, r);
+}
+
+/* The end of a round: what it has not seen is gone. False: no memory to tell. */
+static bool cache_sweep(struct cache *h) {
+    for (uint32_t i = 0; i < h->cap; i++) {
+        struct cache_node *n = h->buckets[i];
+        while (n) {
+            if (!n->there || n->round == h->round) {
+                n = n->next;
+                continue;
+            }
+            if (!cache_gone(h, n)) return false;
+            cache_settle(h, n);
+            n = h->buckets[i]; /* the record may be gone, and others with it */
+        }
+    }
+    return true;
+}
+
+static void cache_pump(struct cache *h) {
+    if (h->state != CACHE_SYNCING && h->state != CACHE_READY) return;
+    for (int i = 0; i < CACHE_READERS && h->queue && !h->timer.link; i++)
+        if (!h->readers[i].node) cache_read(&h->readers[i], cache_pop(h));
+    if (h->state == CACHE_READY || h->queue || h->busy || h->timer.link) return;
+    if (!cache_sweep(h) || !cache_tell(h, ZK_CACHE_READY, h->root, NULL, NULL)) {
+        cache_postpone(h, NULL);
+        return;
+    }
+    h->state = CACHE_READY;
+    wish_end(&h->wish, ZK_OK);
+}
+
+/* --- events --- */
+
+static void cache_event(void *user, const struct zk_event *event) {
+    struct cache *h = ((struct cache_ear *)user)->cache;
+    struct slice path = slice_str(event->path);
+    if (!h) return;
+    if (event->type != ZK_NODE_CREATED && event->type != ZK_NODE_DATA_CHANGED &&
+        event->type != ZK_NODE_DELETED)
+        return;
+    if (h->state != CACHE_SYNCING && h->state != CACHE_READY) return;
+    if (!cache_keeps(h, cache_level(h, path))) return;
+    struct cache_node *n = cache_find(h, path);
+    if (event->type == ZK_NODE_DELETED) {
+        if (!n) return;
+        if (!cache_gone(h, n)) cache_postpone(h, n);
+        cache_settle(h, n);
+        return;
+    }
+    if (!n) n = cache_make(h, path);
+    if (!n) {
+        cache_fail(h, ZK_OUT_OF_MEMORY); /* which node it was cannot be kept */
+        return;
+    }
+    cache_push(h, n);
+    cache_pump(h);
+}
+
+/* --- rounds --- */
+
+static void cache_stop_reading(struct cache *h) {
+    ask_stop(&h->watch);
+    client_timer_stop(h->c, &h->timer);
+    for (int i = 0; i < CACHE_READERS; i++) {
+        struct cache_reader *r = &h->readers[i];
+        ask_stop(&r->ask);
+        if (!r->node) continue;
+        r->node->reading = r->node->again = false;
+        cache_settle(h, r->node);
+        r->node = NULL;
+    }
+    h->busy = 0;
+    struct cache_node *n;
+    while ((n = cache_pop(h))) cache_settle(h, n);
+}
+
+static void cache_watches(void *user, const struct zk_result *r) {
+    struct cache *h = user;
+    if (r->error) {
+        cache_fail(h, r->error);
+        return;
+    }
+    struct cache_node *root = cache_make(h, slice_str(h->root));
+    if (!root) {
+        cache_fail(h, ZK_OUT_OF_MEMORY);
+        return;
+    }
+    root->children_wanted = true;
+    cache_push(h, root);
+    cache_pump(h);
+}
+
+static void cache_sync(struct cache *h) {
+    cache_stop_reading(h);
+    h->state = CACHE_SYNCING;
+    h->error = ZK_OK;
+    h->round++;
+    enum zk_watch_kind kind = h->levels == 1 ? ZK_WATCH_PERSISTENT : ZK_WATCH_RECURSIVE;
+    ask_start(&h->watch, h->c, zk_add_watch(h->root, kind, cache_event, h->ear), ASK_ALWAYS,
+              cache_watches, h);
+}
+
+static void cache_observe(void *user, enum zk_state state, int64_t session_id) {
+    struct cache *h = user;
+    (void)session_id;
+    if (client_is_over(h->c)) {
+        cache_stop_reading(h);
+        cache_fail(h, client_error(h->c));
+    } else if (state == ZK_STATE_CONNECTED || state == ZK_STATE_READ_ONLY) {
+        cache_sync(h);
+    } else if (h->state == CACHE_SYNCING || h->state == CACHE_READY) {
+        cache_stop_reading(h);
+        h->state = CACHE_WAITING;
+        (void)cache_tell(h, ZK_CACHE_STALE, h->root, NULL, NULL);
+    }
+}
+
+/* --- life --- */
+
+ZK_PRIVATE int cache_init(struct cache *h, struct client *c, const void *owner, const char *path,
+                          const struct zk_cache_options *options) {
+    static const struct zk_cache_options plain;
+    const struct zk_cache_options *o = options ? options : &plain;
+    memset(h, 0, sizeof *h);
+    if (!path || !path_valid(slice_str(path)) || o->levels < 0) return ZK_BAD_ARGUMENTS;
+    h->c = c;
+    h->owner = owner;
+    h->levels = o->levels;
+    h->fn = o->on_change;
+    h->user = o->user;
+    h->seed = client_random(c);
+    h->queue_end = &h->queue;
+    h->timer.user = h;
+    for (int i = 0; i < CACHE_READERS; i++) h->readers[i].cache = h;
+    h->root = recipe_copy(path, strlen(path));
+    h->ear = mem_try(sizeof *h->ear);
+    if (!h->root || !h->ear) {
+        mem_free(h->root);
+        mem_free(h->ear);
+        return ZK_OUT_OF_MEMORY;
+    }
+    h->ear->c = c;
+    h->ear->cache = h;
+    h->observer.fn = cache_observe;
+    h->observer.user = h;
+    client_observe(c, &h->observer);
+    enum zk_state state = client_state(c);
+    if (state == ZK_STATE_CONNECTED || state == ZK_STATE_READ_ONLY) cache_sync(h);
+    return ZK_OK;
+}
+
+static void cache_deaf(struct cache_ear *ear) {
+    client_unwatch(ear->c, cache_event, ear);
+    mem_free(ear);
+}
+
+static void cache_watch_removed(void *user, const struct zk_result *r) {
+    (void)r;
+    cache_deaf(user);
+}
+
+/* The watch is taken off the server, unless others have it too; the ear lives until that is done. */
+static void cache_remove_watch(struct cache *h) {
+    enum zk_watch_kind kind = h->levels == 1 ? ZK_WATCH_PERSISTENT : ZK_WATCH_RECURSIVE;
+    struct zk_op op = zk_remove_watches(h->root, kind, cache_event, h->ear);
+    op.local = true;
+    op.timeout_ms = -1;
+    h->ear->cache = NULL;
+    if (client_submit(h->c, &op, CLIENT_INSIDE, cache_watch_removed, h->ear) <= 0)
+        cache_deaf(h->ear);
+}
+
+ZK_PRIVATE void cache_free(struct cache *h) {
+    client_unobserve(h->c, &h->observer);
+    cache_stop_reading(h);
+    wish_stop(&h->wish);
+    cache_remove_watch(h);
+    for (uint32_t i = 0; i < h->cap; i++) {
+        for (struct cache_node *n = h->buckets[i], *next; n; n = next) {
+            next = n->next;
+            mem_free(n->data);
+            mem_free(n);
+        }
+    }
+    mem_free(h->buckets);
+    mem_free(h->root);
+}
+
+/* --- asking --- */
+
+static void cache_late(void *user) {
+    struct cache *h = user;
+    wish_end(&h->wish, ZK_TIMED_OUT);
+}
+
+ZK_PRIVATE int cache_wait(struct cache *h, int timeout_ms, zk_done_fn done, void *user) {
+    if (h->state == CACHE_FAILED) return h->error;
+    int error = wish_begin(&h->wish, h->c, h->owner, timeout_ms, cache_late, h, done, user);
+    if (!error && h->state == CACHE_READY) wish_end(&h->wish, ZK_OK);
+    return error;
+}
+
+static const char *cache_name(const struct cache_node *n) {
+    return strrchr(n->path, '/') + 1;
+}
+
+/* One block, as all results are. */
+ZK_PRIVATE int cache_get(struct cache *h, const char *path, struct zk_result **out) {
+    const struct cache_node *n = cache_find(h, slice_str(path));
+    if (!n || !n->there) return ZK_NO_NODE;
+    size_t data_len = n->data ? (size_t)n->data_len : 0, names = 0, room = data_len + 1;
+    for (const struct cache_node *child = n->children; child; child = child->sibling) {
+        if (!child->there) continue;
+        room += sizeof(char *) + strlen(cache_name(child)) + 1;
+        names++;
+    }
+    struct zk_result *r = mem_try(sizeof *r + room);
+    if (!r) return ZK_OUT_OF_MEMORY;
+    const char **list = (const char **)(void *)(r + 1);
+    char *text = (char *)(list + names);
+    r->names = list;
+    r->data_len = n->data_len;
+    r->has_stat = true;
+    r->stat = n->stat;
+    r->zxid = n->stat.mzxid;
+    if (n->data) r->data = memcpy(text, n->data, data_len);
+    text += data_len + 1;
+    for (const struct cache_node *child = n->children; child; child = child->sibling) {
+        if (!child->there) continue;
+        size_t len = strlen(cache_name(child)) + 1;
+        list[r->count++] = memcpy(text, cache_name(child), len);
+        text += len;
+    }
+    *out = r;
+    return ZK_OK;
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/member.c ==== */
+
+
+static void member_step(struct member *m, enum member_step step);
+
+/* --- watching --- */
+
+static void member_woken(void *user, const struct zk_event *event) {
+    struct member *m = user;
+    m->watching = false;
+    if (m->step != MEMBER_IDLE) return; /* whose answer will be newer */
+    if (event->type == ZK_NODE_DELETED && m->notice.state == ZK_HOLD_OWNED)
+        notice_tell(&m->notice, ZK_HOLD_LOST, 0);
+    member_step(m, event->type == ZK_NODE_DELETED ? MEMBER_CREATING : MEMBER_LOOKING);
+}
+
+static void member_unwatch(struct member *m) {
+    if (m->watching) client_unwatch(m->c, member_woken, m);
+    m->watching = false;
+}
+
+/* --- answers --- */
+
+static void member_fail(struct member *m, int error) {
+    m->step = MEMBER_FAILED;
+    m->error = error;
+    notice_tell(&m->notice, ZK_HOLD_NONE, 0);
+    wish_end(&m->wish, error);
+}
+
+static void member_with_parents(void *user, int error) {
+    struct member *m = user;
+    if (error)
+        member_fail(m, error);
+    else
+        member_step(m, MEMBER_CREATING);
+}
+
+static void member_looked(struct member *m, const struct zk_result *r) {
+    int64_t owner = r->stat.ephemeral_owner;
+    bool ours = m->persistent ? !owner : owner == client_session_id(m->c);
+    m->watching = true;
+    if (ours && m->changed) {
+        member_step(m, MEMBER_SETTING);
+    } else if (ours) {
+        m->step = MEMBER_IDLE;
+        m->may_evict = false;
+        notice_tell(&m->notice, ZK_HOLD_OWNED, r->stat.czxid);
+        wish_end(&m->wish, ZK_OK);
+    } else if (m->may_evict) {
+        member_step(m, MEMBER_EVICTING);
+    } else {
+        m->step = MEMBER_IDLE; /* until his goes */
+    }
+}
+
+static void member_answer(void *user, const struct zk_result *r) {
+    struct member *m = user;
+    bool missing = r->error == ZK_NO_NODE;
+    if (m->step == MEMBER_CREATING && missing) {
+        m->step = MEMBER_PARENTS;
+        int error = mkdirs_start(&m->parents, m->c, m->path, &m->node, member_with_parents, m);
+        if (error) member_fail(m, error);
+    } else if (m->step == MEMBER_CREATING && (!r->error || r->error == ZK_NODE_EXISTS)) {
+        m->changed = r->error != ZK_OK; /* what was there may say something else */
+        member_step(m, MEMBER_LOOKING);
+    } else if (missing) {
+        member_step(m, MEMBER_CREATING);
+    } else if (r->error) {
+        member_fail(m, r->error);
+    } else if (m->step == MEMBER_LOOKING) {
+        member_looked(m, r);
+    } else if (m->step == MEMBER_EVICTING) {
+        m->may_evict = false;
+        member_step(m, MEMBER_CREATING);
+    } else {
+        m->changed = false;
+        member_step(m, MEMBER_LOOKING);
+    }
+}
+
+static void member_step(struct member *m, enum member_step step) {
+    struct zk_op op = zk_delete(m->path, -1);
+    m->step = step;
+    if (step == MEMBER_CREATING)
+        op = recipe_create(&m->node, m->path, m->persistent ? ZK_PERSISTENT : ZK_EPHEMERAL);
+    if (step == MEMBER_LOOKING) op = zk_watching(zk_get(m->path), member_woken, m);
+    if (step == MEMBER_SETTING) op = zk_set(m->path, m->node.data, m->node.data_len, -1);
+    ask_start(&m->ask, m->c, op, ASK_ALWAYS, member_answer, m);
+}
+
+static void member_observe(void *user, enum zk_state state, int64_t session_id) {
+    struct member *m = user;
+    bool held = m->notice.state == ZK_HOLD_OWNED || m->notice.state == ZK_HOLD_SUSPENDED;
+    (void)session_id;
+    if (client_is_over(m->c)) {
+        ask_stop(&m->ask);
+        mkdirs_stop(&m->parents);
+        if (held) notice_tell(&m->notice, ZK_HOLD_LOST, 0);
+        member_fail(m, client_error(m->c));
+    } else if (state == ZK_STATE_SUSPENDED && m->notice.state == ZK_HOLD_OWNED) {
+        notice_tell(&m->notice, ZK_HOLD_SUSPENDED, m->notice.token);
+    } else if (state == ZK_STATE_LOST && held) {
+        notice_tell(&m->notice, ZK_HOLD_LOST, 0);
+    } else if (state == ZK_STATE_EXPIRED) {
+        m->may_evict = true;
+        if (held) notice_tell(&m->notice, ZK_HOLD_LOST, 0);
+    } else if (state == ZK_STATE_CONNECTED && m->step == MEMBER_IDLE) {
+        member_step(m, MEMBER_LOOKING);
+    }
+}
+
+/* --- the user --- */
+
+static void member_late(void *user) {
+    struct member *m = user;
+    wish_end(&m->wish, ZK_TIMED_OUT);
+}
+
+ZK_PRIVATE int member_wait(struct member *m, int timeout_ms, zk_done_fn done, void *user) {
+    if (m->step == MEMBER_FAILED) return m->error;
+    int error = wish_begin(&m->wish, m->c, m->notice.owner, timeout_ms, member_late, m, done,
+                           user);
+    if (!error && m->step == MEMBER_IDLE && m->notice.state == ZK_HOLD_OWNED)
+        wish_end(&m->wish, ZK_OK);
+    return error;
+}
+
+ZK_PRIVATE int member_set(struct member *m, const void *data, int len) {
+    struct recipe_node node;
+    if (m->step == MEMBER_FAILED) return m->error;
+    int error = recipe_node_init(&node, data, len, NULL, 0);
+    if (error) return error;
+    bool under_way = m->step == MEMBER_CREATING || m->step == MEMBER_SETTING;
+    if (under_way) ask_stop(&m->ask); /* which borrows what was to be written */
+    mem_free(m->node.data);
+    m->node.data = node.data;
+    m->node.data_len = node.data_len;
+    m->changed = true;
+    if (under_way)
+        member_step(m, m->step);
+    else if (m->step == MEMBER_IDLE)
+        member_step(m, MEMBER_LOOKING);
+    return ZK_OK;
+}
+
+ZK_PRIVATE int member_init(struct member *m, struct client *c, const void *owner,
+                           const char *path, const void *data, int len,
+                           const struct zk_member_options *options) {
+    static const struct zk_member_options plain;
+    const struct zk_member_options *o = options ? options : &plain;
+    memset(m, 0, sizeof *m);
+    if (!recipe_path_ok(path)) return ZK_BAD_ARGUMENTS;
+    m->c = c;
+    m->persistent = o->persistent;
+    m->may_evict = true;
+    notice_init(&m->notice, c, owner, o->on_state, o->user);
+    int error = recipe_node_init(&m->node, data, len, o->acl, o->acl_count);
+    if (error) return error;
+    m->path = recipe_copy(path, strlen(path));
+    m->eraser = m->path ? erase_new(c, path, o->persistent) : NULL;
+    if (!m->eraser) {
+        mem_free(m->path);
+        recipe_node_free(&m->node);
+        return ZK_OUT_OF_MEMORY;
+    }
+    m->observer.fn = member_observe;
+    m->observer.user = m;
+    client_observe(c, &m->observer);
+    notice_tell(&m->notice, ZK_HOLD_WAITING, 0);
+    member_step(m, MEMBER_CREATING);
+    return ZK_OK;
+}
+
+ZK_PRIVATE void member_free(struct member *m) {
+    client_unobserve(m->c, &m->observer);
+    ask_stop(&m->ask);
+    mkdirs_stop(&m->parents);
+    member_unwatch(m);
+    wish_stop(&m->wish);
+    notice_stop(&m->notice);
+    erase_begin(m->eraser);
+    recipe_node_free(&m->node);
+    mem_free(m->path);
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/json.c ==== */
+
+
+#define JSON_DEPTH 32
+
+ZK_PRIVATE struct json json_open(struct slice text) {
+    struct json j = {text.p, text.p + text.n, false};
+    if (!text.p) j.end = j.p;
+    return j;
+}
+
+static void json_spaces(struct json *j) {
+    while (j->p < j->end && (*j->p == ' ' || *j->p == '\t' || *j->p == '\n' || *j->p == '\r'))
+        j->p++;
+}
+
+/* The next character that is no space; 0: none. */
+static uint8_t json_peek(struct json *j) {
+    json_spaces(j);
+    return j->bad || j->p == j->end ? 0 : *j->p;
+}
+
+static bool json_take(struct json *j, uint8_t c) {
+    if (json_peek(j) != c) return false;
+    j->p++;
+    return true;
+}
+
+static void json_need(struct json *j, uint8_t c) {
+    if (!json_take(j, c)) j->bad = true;
+}
+
+static bool json_word(struct json *j, const char *word) {
+    size_t n = strlen(word);
+    if (json_peek(j) != (uint8_t)*word || (size_t)(j->end - j->p) < n) return false;
+    if (memcmp(j->p, word, n) != 0) return false;
+    j->p += n;
+    return true;
+}
+
+ZK_PRIVATE bool json_null(struct json *j) {
+    return json_word(j, "null");
+}
+
+ZK_PRIVATE bool json_bool(struct json *j) {
+    if (json_word(j, "true")) return true;
+    if (!json_word(j, "false")) j->bad = true;
+    return false;
+}
+
+static bool json_is_digit(const struct json *j) {
+    return j->p < j->end && *j->p >= '0' && *j->p <= '9';
+}
+
+/* Fractions and exponents are gone past; what does not fit is bad. */
+ZK_PRIVATE int64_t json_int(struct json *j) {
+    bool minus = json_take(j, '-');
+    int64_t value = 0;
+    if (j->bad || !json_is_digit(j)) {
+        j->bad = true;
+        return 0;
+    }
+    for (; json_is_digit(j); j->p++) {
+        if (value > (INT64_MAX - 9) / 10) j->bad = true;
+        if (!j->bad) value = value * 10 + (*j->p - '0');
+    }
+    if (j->p < j->end && *j->p == '.') {
+        j->p++;
+        if (!json_is_digit(j)) j->bad = true;
+        while (json_is_digit(j)) j->p++;
+    }
+    if (j->p < j->end && (*j->p == 'e' || *j->p == 'E')) {
+        j->p++;
+        if (j->p < j->end && (*j->p == '+' || *j->p == '-')) j->p++;
+        if (!json_is_digit(j)) j->bad = true;
+        while (json_is_digit(j)) j->p++;
+    }
+    return minus ? -value : value;
+}
+
+/* --- strings --- */
+
+static uint32_t json_hex(struct json *j) {
+    uint32_t value = 0;
+    for (int i = 0; i < 4; i++) {
+        uint8_t c = j->p < j->end ? *j->p++ : 0;
+        uint32_t digit = c >= '0' && c <= '9'   ? (uint32_t)(c - '0')
+                         : c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a' + 10)
+                         : c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A' + 10)
+                                                : 16;
+        if (digit > 15) j->bad = true;
+        value = value << 4 | (digit & 15);
+    }
+    return value;
+}
+
+static size_t json_utf8(char *out, uint32_t c) {
+    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    static const uint8_t lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    for (size_t i = n - 1; i > 0; i--) {
+        out[i] = (char)(0x80 | (c & 0x3f));
+        c >>= 6;
+    }
+    out[0] = (char)(lead[n] | c);
+    return n;
+}
+
+/* Behind a backslash. No string of C can hold a NUL: that is bad here. */
+static size_t json_escape(struct json *j, char *out) {
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    uint8_t c = j->p < j->end ? *j->p++ : 0;
+    const char *at = c ? strchr(from, c) : NULL;
+    if (at) {
+        *out = to[at - from];
+        return 1;
+    }
+    uint32_t code = c == 'u' ? json_hex(j) : 0;
+    if (code >= 0xd800 && code < 0xdc00 && j->end - j->p >= 6 && j->p[0] == '\\' &&
+        j->p[1] == 'u') {
+        j->p += 2;
+        uint32_t low = json_hex(j);
+        if (low < 0xdc00 || low > 0xdfff) j->bad = true;
+        code = 0x10000 + ((code & 0x3ff) << 10) + (low & 0x3ff);
+    }
+    if (!code || (code >= 0xd800 && code < 0xe000)) {
+        j->bad = true;
+        return 0;
+    }
+    return json_utf8(out, code);
+}
+
+ZK_PRIVATE size_t json_string(struct json *j, char *out) {
+    size_t n = 0;
+    json_need(j, '"');
+    while (!j->bad) {
+        uint8_t c = j->p < j->end ? *j->p++ : 0;
+        if (c == '"') break;
+        if (c < 0x20)
+            j->bad = true;
+        else if (c == '\\')
+            n += json_escape(j, out + n);
+        else
+            out[n++] = (char)c;
+    }
+    out[n] = '\0';
+    return n;
+}
+
+/* Past a string, unread. */
+static void json_skip_string(struct json *j) {
+    json_need(j, '"');
+    while (!j->bad) {
+        uint8_t c = j->p < j->end ? *j->p++ : 0;
+        if (c == '"') return;
+        if (c < 0x20) j->bad = true;
+        if (c != '\\') continue;
+        char utf8[4];
+        (void)json_escape(j, utf8);
+    }
+}
+
+/* --- structure --- */
+
+static void json_skip(struct json *j, int depth) {
+    uint8_t open = json_peek(j), close = open == '{' ? '}' : ']';
+    if (open == '"') {
+        json_skip_string(j);
+    } else if (open == 't' || open == 'f') {
+        (void)json_bool(j);
+    } else if (open != '{' && open != '[') {
+        if (!json_null(j)) (void)json_int(j);
+    } else if (depth == JSON_DEPTH) {
+        j->bad = true;
+    } else {
+        j->p++;
+        if (json_take(j, close)) return;
+        do {
+            if (open == '{') {
+                json_skip_string(j);
+                json_need(j, ':');
+            }
+            json_skip(j, depth + 1);
+        } while (!j->bad && json_take(j, ','));
+        json_need(j, close);
+    }
+}
+
+ZK_PRIVATE struct slice json_any(struct json *j) {
+    json_spaces(j);
+    const uint8_t *from = j->p;
+    json_skip(j, 0);
+    return j->bad ? slice_of(NULL, 0) : slice_of(from, (size_t)(j->p - from));
+}
+
+ZK_PRIVATE bool json_at_end(struct json *j) {
+    json_spaces(j);
+    return !j->bad && j->p == j->end;
+}
+
+ZK_PRIVATE void json_enter(struct json *j) {
+    json_need(j, '{');
+}
+
+ZK_PRIVATE bool json_key(struct json *j, char *key, size_t n, bool *first) {
+    if (j->bad || json_take(j, '}')) return false;
+    if (!*first) json_need(j, ',');
+    *first = false;
+    json_spaces(j);
+    const uint8_t *from = j->p + 1;
+    json_skip_string(j);
+    size_t len = j->bad ? 0 : (size_t)(j->p - 1 - from);
+    if (len >= n) len = 0; /* no key that anybody asks for */
+    memcpy(key, from, len);
+    key[len] = '\0';
+    json_need(j, ':');
+    return !j->bad;
+}
+
+ZK_PRIVATE void json_put_string(struct buf *b, const char *s) {
+    static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
+    buf_putc(b, '"');
+    for (; *s; s++) {
+        const char *at = strchr(from, *s);
+        if (at) {
+            buf_putc(b, '\\');
+            buf_putc(b, to[at - from]);
+        } else if ((uint8_t)*s < 0x20) {
+            buf_printf(b, "\\u%04x", (unsigned)(uint8_t)*s);
+        } else {
+            buf_putc(b, *s);
+        }
+    }
+    buf_putc(b, '"');
+}
+#endif /* ZK_WITH_CLIENT */
+
+#if ZK_WITH_CLIENT
+/* ==== client/discovery.c ==== */
+
+
+#include <stdio.h>
+
+static const char *const DISCOVERY_TYPES[] = {
+    [ZK_SERVICE_DYNAMIC] = "DYNAMIC",
+    [ZK_SERVICE_STATIC] = "STATIC",
+    [ZK_SERVICE_PERMANENT] = "PERMANENT",
+    [ZK_SERVICE_DYNAMIC_SEQUENTIAL] = "DYNAMIC_SEQUENTIAL",
+};
+enum { DISCOVERY_TYPE_COUNT = sizeof DISCOVERY_TYPES / sizeof *DISCOVERY_TYPES };
+
+/* --- writing --- */
+
+static bool discovery_is_json(const char *text) {
+    struct json j = json_open(slice_str(text));
+    (void)json_any(&j);
+    return json_at_end(&j);
+}
+
+static bool discovery_ok(const struct zk_service *s) {
+    if (!s->name || !*s->name || !s->id || !*s->id) return false;
+    if (strchr(s->name, '/') || strchr(s->id, '/')) return false;
+    if (s->type < ZK_SERVICE_DYNAMIC || s->type > ZK_SERVICE_PERMANENT) return false;
+    if (s->payload && !discovery_is_json(s->payload)) return false;
+    return !s->uri_spec || discovery_is_json(s->uri_spec);
+}
+
+static void discovery_put(struct buf *out, const char *key, const char *text, bool raw) {
+    buf_printf(out, ",\"%s\":", key);
+    if (!text)
+        buf_puts(out, "null");
+    else if (raw)
+        buf_puts(out, text);
+    else
+        json_put_string(out, text);
+}
+
+static void discovery_put_port(struct buf *out, const char *key, int port) {
+    if (port < 0)
+        discovery_put(out, key, NULL, true);
+    else
+        buf_printf(out, ",\"%s\":%d", key, port);
+}
+
+ZK_PRIVATE int discovery_write(struct buf *out, const struct zk_service *s) {
+    if (!discovery_ok(s)) return ZK_BAD_ARGUMENTS;
+    size_t room = 400 + 6 * (strlen(s->name) + strlen(s->id));
+    if (s->address) room += 6 * strlen(s->address);
+    if (s->payload) room += strlen(s->payload);
+    if (s->uri_spec) room += strlen(s->uri_spec);
+    if (!buf_try_reserve(out, room)) return ZK_OUT_OF_MEMORY;
+    buf_puts(out, "{\"name\":");
+    json_put_string(out, s->name);
+    discovery_put(out, "id", s->id, false);
+    discovery_put(out, "address", s->address, false);
+    discovery_put_port(out, "port", s->port);
+    discovery_put_port(out, "sslPort", s->ssl_port);
+    discovery_put(out, "payload", s->payload, true);
+    buf_printf(out, ",\"registrationTimeUTC\":%lld", (long long)s->registered);
+    discovery_put(out, "serviceType", DISCOVERY_TYPES[s->type], false);
+    discovery_put(out, "uriSpec", s->uri_spec, true);
+    if (s->disabled) buf_puts(out, ",\"enabled\":false");
+    buf_putc(out, '}');
+    return ZK_OK;
+}
+
+/* --- reading --- */
+
+/* Where texts go: behind the struct, which has room for all that the JSON could hold. */
+struct discovery_reader {
+    struct json j;
+    char *text;
+    struct zk_service *s;
+};
+
+static const char *discovery_text(struct discovery_reader *r) {
+    if (json_null(&r->j)) return NULL;
+    char *text = r->text;
+    r->text += json_string(&r->j, text) + 1;
+    return text;
+}
+
+static const char *discovery_raw(struct discovery_reader *r) {
+    struct slice raw = json_any(&r->j);
+    if (!raw.n || slice_is(raw, "null")) return NULL;
+    char *text = memcpy(r->text, raw.p, raw.n);
+    text[raw.n] = '\0';
+    r->text += raw.n + 1;
+    return text;
+}
+
+static int discovery_port(struct discovery_reader *r) {
+    int64_t port = json_null(&r->j) ? -1 : json_int(&r->j);
+    if (port < -1 || port > INT32_MAX) r->j.bad = true;
+    return r->j.bad ? -1 : (int)port;
+}
+
+static enum zk_service_type discovery_type(struct discovery_reader *r) {
+    const char *name = discovery_text(r);
+    for (int i = 0; name && i < DISCOVERY_TYPE_COUNT; i++)
+        if (strcmp(name, DISCOVERY_TYPES[i]) == 0) return (enum zk_service_type)i;
+    if (name) r->j.bad = true;
+    return ZK_SERVICE_DYNAMIC;
+}
+
+static void discovery_value(struct discovery_reader *r, const char *key) {
+    struct zk_service *s = r->s;
+    if (strcmp(key, "name") == 0)
+        s->name = discovery_text(r);
+    else if (strcmp(key, "id") == 0)
+        s->id = discovery_text(r);
+    else if (strcmp(key, "address") == 0)
+        s->address = discovery_text(r);
+    else if (strcmp(key, "port") == 0)
+        s->port = discovery_port(r);
+    else if (strcmp(key, "sslPort") == 0)
+        s->ssl_port = discovery_port(r);
+    else if (strcmp(key, "payload") == 0)
+        s->payload = discovery_raw(r);
+    else if (strcmp(key, "registrationTimeUTC") == 0)
+        s->registered = json_null(&r->j) ? 0 : json_int(&r->j);
+    else if (strcmp(key, "serviceType") == 0)
+        s->type = discovery_type(r);
+    else if (strcmp(key, "uriSpec") == 0)
+        s->uri_spec = discovery_raw(r);
+    else if (strcmp(key, "enabled") == 0)
+        s->disabled = !json_null(&r->j) && !json_bool(&r->j);
+    else
+        (void)json_any(&r->j);
+}
+
+ZK_PRIVATE int discovery_read(struct slice json, struct zk_service **out) {
+    char key[32];
+    bool first = true;
+    /* Every text is shorter than its JSON, with the NUL in place of a quote or comma. */
+    struct zk_service *s = mem_try(sizeof *s + json.n + 1);
+    struct discovery_reader r = {json_open(json), (char *)(s + 1), s};
+    *out = NULL;
+    if (!s) return ZK_OUT_OF_MEMORY;
+    s->port = s->ssl_port = -1;
+    json_enter(&r.j);
+    while (json_key(&r.j, key, sizeof key, &first)) discovery_value(&r, key);
+    if (!json_at_end(&r.j)) {
+        mem_free(s);
+        return ZK_MALFORMED;
+    }
+    *out = s;
+    return ZK_OK;
 }
 #endif /* ZK_WITH_CLIENT */
 
@@ -24695,5 +27074,474 @@ ZK_API int zk_leader_who(struct zk_leader *leader, char *id, size_t n) {
     }
     zk_result_free(data);
     return error;
+}
+
+/* --- barriers --- */
+
+struct zk_barrier {
+    struct zk *zk;
+    struct barrier m;
+};
+
+struct zk_double_barrier {
+    struct zk_barrier it;
+};
+
+static int barrier_make(struct zk *zk, const char *path, int members, struct zk_barrier *b) {
+    int error;
+    struct client *c = b ? recipes_enter(zk, &error) : NULL;
+    if (!b) return ZK_OUT_OF_MEMORY;
+    if (!c) return error;
+    b->zk = zk;
+    error = barrier_init(&b->m, c, b, path, members);
+    api_leave(zk);
+    return error;
+}
+
+static int barrier_run(struct zk_barrier *b, enum barrier_step first, int timeout_ms) {
+    int error;
+    if (!b) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(b->zk, &error)) return error;
+    error = barrier_do(&b->m, first, timeout_ms, NULL, NULL);
+    return recipes_leave(b->zk, &b->m.wish, error);
+}
+
+static int barrier_run_async(struct zk_barrier *b, enum barrier_step first, int timeout_ms,
+                             zk_done_fn done, void *user) {
+    int error;
+    if (!b || !done) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(b->zk, &error)) return error;
+    error = barrier_do(&b->m, first, timeout_ms, done, user);
+    api_leave(b->zk);
+    return error;
+}
+
+ZK_API int zk_barrier_new(struct zk *zk, const char *path, struct zk_barrier **out) {
+    if (!out) return ZK_BAD_ARGUMENTS;
+    *out = mem_try(sizeof **out);
+    int error = barrier_make(zk, path, 0, *out);
+    if (!error) return ZK_OK;
+    mem_free(*out);
+    *out = NULL;
+    return error;
+}
+
+ZK_API int zk_barrier_close(struct zk_barrier *barrier) {
+    return barrier_run(barrier, BARRIER_CLOSING, -1);
+}
+
+ZK_API int zk_barrier_open(struct zk_barrier *barrier) {
+    return barrier_run(barrier, BARRIER_OPENING, -1);
+}
+
+ZK_API int zk_barrier_wait(struct zk_barrier *barrier, int timeout_ms) {
+    return barrier_run(barrier, BARRIER_WAITING, timeout_ms);
+}
+
+ZK_API int zk_barrier_wait_async(struct zk_barrier *barrier, int timeout_ms, zk_done_fn done,
+                                 void *user) {
+    return barrier_run_async(barrier, BARRIER_WAITING, timeout_ms, done, user);
+}
+
+ZK_API void zk_barrier_free(struct zk_barrier *barrier) {
+    if (!barrier) return;
+    (void)api_enter(barrier->zk);
+    barrier_free(&barrier->m);
+    api_settle(barrier->zk, barrier);
+    api_leave(barrier->zk);
+    mem_free(barrier);
+}
+
+ZK_API int zk_double_barrier_new(struct zk *zk, const char *path, int members,
+                                 struct zk_double_barrier **out) {
+    if (!out) return ZK_BAD_ARGUMENTS;
+    *out = NULL;
+    if (members < 1) return ZK_BAD_ARGUMENTS;
+    struct zk_double_barrier *b = mem_try(sizeof *b);
+    int error = barrier_make(zk, path, members, b ? &b->it : NULL);
+    if (error)
+        mem_free(b);
+    else
+        *out = b;
+    return error;
+}
+
+static struct zk_barrier *double_barrier_it(struct zk_double_barrier *barrier) {
+    return barrier ? &barrier->it : NULL;
+}
+
+ZK_API int zk_double_barrier_enter(struct zk_double_barrier *barrier, int timeout_ms) {
+    return barrier_run(double_barrier_it(barrier), BARRIER_LOOKING, timeout_ms);
+}
+
+ZK_API int zk_double_barrier_enter_async(struct zk_double_barrier *barrier, int timeout_ms,
+                                         zk_done_fn done, void *user) {
+    return barrier_run_async(double_barrier_it(barrier), BARRIER_LOOKING, timeout_ms, done, user);
+}
+
+ZK_API int zk_double_barrier_leave(struct zk_double_barrier *barrier, int timeout_ms) {
+    return barrier_run(double_barrier_it(barrier), BARRIER_GATHERING, timeout_ms);
+}
+
+ZK_API int zk_double_barrier_leave_async(struct zk_double_barrier *barrier, int timeout_ms,
+                                         zk_done_fn done, void *user) {
+    return barrier_run_async(double_barrier_it(barrier), BARRIER_GATHERING, timeout_ms, done,
+                             user);
+}
+
+ZK_API void zk_double_barrier_free(struct zk_double_barrier *barrier) {
+    zk_barrier_free(double_barrier_it(barrier)); /* which stands at its beginning */
+}
+
+/* --- queues --- */
+
+struct zk_queue {
+    struct zk *zk;
+    struct queue m;
+};
+
+ZK_API int zk_queue_new(struct zk *zk, const char *path, enum zk_queue_layout layout,
+                        struct zk_queue **out) {
+    int error;
+    if (!out) return ZK_BAD_ARGUMENTS;
+    *out = NULL;
+    struct client *c = recipes_enter(zk, &error);
+    if (!c) return error;
+    struct zk_queue *queue = mem_try(sizeof *queue);
+    error = queue ? queue_init(&queue->m, c, queue, path, layout) : ZK_OUT_OF_MEMORY;
+    api_leave(zk);
+    if (error) {
+        mem_free(queue);
+        return error;
+    }
+    queue->zk = zk;
+    *out = queue;
+    return ZK_OK;
+}
+
+ZK_API void zk_queue_free(struct zk_queue *queue) {
+    if (!queue) return;
+    (void)api_enter(queue->zk);
+    queue_free(&queue->m);
+    api_settle(queue->zk, queue);
+    api_leave(queue->zk);
+    mem_free(queue);
+}
+
+ZK_API int zk_queue_put(struct zk_queue *queue, const void *data, int len, int32_t priority) {
+    int error;
+    if (!queue) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(queue->zk, &error)) return error;
+    error = queue_put(&queue->m, data, len, priority, NULL, NULL);
+    return recipes_leave(queue->zk, &queue->m.wish, error);
+}
+
+ZK_API int zk_queue_put_async(struct zk_queue *queue, const void *data, int len, int32_t priority,
+                              zk_done_fn done, void *user) {
+    int error;
+    if (!queue || !done) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(queue->zk, &error)) return error;
+    error = queue_put(&queue->m, data, len, priority, done, user);
+    api_leave(queue->zk);
+    return error;
+}
+
+ZK_API int zk_queue_take(struct zk_queue *queue, int timeout_ms) {
+    int error;
+    if (!queue) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(queue->zk, &error)) return error;
+    error = queue_take(&queue->m, timeout_ms, NULL, NULL);
+    return recipes_leave(queue->zk, &queue->m.wish, error);
+}
+
+ZK_API int zk_queue_take_async(struct zk_queue *queue, int timeout_ms, zk_done_fn done,
+                               void *user) {
+    int error;
+    if (!queue || !done) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(queue->zk, &error)) return error;
+    error = queue_take(&queue->m, timeout_ms, done, user);
+    api_leave(queue->zk);
+    return error;
+}
+
+ZK_API const void *zk_queue_item(struct zk_queue *queue, int *len) {
+    if (!queue || !len) return NULL;
+    (void)api_enter(queue->zk);
+    struct slice item = queue->m.item;
+    api_leave(queue->zk);
+    *len = (int)item.n;
+    return item.p;
+}
+
+/* --- counters --- */
+
+struct zk_counter {
+    struct zk *zk;
+    struct counter m;
+};
+
+ZK_API int zk_counter_new(struct zk *zk, const char *path, int bytes, struct zk_counter **out) {
+    int error;
+    if (!out) return ZK_BAD_ARGUMENTS;
+    *out = NULL;
+    struct client *c = recipes_enter(zk, &error);
+    if (!c) return error;
+    struct zk_counter *counter = mem_try(sizeof *counter);
+    error = counter ? counter_init(&counter->m, c, counter, path, bytes) : ZK_OUT_OF_MEMORY;
+    api_leave(zk);
+    if (error) {
+        mem_free(counter);
+        return error;
+    }
+    counter->zk = zk;
+    *out = counter;
+    return ZK_OK;
+}
+
+ZK_API void zk_counter_free(struct zk_counter *counter) {
+    if (!counter) return;
+    (void)api_enter(counter->zk);
+    counter_free(&counter->m);
+    api_settle(counter->zk, counter);
+    api_leave(counter->zk);
+    mem_free(counter);
+}
+
+static int counter_run(struct zk_counter *counter, enum counter_job job, int64_t operand,
+                       int64_t expected) {
+    int error;
+    if (!counter) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(counter->zk, &error)) return error;
+    error = counter_do(&counter->m, job, operand, expected, NULL, NULL);
+    return recipes_leave(counter->zk, &counter->m.wish, error);
+}
+
+ZK_API int zk_counter_get(struct zk_counter *counter) {
+    return counter_run(counter, COUNTER_GET, 0, 0);
+}
+
+ZK_API int zk_counter_set(struct zk_counter *counter, int64_t value) {
+    return counter_run(counter, COUNTER_SET, value, 0);
+}
+
+ZK_API int zk_counter_add(struct zk_counter *counter, int64_t delta) {
+    return counter_run(counter, COUNTER_ADD, delta, 0);
+}
+
+ZK_API int zk_counter_add_async(struct zk_counter *counter, int64_t delta, zk_done_fn done,
+                                void *user) {
+    int error;
+    if (!counter || !done) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(counter->zk, &error)) return error;
+    error = counter_do(&counter->m, COUNTER_ADD, delta, 0, done, user);
+    api_leave(counter->zk);
+    return error;
+}
+
+ZK_API int zk_counter_compare_and_set(struct zk_counter *counter, int64_t expected,
+                                      int64_t value) {
+    return counter_run(counter, COUNTER_CAS, value, expected);
+}
+
+ZK_API int64_t zk_counter_value(struct zk_counter *counter) {
+    if (!counter) return 0;
+    (void)api_enter(counter->zk);
+    int64_t value = counter->m.value;
+    api_leave(counter->zk);
+    return value;
+}
+
+/* --- caches --- */
+
+struct zk_cache {
+    struct zk *zk;
+    struct cache m;
+};
+
+ZK_API int zk_cache_new(struct zk *zk, const char *path, const struct zk_cache_options *options,
+                        struct zk_cache **out) {
+    int error;
+    if (!out) return ZK_BAD_ARGUMENTS;
+    *out = NULL;
+    struct client *c = recipes_enter(zk, &error);
+    if (!c) return error;
+    struct zk_cache *cache = mem_try(sizeof *cache);
+    error = cache ? cache_init(&cache->m, c, cache, path, options) : ZK_OUT_OF_MEMORY;
+    api_leave(zk);
+    if (error) {
+        mem_free(cache);
+        return error;
+    }
+    cache->zk = zk;
+    *out = cache;
+    return ZK_OK;
+}
+
+ZK_API void zk_cache_free(struct zk_cache *cache) {
+    if (!cache) return;
+    (void)api_enter(cache->zk);
+    cache_free(&cache->m);
+    api_settle(cache->zk, cache);
+    api_leave(cache->zk);
+    mem_free(cache);
+}
+
+ZK_API int zk_cache_wait(struct zk_cache *cache, int timeout_ms) {
+    int error;
+    if (!cache) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(cache->zk, &error)) return error;
+    error = cache_wait(&cache->m, timeout_ms, NULL, NULL);
+    return recipes_leave(cache->zk, &cache->m.wish, error);
+}
+
+ZK_API int zk_cache_get(struct zk_cache *cache, const char *path, struct zk_result **out) {
+    if (!out) return ZK_BAD_ARGUMENTS;
+    *out = NULL;
+    if (!cache || !path) return ZK_BAD_ARGUMENTS;
+    (void)api_enter(cache->zk);
+    int error = cache_get(&cache->m, path, out);
+    api_leave(cache->zk);
+    return error;
+}
+
+/* --- membership and services --- */
+
+struct zk_member {
+    struct zk *zk;
+    struct member m;
+};
+
+ZK_API int zk_member_new(struct zk *zk, const char *path, const void *data, int len,
+                         const struct zk_member_options *options, struct zk_member **out) {
+    int error;
+    if (!out) return ZK_BAD_ARGUMENTS;
+    *out = NULL;
+    struct client *c = recipes_enter(zk, &error);
+    if (!c) return error;
+    struct zk_member *member = mem_try(sizeof *member);
+    error = member ? member_init(&member->m, c, member, path, data, len, options)
+                   : ZK_OUT_OF_MEMORY;
+    api_leave(zk);
+    if (error) {
+        mem_free(member);
+        return error;
+    }
+    member->zk = zk;
+    *out = member;
+    return ZK_OK;
+}
+
+ZK_API void zk_member_free(struct zk_member *member) {
+    if (!member) return;
+    (void)api_enter(member->zk);
+    member_free(&member->m);
+    api_settle(member->zk, member);
+    api_leave(member->zk);
+    mem_free(member);
+}
+
+ZK_API int zk_member_wait(struct zk_member *member, int timeout_ms) {
+    int error;
+    if (!member) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(member->zk, &error)) return error;
+    error = member_wait(&member->m, timeout_ms, NULL, NULL);
+    return recipes_leave(member->zk, &member->m.wish, error);
+}
+
+ZK_API int zk_member_set(struct zk_member *member, const void *data, int len) {
+    int error;
+    if (!member) return ZK_BAD_ARGUMENTS;
+    if (!recipes_enter(member->zk, &error)) return error;
+    error = member_set(&member->m, data, len);
+    api_leave(member->zk);
+    return error;
+}
+
+ZK_API enum zk_hold_state zk_member_state(struct zk_member *member) {
+    if (!member) return ZK_HOLD_NONE;
+    (void)recipes_look(member->zk);
+    enum zk_hold_state state = member->m.notice.state;
+    api_leave(member->zk);
+    return state;
+}
+
+ZK_API int zk_service_register(struct zk *zk, const char *base, const struct zk_service *service,
+                               const struct zk_member_options *options, struct zk_member **out) {
+    struct zk_member_options o = {0};
+    struct buf json = {0};
+    if (!out || !base || !service) return ZK_BAD_ARGUMENTS;
+    *out = NULL;
+    struct zk_service s = *service;
+    if (!s.registered) s.registered = os_wall_ms();
+    if (options) o = *options;
+    o.persistent = s.type != ZK_SERVICE_DYNAMIC;
+    int error = discovery_write(&json, &s);
+    char *dir = error ? NULL : recipe_join(base, s.name);
+    char *path = dir ? recipe_join(dir, s.id) : NULL;
+    if (!error && !path) error = ZK_OUT_OF_MEMORY;
+    if (!error)
+        error = zk_member_new(zk, path, json.p, (int)buf_len(&json), &o, out);
+    mem_free(dir);
+    mem_free(path);
+    buf_free(&json);
+    return error;
+}
+
+ZK_API int zk_service_read(const void *json, int len, struct zk_service **out) {
+    if (!out) return ZK_BAD_ARGUMENTS;
+    *out = NULL;
+    if (len < 0 || !json) return ZK_MALFORMED;
+    return discovery_read(slice_of(json, (size_t)len), out);
+}
+
+ZK_API void zk_service_free(struct zk_service *service) {
+    mem_free(service);
+}
+
+ZK_API void zk_services_free(struct zk_service **services, int count) {
+    for (int i = 0; i < count; i++) zk_service_free(services[i]);
+    mem_free(services);
+}
+
+/* One instance. NULL without an error: it is gone, or cannot be read. */
+static int service_get(struct zk *zk, const char *dir, const char *id, struct zk_service **out) {
+    struct zk_result *r;
+    char *path = recipe_join(dir, id);
+    *out = NULL;
+    if (!path) return ZK_OUT_OF_MEMORY;
+    int error = zk_call(zk, zk_get(path), &r);
+    if (!error) error = zk_service_read(r->data, r->data_len, out);
+    if (error == ZK_NO_NODE || error == ZK_MALFORMED) error = ZK_OK;
+    zk_result_free(r);
+    mem_free(path);
+    return error;
+}
+
+ZK_API int zk_service_list(struct zk *zk, const char *base, const char *name,
+                           struct zk_service ***out, int *count) {
+    if (!out || !count) return ZK_BAD_ARGUMENTS;
+    *out = NULL;
+    *count = 0;
+    if (!base || !name) return ZK_BAD_ARGUMENTS;
+    struct zk_result *children = NULL;
+    char *dir = recipe_join(base, name);
+    int error = dir ? zk_call(zk, zk_get_children(dir), &children) : ZK_OUT_OF_MEMORY;
+    int n = error ? 0 : children->count;
+    struct zk_service **all = error ? NULL : mem_try(sizeof *all * (size_t)n + 1);
+    if (!error && !all) error = ZK_OUT_OF_MEMORY;
+    for (int i = 0; i < n && !error; i++) {
+        error = service_get(zk, dir, children->names[i], &all[*count]);
+        if (!error && all[*count]) ++*count;
+    }
+    zk_result_free(children);
+    mem_free(dir);
+    if (error == ZK_NO_NODE) error = ZK_OK; /* no instance yet */
+    if (error) {
+        zk_services_free(all, *count);
+        *count = 0;
+        return error;
+    }
+    *out = all;
+    return ZK_OK;
 }
 #endif /* ZK_WITH_CLIENT */

@@ -48,6 +48,9 @@ static void check_proposed(struct server *s, const struct known *fresh) {
     if (zxid <= s->tip)
         sim_fail("total order", "s%lld logs 0x%llx after 0x%llx", (long long)s->sid, X(zxid),
                  X(s->tip));
+    if (!sim.t.standalone && (zxid & 0xffffffff) > sim.t.counter_max)
+        sim_fail("rollover", "s%lld logs 0x%llx, the epoch ended before", (long long)s->sid,
+                 X(zxid));
     if (!t) t = record_add(fresh);
     if (t->hash != fresh->hash)
         sim_fail("agreement", "s%lld logs another transaction as 0x%llx", (long long)s->sid,

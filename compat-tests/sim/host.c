@@ -450,6 +450,7 @@ static void host_boot_work(struct server *s) {
     host_config(s);
     node_state_init(&s->node, &s->cfg, prng_next(&s->disk.rng), server_mono_ms(s),
                     server_wall_ms(s));
+    s->node.role.counter_max = sim.t.counter_max;
     if (!sim.trace) s->node.log.max_level = 0;
     s->boot_failed = files_open(&s->files, &s->cfg) != 0;
     if (!s->boot_failed && !sim.t.standalone)

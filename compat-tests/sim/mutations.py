@@ -37,6 +37,11 @@ MUTATIONS = [
      "        learner_saved_current(&o->learner);\n", 200),
     ("ACK of NEWLEADER before the leader's snapshot is on disk", "node/role.c",
      "        o->unsaved = true;\n", "        o->learner.hold = false;\n", 200),
+    ("an epoch has no end", "node/role.c",
+     "    return n->role.phase == ROLE_LEADING && n->role.leader.phase == LEADER_BROADCAST &&\n"
+     "           !n->role.leader.up && (",
+     "    return n->role.phase == ROLE_LEADING && n->role.leader.phase == LEADER_BROADCAST &&\n"
+     "           n->now < 0 && !n->role.leader.up && (", 100),
     ("commit without a quorum", "ensemble/leader.c",
      "        if (quorum_reached(l->cfg, &set)) best = zxid;",
      "        best = zxid;", 20),

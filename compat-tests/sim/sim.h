@@ -71,6 +71,7 @@ struct tuning {
     int32_t drift_ppm;
     char config[2048];   /* the lines that all servers share */
     int32_t tick, init_limit, sync_limit, commit_log_count;
+    int64_t counter_max; /* transactions that an epoch has room for */
 };
 void tuning_draw(struct tuning *t);
 

@@ -72,6 +72,7 @@ static void tuning_config(struct tuning *t) {
     memcpy(t->config, b.p, b.n);
     buf_free(&b);
     t->commit_log_count = (int32_t)PICK(1, 3, 10, 50, 500);
+    t->counter_max = chance(100) ? PICK(20, 100, 500, 2000) : 0xfffffffe;
 }
 
 void tuning_draw(struct tuning *t) {

@@ -200,14 +200,13 @@ static void barrier_answer(void *user, const struct zk_result *r) {
 /* --- steps --- */
 
 static struct zk_op barrier_op(struct barrier *b, enum barrier_step step) {
-    static const struct recipe_node plain;
     switch (step) {
-    case BARRIER_CLOSING: return recipe_create(&plain, b->path, ZK_PERSISTENT);
+    case BARRIER_CLOSING: return recipe_create(&b->node, b->path, ZK_PERSISTENT);
     case BARRIER_OPENING: return zk_delete(b->path, -1);
     case BARRIER_WAITING: return zk_watching(zk_exists(b->path), barrier_woken, b);
     case BARRIER_LOOKING: return zk_watching(zk_exists(b->ready), barrier_woken, b);
-    case BARRIER_JOINING: return recipe_create(&plain, b->own, ZK_EPHEMERAL);
-    case BARRIER_RAISING: return recipe_create(&plain, b->ready, ZK_PERSISTENT);
+    case BARRIER_JOINING: return recipe_create(&b->node, b->own, ZK_EPHEMERAL);
+    case BARRIER_RAISING: return recipe_create(&b->node, b->ready, ZK_PERSISTENT);
     case BARRIER_EVICTING:
     case BARRIER_QUITTING: return zk_delete(b->own, -1);
     case BARRIER_LURKING: return zk_watching(zk_get(b->other), barrier_woken, b);
@@ -228,13 +227,71 @@ static void barrier_step(struct barrier *b, enum barrier_step step) {
 
 /* --- the user --- */
 
+/* Gives the place up: our node may be there, or still be made. */
+static void barrier_quit(struct barrier *b) {
+    if (b->eraser) erase_begin(b->eraser);
+    b->eraser = NULL;
+    b->joined = false;
+}
+
 static void barrier_late(void *user) {
     struct barrier *b = user;
-    bool entering = b->step == BARRIER_LOOKING || b->step == BARRIER_JOINING ||
-                    b->step == BARRIER_COUNTING || b->step == BARRIER_RAISING ||
-                    b->step == BARRIER_EVICTING;
+    bool leaving = b->step >= BARRIER_GATHERING && b->step <= BARRIER_LOWERING;
     ask_stop(&b->ask);
     mkdirs_stop(&b->parents);
     barrier_over(b, ZK_TIMED_OUT);
-    if (entering) barrier_quit(b);
+    if (!leaving) barrier_quit(b);
+}
+
+/* For each time, since the node of the time before may still be on its way out. */
+static int barrier_new_name(struct barrier *b) {
+    char guid[RECIPE_GUID + 1];
+    recipe_guid(b->c, true, guid);
+    mem_free(b->own);
+    erase_free(b->eraser);
+    b->own = recipe_join(b->path, guid);
+    b->eraser = b->own ? erase_new(b->c, b->own, false) : NULL;
+    return b->eraser ? ZK_OK : ZK_OUT_OF_MEMORY;
+}
+
+ZK_PRIVATE int barrier_do(struct barrier *b, enum barrier_step first, int timeout_ms,
+                          zk_done_fn done, void *user) {
+    if (b->step != BARRIER_IDLE) return ZK_IN_USE;
+    if (first == BARRIER_LOOKING && b->joined) return ZK_IN_USE;
+    if (first == BARRIER_GATHERING && !b->joined) return ZK_NOT_OWNED;
+    int error = first == BARRIER_LOOKING ? barrier_new_name(b) : ZK_OK;
+    if (!error) error = wish_begin(&b->wish, b->c, b->owner, timeout_ms, barrier_late, b, done, user);
+    if (!error) barrier_step(b, first);
+    return error;
+}
+
+ZK_PRIVATE int barrier_init(struct barrier *b, struct client *c, const void *owner,
+                            const char *path, int members) {
+    memset(b, 0, sizeof *b);
+    if (!recipe_path_ok(path) || members < 0) return ZK_BAD_ARGUMENTS;
+    b->c = c;
+    b->owner = owner;
+    b->members = members;
+    b->path = recipe_copy(path, strlen(path));
+    b->ready = recipe_join(path, "ready");
+    b->observer.fn = barrier_observe;
+    b->observer.user = b;
+    client_observe(c, &b->observer);
+    if (b->path && b->ready) return ZK_OK;
+    barrier_free(b);
+    return ZK_OUT_OF_MEMORY;
+}
+
+ZK_PRIVATE void barrier_free(struct barrier *b) {
+    client_unobserve(b->c, &b->observer);
+    ask_stop(&b->ask);
+    mkdirs_stop(&b->parents);
+    barrier_unwatch(b);
+    wish_stop(&b->wish);
+    if (b->joined || b->step != BARRIER_IDLE) barrier_quit(b);
+    erase_free(b->eraser);
+    mem_free(b->path);
+    mem_free(b->ready);
+    mem_free(b->own);
+    mem_free(b->other);
 }

@@ -14,7 +14,7 @@
 #ifndef ZK_CLIENT_BARRIER_H
 #define ZK_CLIENT_BARRIER_H
 
-#include "client/recipe.h"
+#include "client/protect.h"
 
 enum barrier_step {
     BARRIER_IDLE,
@@ -35,13 +35,13 @@ enum barrier_step {
 struct barrier {
     struct client *c;
     const void *owner;
-    int members;       /* 0: a single barrier */
-    char *path, *ready; /* owned; ready NULL: a single barrier */
-    char *own;         /* owned: of a double barrier */
-    char *other;       /* owned: whom we wait for */
-    struct recipe_node node;
+    int members; /* 0: a single barrier */
+    char *path, *ready, *own; /* owned; the latter two of a double barrier */
+    char *other; /* owned: whom we wait for */
+    struct recipe_node node; /* of what is created: plain */
+    struct erase *eraser;    /* owned: of our node */
     enum barrier_step step;
-    bool joined;  /* our node is there */
+    bool joined; /* our node is there */
     bool is_ready;
     bool watching;
     struct ask ask;

@@ -248,3 +248,71 @@ ZK_PRIVATE int protect_start(struct protect *p, struct client *c, const char *di
         protect_create(p);
     return error;
 }
+
+/* --- erase --- */
+
+struct erase {
+    struct client *c;
+    bool anybodys;
+    struct client_observer observer;
+    struct ask ask;
+    char path[];
+};
+
+ZK_PRIVATE struct erase *erase_new(struct client *c, const char *path, bool anybodys) {
+    size_t n = strlen(path) + 1;
+    struct erase *e = mem_try(sizeof *e + n);
+    if (!e) return NULL;
+    e->c = c;
+    e->anybodys = anybodys;
+    memcpy(e->path, path, n);
+    return e;
+}
+
+ZK_PRIVATE void erase_free(struct erase *e) {
+    if (!e) return;
+    client_unobserve(e->c, &e->observer);
+    ask_stop(&e->ask);
+    mem_free(e);
+}
+
+static void erase_observe(void *user, enum zk_state state, int64_t session_id) {
+    struct erase *e = user;
+    (void)session_id;
+    if (client_is_over(e->c) || (state == ZK_STATE_EXPIRED && !e->anybodys)) erase_free(e);
+}
+
+static void erase_done(void *user, const struct zk_result *r) {
+    (void)r;
+    erase_free(user);
+}
+
+static void erase_found(void *user, const struct zk_result *r) {
+    struct erase *e = user;
+    bool ours = r->error == ZK_OK &&
+                (e->anybodys || r->stat.ephemeral_owner == client_session_id(e->c));
+    if (!ours) {
+        erase_free(e);
+        return;
+    }
+    ask_start(&e->ask, e->c, zk_delete(e->path, -1), ASK_FOREVER, erase_done, e);
+}
+
+static void erase_synced(void *user, const struct zk_result *r) {
+    struct erase *e = user;
+    if (r->error)
+        erase_free(e);
+    else
+        ask_start(&e->ask, e->c, zk_exists(e->path), ASK_FOREVER, erase_found, e);
+}
+
+ZK_PRIVATE void erase_begin(struct erase *e) {
+    if (client_is_over(e->c)) {
+        erase_free(e);
+        return;
+    }
+    e->observer.fn = erase_observe;
+    e->observer.user = e;
+    client_observe(e->c, &e->observer);
+    ask_start(&e->ask, e->c, zk_sync(e->path), ASK_FOREVER, erase_synced, e);
+}

@@ -74,4 +74,13 @@ ZK_PRIVATE bool protect_drop(struct protect *p);
 /* The session ended, or the handle was closed: nothing is left to do. */
 ZK_PRIVATE void protect_stop(struct protect *p);
 
+/*
+ * Deletes a node of a name that stays the same, in the background, if it is this session's own (or
+ * anybody's: a persistent one): got beforehand, so that it cannot fail, and owns itself once begun.
+ */
+struct erase;
+ZK_PRIVATE struct erase *erase_new(struct client *c, const char *path, bool anybodys);
+ZK_PRIVATE void erase_begin(struct erase *e);
+ZK_PRIVATE void erase_free(struct erase *e); /* of one that was not begun; NULL is fine */
+
 #endif

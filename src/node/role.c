@@ -30,7 +30,7 @@ ZK_PRIVATE uint64_t role_self_owner(const struct node *n) {
 
 ZK_PRIVATE bool role_exhausted(const struct node *n) {
     return n->role.phase == ROLE_LEADING && n->role.leader.phase == LEADER_BROADCAST &&
-           !n->role.leader.up && (n->prep.zxid & 0xffffffffLL) >= ROLE_COUNTER_MAX;
+           !n->role.leader.up && (n->prep.zxid & 0xffffffffLL) >= n->role.counter_max;
 }
 
 ZK_PRIVATE const char *role_name(const struct node *n) {
@@ -50,6 +50,7 @@ ZK_PRIVATE void role_init(struct node *n) {
     o->phase = ROLE_DRAINING;
     o->self = n->cfg->server_id;
     o->history.keep = (uint32_t)n->cfg->commit_log_count;
+    o->counter_max = ROLE_COUNTER_MAX;
     election_init(&o->election, n->cfg, o->self, &o->links, &n->log);
     leader_init(&o->leader, n->cfg, o->self, &o->links, &n->db, &o->history, &n->log);
     learner_init(&o->learner, n->cfg, o->self, &o->links, &n->log);

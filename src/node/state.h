@@ -195,6 +195,7 @@ struct role {
     struct leader leader;
     struct learner learner;
     struct history history;
+    int64_t counter_max; /* the last zxid counter of an epoch that is given out */
     bool filled;       /* this role: clients are served, or could be */
     uint32_t failures; /* roles in a row that were not */
     int64_t look_at;   /* monotonic ms: no election before */
