@@ -72,7 +72,10 @@ static void tuning_config(struct tuning *t) {
     memcpy(t->config, b.p, b.n);
     buf_free(&b);
     t->commit_log_count = (int32_t)PICK(1, 3, 10, 50, 500);
-    t->counter_max = chance(100) ? PICK(20, 100, 500, 2000) : 0xfffffffe;
+    /* Not drawn from the common stream: the stories of the other seeds stay what they were. */
+    struct prng own = {sim.seed};
+    t->counter_max = 0xfffffffe;
+    if (prng_below(&own, 10) == 0) t->counter_max = 20 << prng_below(&own, 8);
 }
 
 void tuning_draw(struct tuning *t) {
