@@ -1,7 +1,7 @@
 """Runs every scenario for every client library against every server.
 
   --servers=stock,zkd,zkd3,mixed3     which servers (default: all)
-  --clients=kazoo,java,go             which client libraries (default: all)
+  --clients=kazoo,java,go,c           which client libraries (default: all)
 
 zkd3 and mixed3 are ensembles, of three zkd and of two zkd with a stock server. Clients are given
 the addresses of all members, and what a scenario cuts off comes back at another member.
@@ -40,7 +40,7 @@ def _choice(value, known):
 def pytest_addoption(parser):
     parser.addoption("--servers", default="stock,zkd,zkd3,mixed3",
                      help="servers to test: stock, zkd, zkd3, mixed3")
-    parser.addoption("--clients", default="kazoo,java,go", help="clients to test with")
+    parser.addoption("--clients", default="kazoo,java,go,c", help="clients to test with")
 
 
 def pytest_configure(config):

@@ -68,7 +68,7 @@ PLAIN_PATHS = "sending a path as it is given"
 ANY_SEQUENTIAL_NAME = "sequential names that make a valid path only with their number"
 WIRE_ORDER = "one thread for replies and events, in the order of the wire"
 LACKS = {("kazoo", WATCHES_SET_AGAIN), ("kazoo", WIRE_ORDER), ("go", WIRE_ORDER),
-         ("kazoo", CURATOR), ("go", CURATOR), ("kazoo", PLAIN_PATHS),
+         ("kazoo", CURATOR), ("go", CURATOR), ("c", CURATOR), ("kazoo", PLAIN_PATHS),
          ("kazoo", ANY_SEQUENTIAL_NAME), ("go", ANY_SEQUENTIAL_NAME)}
 
 
@@ -118,7 +118,14 @@ class Driver:
         threading.Thread(target=self._read_loop, daemon=True).start()
 
     def close(self):
+        """Ours ends by itself at the end of its input: a sanitizer that it was built with has
+        its say then."""
+        status = 0
+        if self.kind == "c":
+            self._process.stdin.close()
+            status = self._process.wait(CALL_TIMEOUT_S)
         reap(self._process)
+        assert status == 0, f"the {self.kind} driver ended with {status}"
 
     def new_client(self, **connect_args) -> "Client":
         """A client that is not connected yet."""
@@ -390,7 +397,12 @@ def _go_argv():
     return [cache.go_driver()]
 
 
-DRIVERS = {"kazoo": _kazoo_argv, "java": _java_argv, "go": _go_argv}
+def _c_argv():
+    """Ours. ZK_CLIENT_LOOP=1: without threads of the library's."""
+    return [cache.c_driver(), *(["loop"] if os.environ.get("ZK_CLIENT_LOOP") else [])]
+
+
+DRIVERS = {"kazoo": _kazoo_argv, "java": _java_argv, "go": _go_argv, "c": _c_argv}
 
 
 def start(kind) -> Driver:
