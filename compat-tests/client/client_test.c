@@ -613,6 +613,46 @@ static void case_threads(void) {
     zk_server_stop(s);
 }
 
+static _Atomic bool storm_over;
+
+static void *weather(void *arg) {
+    struct worker *w = arg;
+    while (!storm_over) {
+        int err = zk_call(w->zk, zk_get("/"), NULL);
+        CHECK(err == ZK_OK || err == ZK_CONNECTION_LOSS);
+        if (err == ZK_OK) w->ear.results++;
+        err = (int)zk_submit(w->zk, zk_watching(zk_exists("/none"), on_event, &w->ear), NULL, NULL);
+        CHECK(err > 0 || err == ZK_BUSY);
+    }
+    return NULL;
+}
+
+/* The server goes and comes while threads wait for replies. */
+static void case_storm(void) {
+    struct ear e = {0};
+    static struct worker workers[4];
+    struct zk_server *s = serve(0);
+    int port = zk_server_port(s);
+    struct zk *zk = open_with((struct zk_options){.hosts = at_port(port),
+                                                  .session_timeout_ms = 20000}, &e);
+    for (int i = 0; i < 4; i++) {
+        workers[i] = (struct worker){.zk = zk, .number = i};
+        CHECK(pthread_create(&workers[i].thread, NULL, weather, &workers[i]) == 0);
+    }
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < 4; i++) await(&workers[i].ear.results, workers[i].ear.results + 20);
+        int states = e.states;
+        zk_server_stop(s);
+        await(&e.states, states + 1);
+        s = serve(port);
+        await_state(&e, ZK_STATE_CONNECTED);
+    }
+    storm_over = true;
+    for (int i = 0; i < 4; i++) pthread_join(workers[i].thread, NULL);
+    zk_free(zk);
+    zk_server_stop(s);
+}
+
 static void step_until(struct zk *zk, _Atomic int *counter, int value) {
     for (int i = 0; *counter < value; i++) {
         CHECK(i < WAIT_MS);
@@ -731,9 +771,9 @@ int main(int argc, char **argv) {
         {"auth-refused", case_auth_refused}, {"new-hosts", case_new_hosts},
         {"names", case_names},         {"callbacks", case_callbacks},
         {"order", case_order},         {"cancel", case_cancel},
-        {"threads", case_threads},     {"own-loop", case_own_loop},
-        {"inside", case_inside},       {"chroot", case_chroot},
-        {"words", case_words},
+        {"threads", case_threads},     {"storm", case_storm},
+        {"own-loop", case_own_loop},   {"inside", case_inside},
+        {"chroot", case_chroot},       {"words", case_words},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         if (argc == 2 && strcmp(argv[1], "--list") == 0) puts(CASES[i].name);
