@@ -97,6 +97,12 @@ ZK_PRIVATE void *mem_realloc(void *p, size_t n);
 ZK_PRIVATE void mem_free(void *p); /* NULL is fine */
 ZK_PRIVATE void *mem_try(size_t n); /* zero-filled; NULL when there is no memory: for the client */
 
+/*
+ * More room for a full ring, an array of *cap records (a power of two, or 0) of which the first
+ * stands at *head: at least `least` records, twice as many otherwise. The first then stands at 0.
+ */
+ZK_PRIVATE void *ring_grow(void *ring, size_t size, uint32_t *head, uint32_t *cap, uint32_t least);
+
 /* Borrowed bytes. p may be NULL only when n is 0; `null` marks jute's null string or buffer. */
 struct slice {
     const uint8_t *p;
@@ -571,6 +577,19 @@ ZK_PRIVATE void *mem_realloc(void *p, size_t n) {
 
 ZK_PRIVATE void mem_free(void *p) {
     ZK_FREE(p);
+}
+
+ZK_PRIVATE void *ring_grow(void *ring, size_t size, uint32_t *head, uint32_t *cap,
+                           uint32_t least) {
+    size_t before = size * *head, behind = size * (*cap - *head);
+    uint32_t more = *cap ? *cap * 2 : least;
+    uint8_t *grown = mem_alloc(size * more);
+    if (behind) memcpy(grown, (uint8_t *)ring + before, behind);
+    if (before) memcpy(grown + behind, ring, before);
+    mem_free(ring);
+    *head = 0;
+    *cap = more;
+    return grown;
 }
 
 ZK_PRIVATE void *mem_try(size_t n) {
@@ -8380,15 +8399,7 @@ ZK_PRIVATE void history_add(struct history *h, int64_t zxid, struct blob *blob, 
                             uint32_t len) {
     int64_t last = h->n ? history_at(h, h->n - 1)->zxid : h->floor;
     ZK_ASSERT(zxid > last);
-    if (h->n == h->cap) {
-        uint32_t cap = h->cap ? h->cap * 2 : 256;
-        struct history_entry *ring = mem_alloc(sizeof *ring * cap);
-        for (uint32_t i = 0; i < h->n; i++) ring[i] = *history_at(h, i);
-        mem_free(h->ring);
-        h->ring = ring;
-        h->cap = cap;
-        h->head = 0;
-    }
+    if (h->n == h->cap) h->ring = ring_grow(h->ring, sizeof *h->ring, &h->head, &h->cap, 256);
     struct history_entry e = {zxid, blob_ref(blob), off, len};
     h->ring[(h->head + h->n++) & (h->cap - 1)] = e;
     h->bytes += len;
@@ -11585,16 +11596,8 @@ ZK_PRIVATE void node_state_free(struct node *n) {
 /* --- outputs --- */
 
 ZK_PRIVATE struct node_output *node_output(struct node *n, enum node_output_kind kind) {
-    if (n->out_n == n->out_cap) {
-        uint32_t cap = n->out_cap ? n->out_cap * 2 : 64;
-        struct node_output *ring = mem_alloc(sizeof *ring * cap);
-        for (uint32_t i = 0; i < n->out_n; i++)
-            ring[i] = n->outputs[(n->out_head + i) & (n->out_cap - 1)];
-        mem_free(n->outputs);
-        n->outputs = ring;
-        n->out_cap = cap;
-        n->out_head = 0;
-    }
+    if (n->out_n == n->out_cap)
+        n->outputs = ring_grow(n->outputs, sizeof *n->outputs, &n->out_head, &n->out_cap, 64);
     struct node_output *o = &n->outputs[(n->out_head + n->out_n++) & (n->out_cap - 1)];
     memset(o, 0, sizeof *o);
     o->kind = kind;
@@ -12723,16 +12726,8 @@ ZK_PRIVATE void reply_connect(struct node *n, uint32_t conn, bool accepted) {
 /* --- into the log --- */
 
 static struct pending *pipeline_push(struct node *n) {
-    if (n->pend_n == n->pend_cap) {
-        uint32_t cap = n->pend_cap ? n->pend_cap * 2 : 256;
-        struct pending *ring = mem_alloc(sizeof *ring * cap);
-        for (uint32_t i = 0; i < n->pend_n; i++)
-            ring[i] = n->pending[(n->pend_head + i) & (n->pend_cap - 1)];
-        mem_free(n->pending);
-        n->pending = ring;
-        n->pend_cap = cap;
-        n->pend_head = 0;
-    }
+    if (n->pend_n == n->pend_cap)
+        n->pending = ring_grow(n->pending, sizeof *n->pending, &n->pend_head, &n->pend_cap, 256);
     struct pending *p = &n->pending[(n->pend_head + n->pend_n++) & (n->pend_cap - 1)];
     memset(p, 0, sizeof *p);
     p->conn = CONN_NONE;
@@ -13706,16 +13701,8 @@ ZK_PRIVATE void role_log_synced(struct node *n) {
 
 static struct role_wait *role_wait_push(struct node *n, uint32_t conn) {
     struct role *o = role_of(n);
-    if (o->wait_n == o->wait_cap) {
-        uint32_t cap = o->wait_cap ? o->wait_cap * 2 : 64;
-        struct role_wait *ring = mem_alloc(sizeof *ring * cap);
-        for (uint32_t i = 0; i < o->wait_n; i++)
-            ring[i] = o->waiting[(o->wait_head + i) & (o->wait_cap - 1)];
-        mem_free(o->waiting);
-        o->waiting = ring;
-        o->wait_cap = cap;
-        o->wait_head = 0;
-    }
+    if (o->wait_n == o->wait_cap)
+        o->waiting = ring_grow(o->waiting, sizeof *o->waiting, &o->wait_head, &o->wait_cap, 64);
     struct role_wait *w = &o->waiting[(o->wait_head + o->wait_n++) & (o->wait_cap - 1)];
     struct conn *c = node_conn(n, conn);
     struct role_wait fresh = {.conn = conn, .gen = c->gen, .ready_at = -1, .after = n->appended,
@@ -15758,7 +15745,7 @@ ZK_PRIVATE const char *latch_first(const struct latch *l, const struct zk_result
  * One step at a time, each an answer of the server or an event:
  *   barrier  CLOSING | OPENING | WAITING (look with a watch; gone: over)
  *   enter    LOOKING for `ready` with a watch -> JOINING (own node) -> COUNTING the members, unless
- *            it was ready -> RAISING `ready` when they are enough, else until it is looked for again
+ *            it was ready -> RAISING `ready` when they are enough, else back to LOOKING
  *   leave    GATHERING the members -> none: LOWERING `ready`, over
  *            alone: QUITTING. The first by name waits for the last of them to go; all others quit
  *            and wait for the first: LURKING
@@ -15793,6 +15780,7 @@ struct barrier {
     struct recipe_node node; /* of what is created: plain */
     struct erase *eraser;    /* owned: of our node */
     enum barrier_step step;
+    bool inside; /* entered, and not left yet */
     bool joined; /* our node is there */
     bool is_ready;
     bool watching;
@@ -15852,6 +15840,7 @@ struct queue {
     bool watching;
     char **names; /* owned: one block, in order */
     int next_name, n_names;
+    int foreign; /* of those read so far, no items */
     char *at;     /* owned: the path that is put or taken */
     void *data;   /* owned: of what is put, or was read */
     int len;
@@ -16019,7 +16008,7 @@ ZK_PRIVATE int cache_get(struct cache *h, const char *path, struct zk_result **o
  *
  *   CREATING --made--> THERE, watched --deleted--> CREATING
  *   CREATING --somebody else's is there--> LOOKING: ours after all: SETTING its content; another
- *   session's: EVICTING once in each session, then CREATING; after that only WATCHING until it goes
+ *   session's: EVICTING once in each session, which replaces it; after that it is left until it goes
  * Other content: SETTING. A connection that breaks says SUSPENDED, and the first answer after it
  * what is so now. It belongs to its user until it is left; then it deletes its node and itself.
  * stock: Curator's PersistentNode, GroupMember, ServiceDiscoveryImpl.
@@ -16048,6 +16037,7 @@ struct member {
     bool watching;
     enum member_step step;
     int error;
+    struct zk_op pair[2]; /* of the multi that evicts */
     struct ask ask;
     struct mkdirs parents;
     struct client_observer observer;
@@ -16107,7 +16097,7 @@ ZK_PRIVATE void json_put_string(struct buf *b, const char *s);
 /* ==== client/discovery.h ==== */
 
 /*
- * client/discovery: instances of services as Curator's JsonInstanceSerializer writes and reads them.
+ * client/discovery: instances of services in the JSON of Curator's JsonInstanceSerializer.
  *
  * Keys come in its order, nulls are written; unknown keys are gone past, missing ones accepted. A
  * payload and a uriSpec are JSON in themselves and handed through as text.
@@ -19827,6 +19817,9 @@ static void barrier_unwatch(struct barrier *b);
 
 static void barrier_over(struct barrier *b, int error) {
     barrier_unwatch(b);
+    if (!error)
+        b->inside = b->step == BARRIER_LOOKING || b->step == BARRIER_JOINING ||
+                    b->step == BARRIER_COUNTING || b->step == BARRIER_RAISING;
     b->step = BARRIER_IDLE;
     wish_end(&b->wish, error);
 }
@@ -20078,10 +20071,11 @@ static int barrier_new_name(struct barrier *b) {
 ZK_PRIVATE int barrier_do(struct barrier *b, enum barrier_step first, int timeout_ms,
                           zk_done_fn done, void *user) {
     if (b->step != BARRIER_IDLE) return ZK_IN_USE;
-    if (first == BARRIER_LOOKING && b->joined) return ZK_IN_USE;
-    if (first == BARRIER_GATHERING && !b->joined) return ZK_NOT_OWNED;
+    if (first == BARRIER_LOOKING && b->inside) return ZK_IN_USE;
+    if (first == BARRIER_GATHERING && !b->inside) return ZK_NOT_OWNED;
     int error = first == BARRIER_LOOKING ? barrier_new_name(b) : ZK_OK;
-    if (!error) error = wish_begin(&b->wish, b->c, b->owner, timeout_ms, barrier_late, b, done, user);
+    if (!error)
+        error = wish_begin(&b->wish, b->c, b->owner, timeout_ms, barrier_late, b, done, user);
     if (!error) barrier_step(b, first);
     return error;
 }
@@ -20208,7 +20202,7 @@ static bool queue_keep_names(struct queue *q, const struct zk_result *r) {
     }
     mem_free(q->names);
     q->names = mem_try(sizeof *q->names * (size_t)n + bytes + 1);
-    q->n_names = q->next_name = 0;
+    q->n_names = q->next_name = q->foreign = 0;
     if (!q->names) return false;
     char *text = (char *)(q->names + n);
     for (int i = 0; i < r->count; i++) {
@@ -20221,8 +20215,22 @@ static bool queue_keep_names(struct queue *q, const struct zk_result *r) {
     return true;
 }
 
+/* Nothing to take: once more with a watch, and then until that wakes us. */
+static void queue_empty(struct queue *q) {
+    if (!q->patient)
+        queue_over(q, ZK_TIMED_OUT);
+    else if (q->watching)
+        q->step = QUEUE_WAITING;
+    else
+        queue_step(q, QUEUE_LISTING);
+}
+
 /* On to the next name, or to another listing when there is none. */
 static void queue_next(struct queue *q) {
+    if (q->next_name == q->n_names && q->n_names && q->foreign == q->n_names) {
+        queue_empty(q);
+        return;
+    }
     if (q->next_name == q->n_names) {
         queue_step(q, QUEUE_LISTING);
         return;
@@ -20282,12 +20290,8 @@ static void queue_listed(struct queue *q, const struct zk_result *r) {
         queue_over(q, ZK_OUT_OF_MEMORY);
     else if (q->n_names)
         queue_next(q);
-    else if (!q->patient)
-        queue_over(q, ZK_TIMED_OUT);
-    else if (q->watching)
-        q->step = QUEUE_WAITING;
     else
-        queue_step(q, QUEUE_LISTING); /* this time with a watch */
+        queue_empty(q);
 }
 
 static void queue_read(struct queue *q, const struct zk_result *r) {
@@ -20298,8 +20302,10 @@ static void queue_read(struct queue *q, const struct zk_result *r) {
         queue_over(q, ZK_OUT_OF_MEMORY);
     else if (queue_open(q))
         queue_step(q, QUEUE_TAKING);
-    else
-        queue_next(q); /* no item of this queue, whatever its name is: it stays */
+    else {
+        q->foreign++; /* no item of this queue, whatever its name is: it stays */
+        queue_next(q);
+    }
 }
 
 static void queue_answer(void *user, const struct zk_result *r) {
@@ -20348,7 +20354,8 @@ static struct zk_op queue_op(struct queue *q, enum queue_step step) {
     case QUEUE_SYNCING: op = zk_sync(q->at); break;
     case QUEUE_CHECKING: op = zk_exists(q->at); break;
     case QUEUE_LISTING: /* one without a watch comes first: most of the time it is enough */
-        if (q->patient && q->names && !q->n_names) op = zk_watching(op, queue_woken, q);
+        if (q->patient && q->names && q->foreign == q->n_names)
+            op = zk_watching(op, queue_woken, q);
         break;
     case QUEUE_IDLE:
     case QUEUE_WAITING: break;
@@ -20404,13 +20411,16 @@ ZK_PRIVATE int queue_take(struct queue *q, int timeout_ms, zk_done_fn done, void
     int error = wish_begin(&q->wish, q->c, q->owner, q->patient ? timeout_ms : -1, queue_late, q,
                            done, user);
     if (error) return error;
-    if (q->layout == ZK_QUEUE_PRIORITY) q->next_name = q->n_names;
     if (queue_unwrap(q)) {
         wish_end(&q->wish, ZK_OK);
         return ZK_OK;
     }
     q->item = slice_of(NULL, 0);
-    queue_next(q);
+    bool more = q->next_name < q->n_names && q->layout != ZK_QUEUE_PRIORITY;
+    if (more)
+        queue_next(q);
+    else
+        queue_step(q, QUEUE_LISTING);
     return ZK_OK;
 }
 
@@ -21084,7 +21094,7 @@ static void cache_watch_removed(void *user, const struct zk_result *r) {
     cache_deaf(user);
 }
 
-/* The watch is taken off the server, unless others have it too; the ear lives until that is done. */
+/* The watch is taken off the server, unless others have it too; until then the ear lives. */
 static void cache_remove_watch(struct cache *h) {
     enum zk_watch_kind kind = h->levels == 1 ? ZK_WATCH_PERSISTENT : ZK_WATCH_RECURSIVE;
     struct zk_op op = zk_remove_watches(h->root, kind, cache_event, h->ear);
@@ -21234,20 +21244,22 @@ static void member_answer(void *user, const struct zk_result *r) {
         member_fail(m, r->error);
     } else if (m->step == MEMBER_LOOKING) {
         member_looked(m, r);
-    } else if (m->step == MEMBER_EVICTING) {
-        m->may_evict = false;
-        member_step(m, MEMBER_CREATING);
     } else {
+        if (m->step == MEMBER_EVICTING) m->may_evict = false;
         m->changed = false;
         member_step(m, MEMBER_LOOKING);
     }
 }
 
 static void member_step(struct member *m, enum member_step step) {
-    struct zk_op op = zk_delete(m->path, -1);
+    struct zk_op op =
+        recipe_create(&m->node, m->path, m->persistent ? ZK_PERSISTENT : ZK_EPHEMERAL);
     m->step = step;
-    if (step == MEMBER_CREATING)
-        op = recipe_create(&m->node, m->path, m->persistent ? ZK_PERSISTENT : ZK_EPHEMERAL);
+    if (step == MEMBER_EVICTING) { /* in one, or the other could take the place again */
+        m->pair[0] = zk_delete(m->path, -1);
+        m->pair[1] = op;
+        op = zk_multi(m->pair, 2);
+    }
     if (step == MEMBER_LOOKING) op = zk_watching(zk_get(m->path), member_woken, m);
     if (step == MEMBER_SETTING) op = zk_set(m->path, m->node.data, m->node.data_len, -1);
     ask_start(&m->ask, m->c, op, ASK_ALWAYS, member_answer, m);
@@ -21295,7 +21307,8 @@ ZK_PRIVATE int member_set(struct member *m, const void *data, int len) {
     if (m->step == MEMBER_FAILED) return m->error;
     int error = recipe_node_init(&node, data, len, NULL, 0);
     if (error) return error;
-    bool under_way = m->step == MEMBER_CREATING || m->step == MEMBER_SETTING;
+    bool under_way = m->step == MEMBER_CREATING || m->step == MEMBER_EVICTING ||
+                     m->step == MEMBER_SETTING;
     if (under_way) ask_stop(&m->ask); /* which borrows what was to be written */
     mem_free(m->node.data);
     m->node.data = node.data;

@@ -605,8 +605,8 @@ static inline struct zk_op zk_remove_watches(const char *path, enum zk_watch_kin
  * Calls that wait come in two forms. The plain one returns when it is over; with the name ending in
  * _async it returns at once and done is called with the outcome, exactly once, unless it returned
  * an error or the object is freed before. timeout_ms < 0: no limit. Callbacks are called like those
- * of operations, one at a time; one that is running when the object is freed by another thread
- * runs to its end. Every function may be called from callbacks, also those that wait.
+ * of operations, one at a time; freeing an object waits for one of its own that is running, unless
+ * called from it. Every function may be called from callbacks, also those that wait.
  *
  * What breaks is mended: requests are repeated over lost connections; missing parents are made, as
  * containers; a lost reply to a create is cleared up by the unique part of the node's name, and a
@@ -866,8 +866,8 @@ struct zk_cache;
 ZK_API int zk_cache_new(struct zk *zk, const char *path, const struct zk_cache_options *options,
                         struct zk_cache **out);
 ZK_API int zk_cache_wait(struct zk_cache *cache, int timeout_ms); /* until it is READY */
-/* A copy of a node, as from zk_get and zk_get_children, to be freed with zk_result_free. ZK_NO_NODE.
- * May be ahead of what was told. */
+/* A copy of a node, as from zk_get and zk_get_children, to be freed with zk_result_free. May be
+ * ahead of what was told. ZK_NO_NODE */
 ZK_API int zk_cache_get(struct zk_cache *cache, const char *path, struct zk_result **out);
 ZK_API void zk_cache_free(struct zk_cache *cache);
 
@@ -896,8 +896,8 @@ ZK_API enum zk_hold_state zk_member_state(struct zk_member *member);
 ZK_API void zk_member_free(struct zk_member *member); /* deletes the node */
 
 /*
- * An instance of a service, at <base>/<name>/<id>, as Curator's x-discovery writes and reads it with
- * its JsonInstanceSerializer. Texts are UTF-8.
+ * An instance of a service, at <base>/<name>/<id>, in the JSON of Curator's x-discovery
+ * (JsonInstanceSerializer). Texts are UTF-8.
  */
 enum zk_service_type {
     ZK_SERVICE_DYNAMIC, /* ephemeral */

@@ -29,6 +29,19 @@ ZK_PRIVATE void mem_free(void *p) {
     ZK_FREE(p);
 }
 
+ZK_PRIVATE void *ring_grow(void *ring, size_t size, uint32_t *head, uint32_t *cap,
+                           uint32_t least) {
+    size_t before = size * *head, behind = size * (*cap - *head);
+    uint32_t more = *cap ? *cap * 2 : least;
+    uint8_t *grown = mem_alloc(size * more);
+    if (behind) memcpy(grown, (uint8_t *)ring + before, behind);
+    if (before) memcpy(grown + behind, ring, before);
+    mem_free(ring);
+    *head = 0;
+    *cap = more;
+    return grown;
+}
+
 ZK_PRIVATE void *mem_try(size_t n) {
     void *p = ZK_MALLOC(n ? n : 1);
     if (p) memset(p, 0, n);

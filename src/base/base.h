@@ -58,6 +58,12 @@ ZK_PRIVATE void *mem_realloc(void *p, size_t n);
 ZK_PRIVATE void mem_free(void *p); /* NULL is fine */
 ZK_PRIVATE void *mem_try(size_t n); /* zero-filled; NULL when there is no memory: for the client */
 
+/*
+ * More room for a full ring, an array of *cap records (a power of two, or 0) of which the first
+ * stands at *head: at least `least` records, twice as many otherwise. The first then stands at 0.
+ */
+ZK_PRIVATE void *ring_grow(void *ring, size_t size, uint32_t *head, uint32_t *cap, uint32_t least);
+
 /* Borrowed bytes. p may be NULL only when n is 0; `null` marks jute's null string or buffer. */
 struct slice {
     const uint8_t *p;

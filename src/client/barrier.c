@@ -6,6 +6,9 @@ static void barrier_unwatch(struct barrier *b);
 
 static void barrier_over(struct barrier *b, int error) {
     barrier_unwatch(b);
+    if (!error)
+        b->inside = b->step == BARRIER_LOOKING || b->step == BARRIER_JOINING ||
+                    b->step == BARRIER_COUNTING || b->step == BARRIER_RAISING;
     b->step = BARRIER_IDLE;
     wish_end(&b->wish, error);
 }
@@ -257,10 +260,11 @@ static int barrier_new_name(struct barrier *b) {
 ZK_PRIVATE int barrier_do(struct barrier *b, enum barrier_step first, int timeout_ms,
                           zk_done_fn done, void *user) {
     if (b->step != BARRIER_IDLE) return ZK_IN_USE;
-    if (first == BARRIER_LOOKING && b->joined) return ZK_IN_USE;
-    if (first == BARRIER_GATHERING && !b->joined) return ZK_NOT_OWNED;
+    if (first == BARRIER_LOOKING && b->inside) return ZK_IN_USE;
+    if (first == BARRIER_GATHERING && !b->inside) return ZK_NOT_OWNED;
     int error = first == BARRIER_LOOKING ? barrier_new_name(b) : ZK_OK;
-    if (!error) error = wish_begin(&b->wish, b->c, b->owner, timeout_ms, barrier_late, b, done, user);
+    if (!error)
+        error = wish_begin(&b->wish, b->c, b->owner, timeout_ms, barrier_late, b, done, user);
     if (!error) barrier_step(b, first);
     return error;
 }

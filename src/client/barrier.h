@@ -5,7 +5,7 @@
  * One step at a time, each an answer of the server or an event:
  *   barrier  CLOSING | OPENING | WAITING (look with a watch; gone: over)
  *   enter    LOOKING for `ready` with a watch -> JOINING (own node) -> COUNTING the members, unless
- *            it was ready -> RAISING `ready` when they are enough, else until it is looked for again
+ *            it was ready -> RAISING `ready` when they are enough, else back to LOOKING
  *   leave    GATHERING the members -> none: LOWERING `ready`, over
  *            alone: QUITTING. The first by name waits for the last of them to go; all others quit
  *            and wait for the first: LURKING
@@ -41,6 +41,7 @@ struct barrier {
     struct recipe_node node; /* of what is created: plain */
     struct erase *eraser;    /* owned: of our node */
     enum barrier_step step;
+    bool inside; /* entered, and not left yet */
     bool joined; /* our node is there */
     bool is_ready;
     bool watching;

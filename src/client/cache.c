@@ -478,7 +478,7 @@ static void cache_watch_removed(void *user, const struct zk_result *r) {
     cache_deaf(user);
 }
 
-/* The watch is taken off the server, unless others have it too; the ear lives until that is done. */
+/* The watch is taken off the server, unless others have it too; until then the ear lives. */
 static void cache_remove_watch(struct cache *h) {
     enum zk_watch_kind kind = h->levels == 1 ? ZK_WATCH_PERSISTENT : ZK_WATCH_RECURSIVE;
     struct zk_op op = zk_remove_watches(h->root, kind, cache_event, h->ear);

@@ -1,5 +1,5 @@
 /*
- * client/discovery: instances of services as Curator's JsonInstanceSerializer writes and reads them.
+ * client/discovery: instances of services in the JSON of Curator's JsonInstanceSerializer.
  *
  * Keys come in its order, nulls are written; unknown keys are gone past, missing ones accepted. A
  * payload and a uriSpec are JSON in themselves and handed through as text.

@@ -69,20 +69,22 @@ static void member_answer(void *user, const struct zk_result *r) {
         member_fail(m, r->error);
     } else if (m->step == MEMBER_LOOKING) {
         member_looked(m, r);
-    } else if (m->step == MEMBER_EVICTING) {
-        m->may_evict = false;
-        member_step(m, MEMBER_CREATING);
     } else {
+        if (m->step == MEMBER_EVICTING) m->may_evict = false;
         m->changed = false;
         member_step(m, MEMBER_LOOKING);
     }
 }
 
 static void member_step(struct member *m, enum member_step step) {
-    struct zk_op op = zk_delete(m->path, -1);
+    struct zk_op op =
+        recipe_create(&m->node, m->path, m->persistent ? ZK_PERSISTENT : ZK_EPHEMERAL);
     m->step = step;
-    if (step == MEMBER_CREATING)
-        op = recipe_create(&m->node, m->path, m->persistent ? ZK_PERSISTENT : ZK_EPHEMERAL);
+    if (step == MEMBER_EVICTING) { /* in one, or the other could take the place again */
+        m->pair[0] = zk_delete(m->path, -1);
+        m->pair[1] = op;
+        op = zk_multi(m->pair, 2);
+    }
     if (step == MEMBER_LOOKING) op = zk_watching(zk_get(m->path), member_woken, m);
     if (step == MEMBER_SETTING) op = zk_set(m->path, m->node.data, m->node.data_len, -1);
     ask_start(&m->ask, m->c, op, ASK_ALWAYS, member_answer, m);
@@ -130,7 +132,8 @@ ZK_PRIVATE int member_set(struct member *m, const void *data, int len) {
     if (m->step == MEMBER_FAILED) return m->error;
     int error = recipe_node_init(&node, data, len, NULL, 0);
     if (error) return error;
-    bool under_way = m->step == MEMBER_CREATING || m->step == MEMBER_SETTING;
+    bool under_way = m->step == MEMBER_CREATING || m->step == MEMBER_EVICTING ||
+                     m->step == MEMBER_SETTING;
     if (under_way) ask_stop(&m->ask); /* which borrows what was to be written */
     mem_free(m->node.data);
     m->node.data = node.data;

@@ -3,7 +3,7 @@
  *
  *   CREATING --made--> THERE, watched --deleted--> CREATING
  *   CREATING --somebody else's is there--> LOOKING: ours after all: SETTING its content; another
- *   session's: EVICTING once in each session, then CREATING; after that only WATCHING until it goes
+ *   session's: EVICTING once in each session, which replaces it; after that it is left until it goes
  * Other content: SETTING. A connection that breaks says SUSPENDED, and the first answer after it
  * what is so now. It belongs to its user until it is left; then it deletes its node and itself.
  * stock: Curator's PersistentNode, GroupMember, ServiceDiscoveryImpl.
@@ -33,6 +33,7 @@ struct member {
     bool watching;
     enum member_step step;
     int error;
+    struct zk_op pair[2]; /* of the multi that evicts */
     struct ask ask;
     struct mkdirs parents;
     struct client_observer observer;

@@ -86,7 +86,7 @@ static bool queue_keep_names(struct queue *q, const struct zk_result *r) {
     }
     mem_free(q->names);
     q->names = mem_try(sizeof *q->names * (size_t)n + bytes + 1);
-    q->n_names = q->next_name = 0;
+    q->n_names = q->next_name = q->foreign = 0;
     if (!q->names) return false;
     char *text = (char *)(q->names + n);
     for (int i = 0; i < r->count; i++) {
@@ -99,8 +99,22 @@ static bool queue_keep_names(struct queue *q, const struct zk_result *r) {
     return true;
 }
 
+/* Nothing to take: once more with a watch, and then until that wakes us. */
+static void queue_empty(struct queue *q) {
+    if (!q->patient)
+        queue_over(q, ZK_TIMED_OUT);
+    else if (q->watching)
+        q->step = QUEUE_WAITING;
+    else
+        queue_step(q, QUEUE_LISTING);
+}
+
 /* On to the next name, or to another listing when there is none. */
 static void queue_next(struct queue *q) {
+    if (q->next_name == q->n_names && q->n_names && q->foreign == q->n_names) {
+        queue_empty(q);
+        return;
+    }
     if (q->next_name == q->n_names) {
         queue_step(q, QUEUE_LISTING);
         return;
@@ -160,12 +174,8 @@ static void queue_listed(struct queue *q, const struct zk_result *r) {
         queue_over(q, ZK_OUT_OF_MEMORY);
     else if (q->n_names)
         queue_next(q);
-    else if (!q->patient)
-        queue_over(q, ZK_TIMED_OUT);
-    else if (q->watching)
-        q->step = QUEUE_WAITING;
     else
-        queue_step(q, QUEUE_LISTING); /* this time with a watch */
+        queue_empty(q);
 }
 
 static void queue_read(struct queue *q, const struct zk_result *r) {
@@ -176,8 +186,10 @@ static void queue_read(struct queue *q, const struct zk_result *r) {
         queue_over(q, ZK_OUT_OF_MEMORY);
     else if (queue_open(q))
         queue_step(q, QUEUE_TAKING);
-    else
-        queue_next(q); /* no item of this queue, whatever its name is: it stays */
+    else {
+        q->foreign++; /* no item of this queue, whatever its name is: it stays */
+        queue_next(q);
+    }
 }
 
 static void queue_answer(void *user, const struct zk_result *r) {
@@ -226,7 +238,8 @@ static struct zk_op queue_op(struct queue *q, enum queue_step step) {
     case QUEUE_SYNCING: op = zk_sync(q->at); break;
     case QUEUE_CHECKING: op = zk_exists(q->at); break;
     case QUEUE_LISTING: /* one without a watch comes first: most of the time it is enough */
-        if (q->patient && q->names && !q->n_names) op = zk_watching(op, queue_woken, q);
+        if (q->patient && q->names && q->foreign == q->n_names)
+            op = zk_watching(op, queue_woken, q);
         break;
     case QUEUE_IDLE:
     case QUEUE_WAITING: break;
@@ -282,13 +295,16 @@ ZK_PRIVATE int queue_take(struct queue *q, int timeout_ms, zk_done_fn done, void
     int error = wish_begin(&q->wish, q->c, q->owner, q->patient ? timeout_ms : -1, queue_late, q,
                            done, user);
     if (error) return error;
-    if (q->layout == ZK_QUEUE_PRIORITY) q->next_name = q->n_names;
     if (queue_unwrap(q)) {
         wish_end(&q->wish, ZK_OK);
         return ZK_OK;
     }
     q->item = slice_of(NULL, 0);
-    queue_next(q);
+    bool more = q->next_name < q->n_names && q->layout != ZK_QUEUE_PRIORITY;
+    if (more)
+        queue_next(q);
+    else
+        queue_step(q, QUEUE_LISTING);
     return ZK_OK;
 }
 

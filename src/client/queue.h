@@ -36,6 +36,7 @@ struct queue {
     bool watching;
     char **names; /* owned: one block, in order */
     int next_name, n_names;
+    int foreign; /* of those read so far, no items */
     char *at;     /* owned: the path that is put or taken */
     void *data;   /* owned: of what is put, or was read */
     int len;

@@ -27,15 +27,7 @@ ZK_PRIVATE void history_add(struct history *h, int64_t zxid, struct blob *blob, 
                             uint32_t len) {
     int64_t last = h->n ? history_at(h, h->n - 1)->zxid : h->floor;
     ZK_ASSERT(zxid > last);
-    if (h->n == h->cap) {
-        uint32_t cap = h->cap ? h->cap * 2 : 256;
-        struct history_entry *ring = mem_alloc(sizeof *ring * cap);
-        for (uint32_t i = 0; i < h->n; i++) ring[i] = *history_at(h, i);
-        mem_free(h->ring);
-        h->ring = ring;
-        h->cap = cap;
-        h->head = 0;
-    }
+    if (h->n == h->cap) h->ring = ring_grow(h->ring, sizeof *h->ring, &h->head, &h->cap, 256);
     struct history_entry e = {zxid, blob_ref(blob), off, len};
     h->ring[(h->head + h->n++) & (h->cap - 1)] = e;
     h->bytes += len;

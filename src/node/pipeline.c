@@ -107,16 +107,8 @@ ZK_PRIVATE void reply_connect(struct node *n, uint32_t conn, bool accepted) {
 /* --- into the log --- */
 
 static struct pending *pipeline_push(struct node *n) {
-    if (n->pend_n == n->pend_cap) {
-        uint32_t cap = n->pend_cap ? n->pend_cap * 2 : 256;
-        struct pending *ring = mem_alloc(sizeof *ring * cap);
-        for (uint32_t i = 0; i < n->pend_n; i++)
-            ring[i] = n->pending[(n->pend_head + i) & (n->pend_cap - 1)];
-        mem_free(n->pending);
-        n->pending = ring;
-        n->pend_cap = cap;
-        n->pend_head = 0;
-    }
+    if (n->pend_n == n->pend_cap)
+        n->pending = ring_grow(n->pending, sizeof *n->pending, &n->pend_head, &n->pend_cap, 256);
     struct pending *p = &n->pending[(n->pend_head + n->pend_n++) & (n->pend_cap - 1)];
     memset(p, 0, sizeof *p);
     p->conn = CONN_NONE;

@@ -526,16 +526,8 @@ ZK_PRIVATE void role_log_synced(struct node *n) {
 
 static struct role_wait *role_wait_push(struct node *n, uint32_t conn) {
     struct role *o = role_of(n);
-    if (o->wait_n == o->wait_cap) {
-        uint32_t cap = o->wait_cap ? o->wait_cap * 2 : 64;
-        struct role_wait *ring = mem_alloc(sizeof *ring * cap);
-        for (uint32_t i = 0; i < o->wait_n; i++)
-            ring[i] = o->waiting[(o->wait_head + i) & (o->wait_cap - 1)];
-        mem_free(o->waiting);
-        o->waiting = ring;
-        o->wait_cap = cap;
-        o->wait_head = 0;
-    }
+    if (o->wait_n == o->wait_cap)
+        o->waiting = ring_grow(o->waiting, sizeof *o->waiting, &o->wait_head, &o->wait_cap, 64);
     struct role_wait *w = &o->waiting[(o->wait_head + o->wait_n++) & (o->wait_cap - 1)];
     struct conn *c = node_conn(n, conn);
     struct role_wait fresh = {.conn = conn, .gen = c->gen, .ready_at = -1, .after = n->appended,

@@ -77,16 +77,8 @@ ZK_PRIVATE void node_state_free(struct node *n) {
 /* --- outputs --- */
 
 ZK_PRIVATE struct node_output *node_output(struct node *n, enum node_output_kind kind) {
-    if (n->out_n == n->out_cap) {
-        uint32_t cap = n->out_cap ? n->out_cap * 2 : 64;
-        struct node_output *ring = mem_alloc(sizeof *ring * cap);
-        for (uint32_t i = 0; i < n->out_n; i++)
-            ring[i] = n->outputs[(n->out_head + i) & (n->out_cap - 1)];
-        mem_free(n->outputs);
-        n->outputs = ring;
-        n->out_cap = cap;
-        n->out_head = 0;
-    }
+    if (n->out_n == n->out_cap)
+        n->outputs = ring_grow(n->outputs, sizeof *n->outputs, &n->out_head, &n->out_cap, 64);
     struct node_output *o = &n->outputs[(n->out_head + n->out_n++) & (n->out_cap - 1)];
     memset(o, 0, sizeof *o);
     o->kind = kind;
