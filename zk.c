@@ -15390,6 +15390,7 @@ ZK_PRIVATE bool recipe_sequence(const char *name, const char *marker, int32_t *s
 /* --- errors --- */
 
 ZK_PRIVATE bool recipe_unknown(int error);   /* a write may or may not have been applied */
+ZK_PRIVATE bool recipe_unheard(int error);   /* likewise; also: no memory to hear of it */
 ZK_PRIVATE bool recipe_transient(int error); /* it is worth another try */
 
 /* --- ask --- */
@@ -15536,7 +15537,7 @@ struct protect {
     char *path;      /* owned: the path it got; got beforehand, so that no delete wants memory */
     size_t name_at;  /* where the last component of wish and path begins */
     int64_t czxid;   /* once it is there */
-    int error;
+    int error;       /* why it failed, or will if the search finds nothing */
     struct ask ask;
     struct mkdirs parents;
     void (*fn)(void *user, enum protect_event event);
@@ -15638,8 +15639,9 @@ ZK_PRIVATE int line_join(struct line **out, struct client *c, const char *dir,
                          const struct line_rule *rule, const struct recipe_node *node, line_fn fn,
                          void *user);
 ZK_PRIVATE void line_leave(struct line *l); /* it must not be touched any more */
-/* Of a child that contends by this rule. */
-ZK_PRIVATE bool line_contends(const struct line_rule *rule, const char *name, int32_t *seq);
+/* Of the children of a line's node the first; NULL: none. */
+ZK_PRIVATE const char *line_head(const struct line_rule *rule, const struct zk_result *children);
+ZK_PRIVATE const char *line_path(const struct line *l); /* of the own node, which is there */
 ZK_PRIVATE int64_t line_token(const struct line *l); /* the zxid of its creation */
 
 #endif
@@ -15665,6 +15667,9 @@ ZK_PRIVATE int64_t line_token(const struct line *l); /* the zxid of its creation
 #define ZK_CLIENT_LOCK_H
 
 
+/* What the data of a node becomes when its owner shall give it back. stock: Revoker */
+#define LOCK_REVOKE "__REVOKE__"
+
 struct lock {
     struct client *c;
     bool reentrant, trying;
@@ -15679,6 +15684,9 @@ struct lock {
     struct notice notice; /* its state is the lock's */
     unsigned depth;       /* of re-entry */
     char place[12];       /* of rule.place */
+    void (*on_revoke)(void *user); /* NULL: nobody listens */
+    struct ask revoke;             /* looks at the own node's data */
+    bool listening;                /* ... which may be watched */
 };
 
 /* owner: of its posts. */
@@ -15693,6 +15701,8 @@ ZK_PRIVATE int lock_release(struct lock *l);
 /* A read lock takes the place of a write lock that is held on the same path. */
 ZK_PRIVATE int lock_downgrade(struct lock *write, struct lock *read, int timeout_ms,
                               zk_done_fn done, void *user);
+/* Of the children of its node the first in line; NULL: none. */
+ZK_PRIVATE const char *lock_first(const struct lock *l, const struct zk_result *children);
 ZK_PRIVATE int64_t lock_token(const struct lock *l); /* 0: not held for sure */
 
 #endif
@@ -16008,7 +16018,7 @@ ZK_PRIVATE int cache_get(struct cache *h, const char *path, struct zk_result **o
  *
  *   CREATING --made--> THERE, watched --deleted--> CREATING
  *   CREATING --somebody else's is there--> LOOKING: ours after all: SETTING its content; another
- *   session's: EVICTING once in each session, which replaces it; after that it is left until it goes
+ *   session's: EVICTING, which replaces it, once in each session; after that it is let be
  * Other content: SETTING. A connection that breaks says SUSPENDED, and the first answer after it
  * what is so now. It belongs to its user until it is left; then it deletes its node and itself.
  * stock: Curator's PersistentNode, GroupMember, ServiceDiscoveryImpl.
@@ -17018,6 +17028,7 @@ enum {
     CLIENT_ADDRS = 8,
     CLIENT_ORDERS = 8,
     CLIENT_PASSWD = 16,
+    CLIENT_PINGS = 4, /* without an answer; the connection is given up before there are more */
     CLIENT_WATCHES_BATCH = 128 * 1024, /* bytes of paths. stock: SET_WATCHES_MAX_LENGTH */
     CLIENT_SEND_SOON = 16 * 1024,      /* so much output is worth a packet of its own */
     CLIENT_STEADY_MS = 1000, /* a connection that broke sooner counts as a failed attempt */
@@ -17033,7 +17044,7 @@ enum {
 struct client_request {
     struct client_post post; /* first: run and drop cast back */
     struct client_request *next;
-    int64_t id, deadline; /* deadline: INT64_MAX when there is none */
+    int64_t id, sent_at, deadline; /* deadline: INT64_MAX when there is none */
     int32_t xid;
     enum zk_op_type type;
     enum zk_watch_kind kind;
@@ -17075,7 +17086,10 @@ struct client {
     char *chroot; /* owned; "" for none */
     struct net_addr at[CLIENT_ADDRS];
     int n_at, next_at;
-    int64_t rest_until, attempt_until, up_since, heard, spoke;
+    int64_t rest_until, attempt_until, up_since, spoke;
+    int64_t proven; /* when the latest frame was sent that an answer shows to have arrived */
+    int64_t pings[CLIENT_PINGS]; /* when those were sent that have no answer, in order */
+    uint32_t n_pings;
     int64_t lost_at; /* INT64_MAX when connected */
     struct client_order orders[CLIENT_ORDERS];
     uint32_t order_first, order_n;
@@ -17408,6 +17422,7 @@ static struct client_request *client_detach(struct client_list *l, struct client
     stub->gone = true;
     stub->type = r->type;
     stub->xid = r->xid;
+    stub->sent_at = r->sent_at;
     stub->frame = r->frame;
     stub->deadline = INT64_MAX;
     stub->next = r->next;
@@ -17523,6 +17538,7 @@ static bool client_room(struct client *c, size_t n) {
 
 static bool client_ping(struct client *c) {
     if (!client_room(c, 12)) return false;
+    if (c->n_pings < CLIENT_PINGS) c->pings[c->n_pings++] = c->now;
     client_end_frame(c, client_begin(c, CLIENT_XID_PING, ZOP_PING));
     return true;
 }
@@ -17604,6 +17620,7 @@ static bool client_send_waiting(struct client *c) {
             size_t at = c->out.n;
             buf_put(&c->out, frame.p, frame.n);
             client_framed(c, at);
+            r->sent_at = c->now;
             list_put(&c->sent, r);
             c->unsent++;
         }
@@ -17718,6 +17735,7 @@ static bool client_enqueue(struct client *c, const struct zk_op *op, struct clie
     if (r->type == ZK_OP_REMOVE_WATCHES && !r->on_server)
         put_be32(to->p + at + 8, ZOP_CHECK_WATCHES); /* same record */
     r->frame = (uint32_t)(to->n - at);
+    r->sent_at = c->now;
     if (up) client_framed(c, at);
     list_put(up ? &c->sent : &c->waiting, r);
     if (up) c->unsent++;
@@ -17794,7 +17812,7 @@ static void client_rest(struct client *c) {
         return;
     }
     if (c->state == ZK_STATE_CONNECTED || c->state == ZK_STATE_READ_ONLY) {
-        c->lost_at = c->heard + c->timeout; /* from then on the server may have given it up */
+        c->lost_at = c->proven + c->timeout; /* no server gives the session up before that */
         client_set_state(c, ZK_STATE_SUSPENDED);
     }
     client_fail(c, &c->sent, ZK_CONNECTION_LOSS);
@@ -17862,7 +17880,8 @@ ZK_PRIVATE void client_dialed(struct client *c, bool stands) {
         return;
     }
     c->link = CLIENT_GREETING;
-    c->heard = c->now;
+    c->proven = c->now;
+    c->n_pings = 0;
     c->attempt_until = c->now + client_read_timeout(c);
     if (!client_greet(c)) client_break(c, LOG_WARN_LEVEL, "out of memory");
 }
@@ -18062,6 +18081,20 @@ static void client_auth_reply(struct client *c, int32_t error) {
     if (r) client_finish(c, r, ZK_OK, NULL);
 }
 
+/* Something that was sent then has been answered. */
+static void client_prove(struct client *c, int64_t sent_at) {
+    if (sent_at > c->proven) c->proven = sent_at;
+}
+
+static void client_pong(struct client *c) {
+    if (!c->n_pings) {
+        client_break(c, LOG_WARN_LEVEL, "a reply to no request");
+        return;
+    }
+    client_prove(c, c->pings[0]);
+    memmove(c->pings, c->pings + 1, --c->n_pings * sizeof *c->pings);
+}
+
 static void client_frame(struct client *c, struct slice frame) {
     struct jr r = jr_open(frame, c->max_packet);
     int32_t xid = jr_i32(&r);
@@ -18072,7 +18105,7 @@ static void client_frame(struct client *c, struct slice frame) {
         return;
     }
     switch (xid) {
-    case CLIENT_XID_PING:
+    case CLIENT_XID_PING: client_pong(c); return;
     case CLIENT_XID_WATCHES: return;
     case CLIENT_XID_EVENT: client_event(c, zxid, &r); return;
     case CLIENT_XID_AUTH: client_auth_reply(c, error); return;
@@ -18086,6 +18119,7 @@ static void client_frame(struct client *c, struct slice frame) {
     c->counters.replies++;
     struct client_request *request = list_take(&c->sent, &c->sent.first);
     if (c->unsent > c->sent.n) c->unsent = c->sent.n;
+    client_prove(c, request->sent_at);
     client_reply(c, request, zxid, error, slice_of(r.p, jr_left(&r)));
 }
 
@@ -18117,7 +18151,6 @@ static size_t client_parse(struct client *c, struct slice bytes) {
 
 ZK_PRIVATE void client_received(struct client *c, struct slice bytes) {
     if (c->link < CLIENT_GREETING) return;
-    c->heard = c->now;
     c->counters.bytes_received += bytes.n;
     if (!buf_len(&c->in)) {
         size_t used = client_parse(c, bytes);
@@ -18141,8 +18174,14 @@ ZK_PRIVATE void client_received(struct client *c, struct slice bytes) {
 
 /* --- time --- */
 
+/*
+ * What counts is not when something was heard last but how old the latest answer's question is: a
+ * server counts a session's time from a question's arrival. So long as that is known to be less
+ * than the timeout ago, no other session can have been given what this one has, clocks that run
+ * alike presumed; events alone, from a server that hears nothing any more, do not show that.
+ */
 static void client_keep_alive(struct client *c) {
-    if (c->now - c->heard >= client_read_timeout(c)) {
+    if (c->now - c->proven >= client_read_timeout(c)) {
         client_break(c, LOG_WARN_LEVEL, "the server has gone silent");
         return;
     }
@@ -18186,7 +18225,7 @@ static int64_t client_link_next(const struct client *c) {
     case CLIENT_RESTING: return c->rest_until;
     case CLIENT_UP:
         ping = c->spoke + c->timeout / 3;
-        silent = c->heard + client_read_timeout(c);
+        silent = c->proven + client_read_timeout(c);
         return ping < silent ? ping : silent;
     default: return c->attempt_until;
     }
@@ -18490,6 +18529,10 @@ ZK_PRIVATE bool recipe_sequence(const char *name, const char *marker, int32_t *s
 ZK_PRIVATE bool recipe_unknown(int error) {
     return error == ZK_CONNECTION_LOSS || error == ZK_OPERATION_TIMEOUT ||
            error == ZK_REQUEST_TIMEOUT;
+}
+
+ZK_PRIVATE bool recipe_unheard(int error) {
+    return recipe_unknown(error) || error == ZK_OUT_OF_MEMORY || error == ZK_MARSHALLING_ERROR;
 }
 
 ZK_PRIVATE bool recipe_transient(int error) {
@@ -18905,7 +18948,8 @@ static void protect_created(void *user, const struct zk_result *r) {
         protect_named(p, r->path + p->name_at)) {
         p->czxid = r->has_stat ? r->stat.czxid : r->zxid;
         protect_there(p);
-    } else if (recipe_unknown(r->error)) {
+    } else if (recipe_unheard(r->error) || !r->error) {
+        p->error = recipe_unknown(r->error) ? ZK_OK : r->error;
         protect_search(p);
     } else if (p->dropped) {
         protect_gone(p);
@@ -18916,7 +18960,7 @@ static void protect_created(void *user, const struct zk_result *r) {
         int error = mkdirs_start(&p->parents, p->c, p->wish, p->node, protect_with_parents, p);
         if (error) protect_failed(p, error);
     } else {
-        protect_failed(p, r->error ? r->error : ZK_MARSHALLING_ERROR);
+        protect_failed(p, r->error);
     }
 }
 
@@ -18966,6 +19010,8 @@ static void protect_searched(void *user, const struct zk_result *r) {
     }
     if (p->dropped)
         protect_gone(p);
+    else if (p->error)
+        protect_failed(p, p->error);
     else
         protect_create(p);
 }
@@ -19162,7 +19208,7 @@ static void line_unwatch(struct line *l) {
     l->watching = false;
 }
 
-/* Of one that was left: true when nothing is left to do. */
+/* Of one that was left: whether that was all; goes on with what is still to be done. */
 static bool line_is_done(struct line *l);
 
 static void line_tidy(struct line *l) {
@@ -19212,7 +19258,8 @@ static void line_fail(struct line *l, int error) {
 
 /* --- who is ahead --- */
 
-ZK_PRIVATE bool line_contends(const struct line_rule *rule, const char *name, int32_t *seq) {
+/* The sequence of a child that contends by this rule. */
+static bool line_contends(const struct line_rule *rule, const char *name, int32_t *seq) {
     for (int i = 0; i < rule->blocker_count; i++)
         if (recipe_sequence(name, rule->blockers[i], seq)) return true;
     return false;
@@ -19220,6 +19267,19 @@ ZK_PRIVATE bool line_contends(const struct line_rule *rule, const char *name, in
 
 static bool line_before(int32_t seq_a, const char *a, int32_t seq_b, const char *b) {
     return seq_a != seq_b ? seq_a < seq_b : strcmp(a, b) < 0;
+}
+
+ZK_PRIVATE const char *line_head(const struct line_rule *rule, const struct zk_result *children) {
+    const char *best = NULL;
+    int32_t seq, best_seq = 0;
+    for (int i = 0; i < children->count; i++) {
+        const char *name = children->names[i];
+        if (!line_contends(rule, name, &seq)) continue;
+        if (best && line_before(best_seq, best, seq, name)) continue;
+        best = name;
+        best_seq = seq;
+    }
+    return best;
 }
 
 /* The nearest one ahead of us, or NULL. */
@@ -19260,14 +19320,17 @@ static void line_begin_again(struct line *l) {
     bool first = l->first;
     l->first = false;
     protect_stop(&l->own);
-    client_timer_set(l->c, &l->timer, client_now(l->c));
     if (first) line_tell(l, LINE_GONE, ZK_OK);
+    if (l->left) return;
+    if (l->rule->place)
+        line_fail(l, ZK_NOT_OWNED); /* the place was another node's, which is gone too */
+    else
+        client_timer_set(l->c, &l->timer, client_now(l->c));
 }
 
 static void line_looked(void *user, const struct zk_result *r) {
     struct line *l = user;
     if (l->left) {
-        if (r->error) l->watching = false;
         line_tidy(l);
         return;
     }
@@ -19308,7 +19371,7 @@ static void line_look(struct line *l) {
 
 static void line_waits(void *user, const struct zk_result *r) {
     struct line *l = user;
-    if (r->error) l->watching = false;
+    if (r->error == ZK_NO_NODE) l->watching = false; /* otherwise there may be one */
     if (l->left) {
         line_tidy(l);
     } else if (r->error == ZK_NO_NODE) {
@@ -19456,6 +19519,10 @@ ZK_PRIVATE int line_join(struct line **out, struct client *c, const char *dir,
     return ZK_OK;
 }
 
+ZK_PRIVATE const char *line_path(const struct line *l) {
+    return l->own.path;
+}
+
 ZK_PRIVATE int64_t line_token(const struct line *l) {
     return l->own.czxid;
 }
@@ -19511,7 +19578,9 @@ static int lock_blockers(struct lock *l, const struct zk_lock_options *o,
 static bool lock_options_ok(const char *path, const struct zk_lock_options *o) {
     bool lease = o->kind == ZK_LOCK_LEASE;
     if (!recipe_path_ok(path) || o->kind < ZK_LOCK_MUTEX || o->kind > ZK_LOCK_LEASE) return false;
-    if (lease ? o->leases < 1 || o->kazoo || o->reentrant : o->leases != 0) return false;
+    if (lease ? o->leases < 1 || o->kazoo || o->reentrant || o->on_revoke : o->leases != 0)
+        return false;
+    if (o->on_revoke && o->data_len) return false;
     return o->extra_count >= 0 && (!o->extra_count || o->extra_patterns);
 }
 
@@ -19532,6 +19601,7 @@ ZK_PRIVATE int lock_init(struct lock *l, struct client *c, const void *owner, co
     l->lease_rule.blockers = LOCK_LEASES;
     l->lease_rule.blocker_count = 1;
     l->lease_rule.leases = o->leases;
+    l->on_revoke = o->on_revoke;
     notice_init(&l->notice, c, owner, o->on_state, o->user);
     int error = recipe_node_init(&l->node, o->data, o->data_len, o->acl, o->acl_count);
     if (!error) error = lock_blockers(l, o, names);
@@ -19546,7 +19616,12 @@ ZK_PRIVATE int lock_init(struct lock *l, struct client *c, const void *owner, co
 
 /* --- leaving --- */
 
+static void lock_woken(void *user, const struct zk_event *event);
+
 static void lock_leave(struct lock *l) {
+    ask_stop(&l->revoke);
+    if (l->listening) client_unwatch(l->c, lock_woken, l);
+    l->listening = false;
     if (l->line) line_leave(l->line);
     if (l->lease) line_leave(l->lease);
     l->line = l->lease = NULL;
@@ -19576,6 +19651,55 @@ static void lock_lost(struct lock *l) {
 
 static void lock_late(void *user) {
     lock_give_up(user, ZK_TIMED_OUT);
+}
+
+/* --- revocation --- */
+
+struct lock_post {
+    struct client_post post;
+    void (*fn)(void *user);
+    void *user;
+};
+
+static void lock_post_run(struct client_post *p) {
+    struct lock_post *post = (struct lock_post *)(void *)p;
+    post->fn(post->user);
+    mem_free(post);
+}
+
+static void lock_post_drop(struct client_post *p) {
+    mem_free(p);
+}
+
+static void lock_looked(void *user, const struct zk_result *r) {
+    struct lock *l = user;
+    size_t n = strlen(LOCK_REVOKE);
+    if (r->error || r->data_len != (int)n || memcmp(r->data, LOCK_REVOKE, n) != 0) return;
+    struct lock_post *p = mem_try(sizeof *p);
+    if (!p) return; /* he asked in vain, as one may who asks somebody that does not listen */
+    p->post.owner = l->notice.owner;
+    p->post.run = lock_post_run;
+    p->post.drop = lock_post_drop;
+    p->fn = l->on_revoke;
+    p->user = l->notice.user;
+    client_post(l->c, &p->post);
+}
+
+/* Watches the data of the own node. */
+static void lock_listen(struct lock *l) {
+    struct zk_op op = zk_watching(zk_get(line_path(l->line)), lock_woken, l);
+    if (!l->on_revoke || ask_busy(&l->revoke)) return;
+    l->listening = true;
+    ask_start(&l->revoke, l->c, op, ASK_ALWAYS, lock_looked, l);
+}
+
+static void lock_woken(void *user, const struct zk_event *event) {
+    struct lock *l = user;
+    if (event->type == ZK_NODE_DATA_CHANGED && l->line) lock_listen(l);
+}
+
+ZK_PRIVATE const char *lock_first(const struct lock *l, const struct zk_result *children) {
+    return line_head(&l->rule, children);
 }
 
 /* --- what the lines say --- */
@@ -19619,10 +19743,12 @@ static void lock_on_lease(void *user, enum line_event event, int error) {
 static void lock_on_line(void *user, enum line_event event, int error) {
     struct lock *l = user;
     if (!l->leases) {
-        if (event == LINE_FIRST)
+        if (event == LINE_FIRST) {
             lock_own(l, l->line);
-        else
+            lock_listen(l);
+        } else {
             lock_trouble(l, event, error);
+        }
     } else if (event == LINE_GONE) { /* it begins again, and the lease after it */
         if (l->lease) line_leave(l->lease);
         l->lease = NULL;
@@ -19794,16 +19920,7 @@ ZK_PRIVATE int latch_resign(struct latch *l) {
 }
 
 ZK_PRIVATE const char *latch_first(const struct latch *l, const struct zk_result *children) {
-    const char *best = NULL;
-    int32_t seq, best_seq = 0;
-    for (int i = 0; i < children->count; i++) {
-        const char *name = children->names[i];
-        if (!line_contends(&l->rule, name, &seq)) continue;
-        if (best && (seq != best_seq ? seq > best_seq : strcmp(name, best) > 0)) continue;
-        best = name;
-        best_seq = seq;
-    }
-    return best;
+    return line_head(&l->rule, children);
 }
 #endif /* ZK_WITH_CLIENT */
 
@@ -19815,11 +19932,23 @@ static void barrier_step(struct barrier *b, enum barrier_step step);
 
 static void barrier_unwatch(struct barrier *b);
 
+static bool barrier_is_entering(enum barrier_step step) {
+    return step == BARRIER_LOOKING || step == BARRIER_JOINING || step == BARRIER_COUNTING ||
+           step == BARRIER_RAISING || step == BARRIER_EVICTING;
+}
+
+/* Gives the place up: our node may be there, or still be made. */
+static void barrier_quit(struct barrier *b) {
+    if (b->eraser) erase_begin(b->eraser);
+    b->eraser = NULL;
+    b->joined = false;
+}
+
 static void barrier_over(struct barrier *b, int error) {
+    bool entering = barrier_is_entering(b->step);
     barrier_unwatch(b);
-    if (!error)
-        b->inside = b->step == BARRIER_LOOKING || b->step == BARRIER_JOINING ||
-                    b->step == BARRIER_COUNTING || b->step == BARRIER_RAISING;
+    if (!error) b->inside = entering;
+    if (error && entering) barrier_quit(b);
     b->step = BARRIER_IDLE;
     wish_end(&b->wish, error);
 }
@@ -20041,20 +20170,11 @@ static void barrier_step(struct barrier *b, enum barrier_step step) {
 
 /* --- the user --- */
 
-/* Gives the place up: our node may be there, or still be made. */
-static void barrier_quit(struct barrier *b) {
-    if (b->eraser) erase_begin(b->eraser);
-    b->eraser = NULL;
-    b->joined = false;
-}
-
 static void barrier_late(void *user) {
     struct barrier *b = user;
-    bool leaving = b->step >= BARRIER_GATHERING && b->step <= BARRIER_LOWERING;
     ask_stop(&b->ask);
     mkdirs_stop(&b->parents);
     barrier_over(b, ZK_TIMED_OUT);
-    if (!leaving) barrier_quit(b);
 }
 
 /* For each time, since the node of the time before may still be on its way out. */
@@ -20103,7 +20223,7 @@ ZK_PRIVATE void barrier_free(struct barrier *b) {
     mkdirs_stop(&b->parents);
     barrier_unwatch(b);
     wish_stop(&b->wish);
-    if (b->joined || b->step != BARRIER_IDLE) barrier_quit(b);
+    if (b->joined || barrier_is_entering(b->step)) barrier_quit(b);
     erase_free(b->eraser);
     mem_free(b->path);
     mem_free(b->ready);
@@ -20326,7 +20446,7 @@ static void queue_answer(void *user, const struct zk_result *r) {
             queue_over(q, ZK_OUT_OF_MEMORY);
     } else if (q->step == QUEUE_LISTING && (missing || !r->error)) {
         queue_listed(q, r);
-    } else if (q->step == QUEUE_TAKING && recipe_unknown(r->error)) {
+    } else if (q->step == QUEUE_TAKING && recipe_unheard(r->error)) {
         queue_step(q, QUEUE_SYNCING);
     } else if (q->step == QUEUE_CHECKING && missing) {
         queue_over(q, ZK_UNCERTAIN);
@@ -20533,7 +20653,7 @@ static void counter_written(struct counter *n, const struct zk_result *r) {
     } else if (r->error == ZK_BAD_VERSION || r->error == ZK_NODE_EXISTS ||
                r->error == ZK_NO_NODE) {
         counter_step(n, COUNTER_READING);
-    } else if (recipe_unknown(r->error)) {
+    } else if (recipe_unheard(r->error)) {
         n->doubtful = true;
         counter_step(n, COUNTER_SYNCING);
     } else {
@@ -20914,10 +21034,16 @@ static void cache_got(void *user, const struct zk_result *result) {
     struct cache_reader *r = user;
     struct cache *h = r->cache;
     struct cache_node *n = r->node;
-    bool ok = result->error != ZK_OUT_OF_MEMORY;
-    /* What may not be read is not there for us. */
-    if (ok) ok = result->error ? cache_gone(h, n) : cache_apply(h, n, result);
-    if (!ok || !n->there || !n->children_wanted) {
+    bool ok = true, missing = result->error == ZK_NO_NODE || result->error == ZK_NO_AUTH;
+    if (!result->error)
+        ok = cache_apply(h, n, result);
+    else if (missing) /* what may not be read is not there for us */
+        ok = cache_gone(h, n);
+    else if (result->error == ZK_OUT_OF_MEMORY)
+        ok = false;
+    else
+        cache_fail(h, result->error);
+    if (result->error || !ok || !n->children_wanted) {
         cache_read_over(r, ok);
         return;
     }
@@ -20966,6 +21092,17 @@ static void cache_pump(struct cache *h) {
 
 /* --- events --- */
 
+static void cache_stop_reading(struct cache *h);
+static void cache_sync(void *user);
+
+/* There was no memory to go on: from the beginning, a little later. */
+static void cache_retry(struct cache *h) {
+    cache_stop_reading(h);
+    h->state = CACHE_WAITING;
+    h->timer.fn = cache_sync;
+    client_timer_set(h->c, &h->timer, client_now(h->c) + CACHE_NO_MEMORY_MS);
+}
+
 static void cache_event(void *user, const struct zk_event *event) {
     struct cache *h = ((struct cache_ear *)user)->cache;
     struct slice path = slice_str(event->path);
@@ -20983,8 +21120,8 @@ static void cache_event(void *user, const struct zk_event *event) {
         return;
     }
     if (!n) n = cache_make(h, path);
-    if (!n) {
-        cache_fail(h, ZK_OUT_OF_MEMORY); /* which node it was cannot be kept */
+    if (!n) { /* which node it was cannot be kept: all is to be read */
+        cache_retry(h);
         return;
     }
     cache_push(h, n);
@@ -21011,13 +21148,13 @@ static void cache_stop_reading(struct cache *h) {
 
 static void cache_watches(void *user, const struct zk_result *r) {
     struct cache *h = user;
-    if (r->error) {
+    struct cache_node *root = r->error ? NULL : cache_make(h, slice_str(h->root));
+    if (r->error && r->error != ZK_OUT_OF_MEMORY) {
         cache_fail(h, r->error);
         return;
     }
-    struct cache_node *root = cache_make(h, slice_str(h->root));
     if (!root) {
-        cache_fail(h, ZK_OUT_OF_MEMORY);
+        cache_retry(h);
         return;
     }
     root->children_wanted = true;
@@ -21025,7 +21162,8 @@ static void cache_watches(void *user, const struct zk_result *r) {
     cache_pump(h);
 }
 
-static void cache_sync(struct cache *h) {
+static void cache_sync(void *user) {
+    struct cache *h = user;
     cache_stop_reading(h);
     h->state = CACHE_SYNCING;
     h->error = ZK_OK;
@@ -21196,6 +21334,8 @@ static void member_unwatch(struct member *m) {
 /* --- answers --- */
 
 static void member_fail(struct member *m, int error) {
+    bool held = m->notice.state == ZK_HOLD_OWNED || m->notice.state == ZK_HOLD_SUSPENDED;
+    if (held) notice_tell(&m->notice, ZK_HOLD_LOST, 0);
     m->step = MEMBER_FAILED;
     m->error = error;
     notice_tell(&m->notice, ZK_HOLD_NONE, 0);
@@ -21213,7 +21353,6 @@ static void member_with_parents(void *user, int error) {
 static void member_looked(struct member *m, const struct zk_result *r) {
     int64_t owner = r->stat.ephemeral_owner;
     bool ours = m->persistent ? !owner : owner == client_session_id(m->c);
-    m->watching = true;
     if (ours && m->changed) {
         member_step(m, MEMBER_SETTING);
     } else if (ours) {
@@ -21245,7 +21384,6 @@ static void member_answer(void *user, const struct zk_result *r) {
     } else if (m->step == MEMBER_LOOKING) {
         member_looked(m, r);
     } else {
-        if (m->step == MEMBER_EVICTING) m->may_evict = false;
         m->changed = false;
         member_step(m, MEMBER_LOOKING);
     }
@@ -21262,6 +21400,7 @@ static void member_step(struct member *m, enum member_step step) {
     }
     if (step == MEMBER_LOOKING) op = zk_watching(zk_get(m->path), member_woken, m);
     if (step == MEMBER_SETTING) op = zk_set(m->path, m->node.data, m->node.data_len, -1);
+    if (op.watch) m->watching = true;
     ask_start(&m->ask, m->c, op, ASK_ALWAYS, member_answer, m);
 }
 
@@ -21272,7 +21411,6 @@ static void member_observe(void *user, enum zk_state state, int64_t session_id) 
     if (client_is_over(m->c)) {
         ask_stop(&m->ask);
         mkdirs_stop(&m->parents);
-        if (held) notice_tell(&m->notice, ZK_HOLD_LOST, 0);
         member_fail(m, client_error(m->c));
     } else if (state == ZK_STATE_SUSPENDED && m->notice.state == ZK_HOLD_OWNED) {
         notice_tell(&m->notice, ZK_HOLD_SUSPENDED, m->notice.token);
@@ -26961,6 +27099,21 @@ ZK_API int zk_lock_downgrade(struct zk_lock *write, struct zk_lock *read, int ti
     return recipes_leave(write->zk, &read->m.wish, error);
 }
 
+ZK_API int zk_lock_revoke(struct zk_lock *lock) {
+    struct zk_result *children;
+    if (!lock) return ZK_BAD_ARGUMENTS;
+    int error = zk_call(lock->zk, zk_get_children(lock->m.path), &children);
+    const char *first = error ? NULL : lock_first(&lock->m, children);
+    if (!error) error = first ? ZK_OK : ZK_NO_NODE;
+    char *path = error ? NULL : recipe_join(lock->m.path, first);
+    if (!error && !path) error = ZK_OUT_OF_MEMORY;
+    if (!error)
+        error = zk_call(lock->zk, zk_set(path, LOCK_REVOKE, (int)strlen(LOCK_REVOKE), -1), NULL);
+    zk_result_free(children);
+    mem_free(path);
+    return error;
+}
+
 ZK_API enum zk_hold_state zk_lock_state(struct zk_lock *lock) {
     if (!lock) return ZK_HOLD_NONE;
     (void)recipes_look(lock->zk);
@@ -27063,13 +27216,15 @@ static int leader_look(struct zk_leader *leader, struct zk_result **data, bool *
     *gone = false;
     int error = zk_call(leader->zk, zk_get_children(leader->m.path), &children);
     const char *first = error ? NULL : latch_first(&leader->m, children);
-    char *path = first ? recipe_join(leader->m.path, first) : NULL;
+    if (!error) error = first ? ZK_OK : ZK_NO_NODE;
+    char *path = error ? NULL : recipe_join(leader->m.path, first);
+    if (!error && !path) error = ZK_OUT_OF_MEMORY;
+    if (!error) {
+        error = zk_call(leader->zk, zk_get(path), data);
+        *gone = error == ZK_NO_NODE;
+    }
     zk_result_free(children);
-    if (error) return error;
-    if (!path) return first ? ZK_OUT_OF_MEMORY : ZK_NO_NODE;
-    error = zk_call(leader->zk, zk_get(path), data);
     mem_free(path);
-    *gone = error == ZK_NO_NODE;
     return error;
 }
 

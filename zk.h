@@ -642,7 +642,8 @@ enum zk_hold_state {
  * Told of every change, in order. token, while OWNED, is the zxid of the node by which it is held:
  * it grows from owner to owner. Give it along with whatever is done as owner, and let the other
  * side refuse what comes with a smaller one than it has seen: nothing else stops an owner whose
- * process stood still for a while.
+ * process stood still for a while. Nor one whose session timeout is shorter than the ensemble's
+ * syncLimit and a few ticks more: a follower that its leader does not hear answers for so long.
  */
 typedef void (*zk_hold_fn)(void *user, enum zk_hold_state state, int64_t token);
 
@@ -677,6 +678,8 @@ struct zk_lock_options {
     const struct zk_acl *acl; /* of what is created; NULL: open */
     int acl_count;
     zk_hold_fn on_state;
+    void (*on_revoke)(void *user); /* somebody asks the owner to give it back, by zk_lock_revoke or
+                                      Curator's Revoker; data must be empty. Not of leases */
     void *user;
 };
 
@@ -699,6 +702,8 @@ ZK_API int zk_lock_release(struct zk_lock *lock);
  * holds on the same path, ahead of all who wait. write stays and is released on its own.
  */
 ZK_API int zk_lock_downgrade(struct zk_lock *write, struct zk_lock *read, int timeout_ms);
+/* Asks whoever is first in line to give it back, if he listens. ZK_NO_NODE: nobody is. */
+ZK_API int zk_lock_revoke(struct zk_lock *lock);
 ZK_API enum zk_hold_state zk_lock_state(struct zk_lock *lock);
 ZK_API int64_t zk_lock_token(struct zk_lock *lock); /* 0: not OWNED now */
 ZK_API void zk_lock_free(struct zk_lock *lock);     /* releases; NULL is fine */

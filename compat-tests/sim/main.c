@@ -60,7 +60,10 @@ static void main_dispatch(const struct event *e) {
         server_event(e);
         break;
     case EV_CLIENT:
-        client_event(e);
+        caller_event(e);
+        break;
+    case EV_CONTENDER:
+        contender_event(e);
         break;
     case EV_NEMESIS:
     case EV_REPAIR:
@@ -100,7 +103,8 @@ static void main_setup(uint64_t seed, const struct options *o) {
     tuning_draw(&sim.t);
     sim.n_servers = sim.t.voters + sim.t.observers;
     for (uint32_t i = 0; i < sim.n_servers; i++) server_create(&sim.servers[i], i);
-    for (uint32_t i = 0; i < sim.t.clients; i++) client_create(i);
+    for (uint32_t i = 0; i < sim.t.clients; i++) caller_create(i);
+    for (uint32_t i = 0; i < sim.t.contenders; i++) contender_create(i);
     nemesis_start();
     if (o->svg) svg_start(o->window[0], o->window[1]);
 }

@@ -95,6 +95,17 @@ MUTATIONS = [
     ("sync is answered at once", "node/role.c",
      "    if (q->op == ZOP_SYNC) {\n        w->body",
      "    if (q->op == ZOP_SYNC) {\n        w->ready_at = 0;\n        w->body", 300),
+    ("an owner is not told that the connection broke", "client/line.c",
+     "    case ZK_STATE_SUSPENDED: line_tell(l, LINE_DOUBT, ZK_OK); break;\n"
+     "    case ZK_STATE_LOST: line_tell(l, LINE_LATE, ZK_OK); break;\n",
+     "    case ZK_STATE_SUSPENDED:\n    case ZK_STATE_LOST: break;\n", 200),
+    ("whatever is heard proves that the server hears", "client/session.c",
+     "    if (c->link < CLIENT_GREETING) return;\n    c->counters.bytes_received",
+     "    if (c->link < CLIENT_GREETING) return;\n    c->proven = c->now;\n"
+     "    c->counters.bytes_received", 600),
+    ("the second in line has the lock, too", "client/line.c",
+     "    if (!nearest)\n        line_set_first(l);",
+     "    if (!nearest || r->count == 2)\n        line_set_first(l);", 100),
 ]
 
 

@@ -86,10 +86,15 @@ static void nemesis_isolate(void) {
     for (uint32_t b = 0; b < sim.n_servers; b++) nemesis_block(who, b, true);
 }
 
+static void nemesis_cut_host(uint32_t host) {
+    for (uint32_t s = 0; s < sim.n_servers; s++)
+        if (chance(500)) nemesis_block(host, s, chance(700));
+}
+
 static void nemesis_clients_cut(void) {
-    for (uint32_t c = 0; c < sim.t.clients; c++)
-        for (uint32_t s = 0; s < sim.n_servers; s++)
-            if (chance(500)) nemesis_block(SIM_CLIENT_HOST + c, s, chance(700));
+    for (uint32_t c = 0; c < sim.t.clients; c++) nemesis_cut_host(SIM_CLIENT_HOST + c);
+    for (uint32_t c = 0; c < sim.t.contenders; c++)
+        nemesis_cut_host(SIM_CLIENT_HOST + SIM_CLIENTS + c);
 }
 
 /* --- the faults --- */
@@ -206,7 +211,7 @@ static bool nemesis_process(enum fault f, struct server *s) {
         nemesis_jump(s);
         return true;
     case FAULT_CLIENT_DIES:
-        client_abandon((uint32_t)rnd(sim.t.clients));
+        caller_abandon((uint32_t)rnd(sim.t.clients));
         return true;
     default:
         return nemesis_disk(f, s) || nemesis_network(f, s);
@@ -309,7 +314,9 @@ static bool nemesis_converged(void) {
 static bool nemesis_sessions_gone(void) {
     const struct session_fate *f = (const struct session_fate *)(void *)sim.record.sessions.p;
     for (size_t i = 0; i < sim.record.sessions.n / sizeof *f; i++)
-        if (f[i].born && !f[i].died && !client_session_live(f[i].id)) return false;
+        if (f[i].born && !f[i].died && !caller_session_live(f[i].id) &&
+            !contender_session_live(f[i].id))
+            return false;
     return true;
 }
 
@@ -324,7 +331,7 @@ static void nemesis_watch(void) {
         sim.phase = PHASE_DONE; /* it was damaged, and there is nobody else */
         return;
     }
-    if (sim.stage == 0 && client_progress(sim.healed_at)) {
+    if (sim.stage == 0 && caller_progress(sim.healed_at) && contender_progress(sim.healed_at)) {
         nemesis_stage();
         sim.quiet = true;
     } else if (sim.stage == 1 && nemesis_converged()) {

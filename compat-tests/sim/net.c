@@ -95,9 +95,38 @@ uint32_t net_dial(enum end_kind kind, uint32_t host, uint32_t number, uint32_t t
     return i;
 }
 
+/* Numbers of clients go on with those of contenders. */
+static void net_tell_gone(uint32_t client) {
+    if (client < SIM_CLIENTS)
+        caller_closed(client);
+    else
+        contender_closed(client - SIM_CLIENTS);
+}
+
+static void net_tell_opened(uint32_t client) {
+    if (client < SIM_CLIENTS)
+        caller_opened(client);
+    else
+        contender_opened(client - SIM_CLIENTS);
+}
+
+static void net_tell_bytes(uint32_t client, struct slice bytes) {
+    if (client < SIM_CLIENTS)
+        caller_bytes(client, bytes);
+    else
+        contender_bytes(client - SIM_CLIENTS, bytes);
+}
+
+static void net_tell_room(uint32_t client) {
+    if (client < SIM_CLIENTS)
+        caller_room(client);
+    else
+        contender_room(client - SIM_CLIENTS);
+}
+
 static void net_tell_closed(const struct end *e) {
     if (e->kind == END_CLIENT)
-        client_closed(e->host - SIM_CLIENT_HOST);
+        net_tell_gone(e->host - SIM_CLIENT_HOST);
     else
         server_closed(net_server(e->host), e->kind == END_LINK, e->number);
 }
@@ -158,7 +187,7 @@ static void net_stands(uint32_t id, bool accepted) {
     net_schedule(id, 0, sim.now);
     net_schedule(id, 1, sim.now);
     if (e.kind == END_CLIENT)
-        client_opened(e.host - SIM_CLIENT_HOST);
+        net_tell_opened(e.host - SIM_CLIENT_HOST);
     else if (e.kind == END_LINK)
         server_opened(net_server(e.host), e.number);
 }
@@ -313,7 +342,7 @@ static void net_deliver(uint32_t id, int side) {
     net_schedule(id, side, sim.now + (int64_t)rnd(200));
     story_mix((uint64_t)n ^ (uint64_t)id << 32);
     if (e.kind == END_CLIENT)
-        client_bytes(e.host - SIM_CLIENT_HOST, slice_of(copy, n));
+        net_tell_bytes(e.host - SIM_CLIENT_HOST, slice_of(copy, n));
     else if (e.kind != END_GONE)
         server_bytes(net_server(e.host), e.kind == END_LINK, e.number, slice_of(copy, n));
     mem_free(copy);
@@ -322,7 +351,7 @@ static void net_deliver(uint32_t id, int side) {
 static void net_room(uint32_t id, int side) {
     const struct end *e = &net_stream(id)->end[side];
     if (e->kind == END_CLIENT)
-        client_room(e->host - SIM_CLIENT_HOST);
+        net_tell_room(e->host - SIM_CLIENT_HOST);
     else if (e->kind != END_GONE)
         server_room(net_server(e->host), e->kind == END_LINK, e->number);
 }

@@ -10,7 +10,7 @@
  */
 #include <stdio.h>
 
-#include "client.h"
+#include "caller.h"
 
 #define XID_SET_WATCHES (-8)
 #define X(zxid) ((unsigned long long)(zxid))
@@ -20,12 +20,12 @@ static const uint8_t acl_open[] = {0, 0, 0, 1, 0, 0, 0, 31, 0, 0, 0, 5, 'w', 'o'
 
 /* --- asking --- */
 
-static void request_path(char out[CLIENT_PATH]) {
+static void request_path(char out[CALLER_PATH]) {
     unsigned top = (unsigned)rnd(sim.t.paths), child = (unsigned)rnd(4);
     if (chance(500))
-        (void)snprintf(out, CLIENT_PATH, "/n%u", top);
+        (void)snprintf(out, CALLER_PATH, "/n%u", top);
     else
-        (void)snprintf(out, CLIENT_PATH, "/n%u/c%u", top, child);
+        (void)snprintf(out, CALLER_PATH, "/n%u/c%u", top, child);
 }
 
 static void put_create(struct buf *b, const char *path, struct slice data, int32_t flags) {
@@ -35,13 +35,13 @@ static void put_create(struct buf *b, const char *path, struct slice data, int32
     jw_i32(b, flags);
 }
 
-static struct slice request_data(struct client *c, char out[64]) {
+static struct slice request_data(struct caller *c, char out[64]) {
     int n = snprintf(out, 64, "c%u.%u w%llu", c->id, c->life, (unsigned long long)c->writes++);
     return slice_of(out, (size_t)n + (chance(100) ? 20 : 0));
 }
 
-static void put_multi_part(struct client *c, struct buf *b) {
-    char path[CLIENT_PATH], data[64] = "";
+static void put_multi_part(struct caller *c, struct buf *b) {
+    char path[CALLER_PATH], data[64] = "";
     request_path(path);
     int32_t mode = (int32_t)rnd(2);
     switch (rnd(4)) {
@@ -68,14 +68,14 @@ static void put_multi_part(struct client *c, struct buf *b) {
     }
 }
 
-static void put_body(struct client *c, struct client_pending *p, struct buf *b) {
+static void put_body(struct caller *c, struct caller_pending *p, struct buf *b) {
     char data[64] = "";
     switch (p->op) {
     case ZOP_CREATE:
     case ZOP_CREATE2: {
         static const int32_t modes[] = {0, 0, 0, 1, 1, 2, 3};
         int32_t mode = modes[rnd(sizeof modes / sizeof *modes)];
-        if (mode >= 2) (void)snprintf(p->path, CLIENT_PATH, "/n%u/q", (unsigned)rnd(sim.t.paths));
+        if (mode >= 2) (void)snprintf(p->path, CALLER_PATH, "/n%u/q", (unsigned)rnd(sim.t.paths));
         put_create(b, p->path, request_data(c, data), mode);
         break;
     }
@@ -105,23 +105,23 @@ static void put_body(struct client *c, struct client_pending *p, struct buf *b) 
 }
 
 /* A sequential node that exists, so that directories do not grow for ever. */
-static bool request_old_node(char path[CLIENT_PATH]) {
+static bool request_old_node(char path[CALLER_PATH]) {
     char parent[16];
     (void)snprintf(parent, sizeof parent, "/n%u", (unsigned)rnd(sim.t.paths));
     const struct version *v = record_at(slice_str(parent), sim.record.tip);
     if (!v || !v->exists || v->children < 8) return false;
     int32_t next = (int32_t)be32(v->stat + 44); /* cversion: about the last number used */
-    (void)snprintf(path, CLIENT_PATH, "%s/q%010d", parent, (int)rnd((uint64_t)next / 2 + 1));
+    (void)snprintf(path, CALLER_PATH, "%s/q%010d", parent, (int)rnd((uint64_t)next / 2 + 1));
     return true;
 }
 
-void client_request(struct client *c) {
+void caller_request(struct caller *c) {
     static const int32_t ops[] = {
         ZOP_CREATE, ZOP_CREATE, ZOP_CREATE2, ZOP_CREATE2, ZOP_DELETE, ZOP_DELETE, ZOP_DELETE,
         ZOP_SET_DATA, ZOP_SET_DATA, ZOP_SET_DATA, ZOP_SET_DATA, ZOP_SET_DATA, ZOP_MULTI, ZOP_MULTI,
         ZOP_GET_DATA, ZOP_GET_DATA, ZOP_GET_DATA, ZOP_GET_DATA, ZOP_EXISTS, ZOP_EXISTS,
         ZOP_GET_CHILDREN2, ZOP_GET_CHILDREN2, ZOP_SYNC};
-    struct client_pending p = {.xid = ++c->xid, .sent = sim.now};
+    struct caller_pending p = {.xid = ++c->xid, .sent = sim.now};
     p.op = ops[rnd(sizeof ops / sizeof *ops)];
     if (chance(3)) p.op = ZOP_CLOSE_SESSION;
     p.watch = chance(400);
@@ -129,17 +129,17 @@ void client_request(struct client *c) {
     p.epoch = record_last_epoch();
     request_path(p.path);
     if (p.op == ZOP_DELETE && chance(600)) (void)request_old_node(p.path);
-    struct buf *b = client_begin(c, p.xid, p.op);
+    struct buf *b = caller_begin(c, p.xid, p.op);
     put_body(c, &p, b);
     c->closing_session = p.op == ZOP_CLOSE_SESSION;
     if (!c->depth) buf_clear(&c->pending);
     buf_put(&c->pending, &p, sizeof p);
     c->depth++;
-    client_end(c);
+    caller_end(c);
 }
 
-static void put_watches(struct client *c, struct buf *b, enum watch_kind kind) {
-    const struct client_watch *w = (const struct client_watch *)(const void *)c->watches.p;
+static void put_watches(struct caller *c, struct buf *b, enum watch_kind kind) {
+    const struct caller_watch *w = (const struct caller_watch *)(const void *)c->watches.p;
     size_t n = c->watches.n / sizeof *w, at = b->n;
     int32_t count = 0;
     jw_i32(b, 0);
@@ -151,31 +151,31 @@ static void put_watches(struct client *c, struct buf *b, enum watch_kind kind) {
     put_be32(b->p + at, (uint32_t)count);
 }
 
-void client_set_watches(struct client *c) {
-    struct buf *b = client_begin(c, XID_SET_WATCHES, ZOP_SET_WATCHES);
+void caller_set_watches(struct caller *c) {
+    struct buf *b = caller_begin(c, XID_SET_WATCHES, ZOP_SET_WATCHES);
     jw_i64(b, c->last_zxid);
     put_watches(c, b, WATCHES_DATA);
     put_watches(c, b, WATCHES_EXIST);
     put_watches(c, b, WATCHES_CHILD);
-    client_end(c);
+    caller_end(c);
     c->rewatching = true;
     c->watches_since = c->last_zxid;
 }
 
 /* --- watches --- */
 
-static struct client_watch *watch_list(struct client *c, size_t *n) {
-    *n = c->watches.n / sizeof(struct client_watch);
-    return (struct client_watch *)(void *)c->watches.p;
+static struct caller_watch *watch_list(struct caller *c, size_t *n) {
+    *n = c->watches.n / sizeof(struct caller_watch);
+    return (struct caller_watch *)(void *)c->watches.p;
 }
 
-static void watch_leave(struct client *c, const char *path, enum watch_kind kind, int64_t zxid) {
-    struct client_watch fresh = {.kind = kind, .zxid = zxid};
+static void watch_leave(struct caller *c, const char *path, enum watch_kind kind, int64_t zxid) {
+    struct caller_watch fresh = {.kind = kind, .zxid = zxid};
     size_t n;
-    struct client_watch *w = watch_list(c, &n);
+    struct caller_watch *w = watch_list(c, &n);
     for (size_t i = 0; i < n; i++)
         if (w[i].kind == kind && strcmp(w[i].path, path) == 0) return;
-    memcpy(fresh.path, path, CLIENT_PATH);
+    memcpy(fresh.path, path, CALLER_PATH);
     buf_put(&c->watches, &fresh, sizeof fresh);
 }
 
@@ -189,7 +189,7 @@ static bool watch_sees(enum watch_kind kind, const struct version *a, const stru
 }
 
 /* The zxid at which the watch has to fire; INT64_MAX: not yet. */
-static int64_t watch_due(const struct client_watch *w) {
+static int64_t watch_due(const struct caller_watch *w) {
     struct slice path = slice_str(w->path);
     const struct version *a = record_at(path, w->zxid), *b = record_next(path, w->zxid);
     for (; b; a = b, b = record_next(path, b->zxid))
@@ -198,9 +198,9 @@ static int64_t watch_due(const struct client_watch *w) {
 }
 
 /* No reply may show what a watch has not told. */
-static void watch_check(struct client *c, int64_t zxid) {
+static void watch_check(struct caller *c, int64_t zxid) {
     size_t n;
-    const struct client_watch *w = watch_list(c, &n);
+    const struct caller_watch *w = watch_list(c, &n);
     for (size_t i = 0; i < n && !c->rewatching; i++)
         if (watch_due(&w[i]) <= zxid)
             sim_fail("watch", "c%u sees 0x%llx before the event of %s at 0x%llx", c->id, X(zxid),
@@ -213,22 +213,22 @@ static bool watch_hears(enum watch_kind kind, int32_t type) {
 }
 
 /* A multi may make and delete a node: the watch hears of it, and nothing is to be seen. */
-static bool watch_passing(const struct client_watch *w, int64_t zxid) {
+static bool watch_passing(const struct caller_watch *w, int64_t zxid) {
     const struct version *v = record_next(slice_str(w->path), zxid - 1);
     return watch_due(w) > zxid && v && v->zxid == zxid;
 }
 
 /* zxid -1: an event made up for after a reconnect, one for each watch. */
-static void watch_fired(struct client *c, int64_t zxid, struct jr *r) {
+static void watch_fired(struct caller *c, int64_t zxid, struct jr *r) {
     int32_t type = jr_i32(r);
     (void)jr_i32(r);
     struct slice path = jr_bytes(r);
     size_t n, heard = 0, kept = 0;
-    struct client_watch *w = watch_list(c, &n);
+    struct caller_watch *w = watch_list(c, &n);
     story("c%u: event %d of %.*s at 0x%llx", c->id, type, (int)path.n, (const char *)path.p,
           X(zxid));
     for (size_t i = 0; i < n; i++) {
-        struct client_watch k = w[i];
+        struct caller_watch k = w[i];
         bool over = zxid == -1 && heard;
         if (over || !slice_is(path, k.path) || !watch_hears(k.kind, type)) {
             w[kept++] = k;
@@ -250,9 +250,9 @@ static void watch_fired(struct client *c, int64_t zxid, struct jr *r) {
 }
 
 /* After a reconnect: what was missed has been told by now, the rest waits again. */
-static void watch_again(struct client *c, int64_t zxid) {
+static void watch_again(struct caller *c, int64_t zxid) {
     size_t n;
-    struct client_watch *w = watch_list(c, &n);
+    struct caller_watch *w = watch_list(c, &n);
     for (size_t i = 0; i < n; i++) {
         const struct version *v = record_at(slice_str(w[i].path), zxid);
         bool is = v && v->exists;
@@ -267,7 +267,7 @@ static void watch_again(struct client *c, int64_t zxid) {
 
 /* --- replies --- */
 
-static void reply_write(struct client *c, const struct client_pending *p, int64_t zxid,
+static void reply_write(struct caller *c, const struct caller_pending *p, int64_t zxid,
                         int32_t err) {
     const struct known *t = record_request(c->session, p->xid);
     if (!t) {
@@ -286,7 +286,7 @@ static void reply_write(struct client *c, const struct client_pending *p, int64_
     sim.acked++;
 }
 
-static void read_children(struct client *c, const struct client_pending *p, struct jr *r,
+static void read_children(struct caller *c, const struct caller_pending *p, struct jr *r,
                           const struct version *v) {
     uint64_t names = 0;
     int32_t n = jr_count(r);
@@ -295,7 +295,7 @@ static void read_children(struct client *c, const struct client_pending *p, stru
         sim_fail("read", "c%u: the children of %s are others", c->id, p->path);
 }
 
-static void reply_read(struct client *c, const struct client_pending *p, int64_t zxid, int32_t err,
+static void reply_read(struct caller *c, const struct caller_pending *p, int64_t zxid, int32_t err,
                        struct jr *r) {
     const struct version *v = record_at(slice_str(p->path), zxid);
     bool is = v && v->exists;
@@ -321,21 +321,21 @@ static void reply_read(struct client *c, const struct client_pending *p, int64_t
 }
 
 /* What anybody had been told before is to be seen after, unless the leader was a deposed one. */
-static void reply_sync(struct client *c, const struct client_pending *p, int64_t zxid) {
+static void reply_sync(struct caller *c, const struct caller_pending *p, int64_t zxid) {
     if (p->epoch == record_last_epoch() && p->epoch == p->least >> 32 && zxid < p->least)
         sim_fail("sync", "c%u: a sync ends at 0x%llx, 0x%llx was acknowledged before it", c->id,
                  X(zxid), X(p->least));
 }
 
-static void reply_answer(struct client *c, int32_t xid, int64_t zxid, int32_t err, struct jr *r) {
-    struct client_pending p;
+static void reply_answer(struct caller *c, int32_t xid, int64_t zxid, int32_t err, struct jr *r) {
+    struct caller_pending p;
     if (!c->depth) sim_fail("session order", "c%u: reply %d to nothing", c->id, xid);
     memcpy(&p, c->pending.p + c->pending.head, sizeof p);
     buf_consume(&c->pending, sizeof p);
     c->depth--;
     if (p.xid != xid)
         sim_fail("session order", "c%u: reply %d, %d comes first", c->id, xid, p.xid);
-    c->answered[c->n_answered++ % CLIENT_ANSWERS] = p.sent;
+    c->answered[c->n_answered++ % CALLER_ANSWERS] = p.sent;
     if (err == ZERR_SESSIONEXPIRED || err == ZERR_SESSIONMOVED) {
         story("c%u is told %d", c->id, err);
         return;
@@ -356,7 +356,7 @@ static void reply_answer(struct client *c, int32_t xid, int64_t zxid, int32_t er
         reply_read(c, &p, zxid, err, r);
 }
 
-void client_reply(struct client *c, struct slice frame) {
+void caller_reply(struct caller *c, struct slice frame) {
     struct jr r = jr_open(frame, 1u << 24);
     int32_t xid = jr_i32(&r);
     int64_t zxid = jr_i64(&r);
@@ -377,13 +377,13 @@ void client_reply(struct client *c, struct slice frame) {
 
 /* --- expiry --- */
 
-void client_expired(struct client *c) {
+void caller_expired(struct caller *c) {
     story("c%u is told that session 0x%llx is gone", c->id, X(c->session));
     const struct known *t = record_txn(record_session(c->session)->died);
     if (t && t->cxid == 0) {
         int64_t slack = sim.t.standalone ? 1 * SEC / 20 : sim.t.sync_limit * sim.t.tick * MS + SEC;
         int64_t last = 0;
-        for (int i = 0; i < CLIENT_ANSWERS; i++)
+        for (int i = 0; i < CALLER_ANSWERS; i++)
             if (c->answered[i] < t->proposed_at && c->answered[i] > last) last = c->answered[i];
         int64_t silent = t->proposed_at - last;
         slack += c->timeout * MS / 100;

@@ -11,7 +11,8 @@
  *   disk.c     what a power cut leaves of files and names; sim_os.c puts host/os.h on top
  *   host.c     one server's process: inputs, outputs, log thread, background thread, crashes
  *   net.c      byte streams between processes, and what can go wrong with them
- *   client.c   model clients; record.c is the record that their answers are held against
+ *   caller.c   model clients; record.c is the record that their answers are held against
+ *   contender.c  the product's client and lock, several of them
  *   check.c    the invariants
  *   nemesis.c  faults
  *   tuning.c   what a seed draws for itself
@@ -29,9 +30,10 @@
 
 #define SIM_SERVERS 7
 #define SIM_CLIENTS 8
+#define SIM_CONTENDERS 4
 #define SIM_NONE UINT32_MAX
-#define SIM_HOSTS (SIM_CLIENT_HOST + SIM_CLIENTS)
-#define SIM_CLIENT_HOST 16u /* host numbers of clients begin here, those of servers at 0 */
+#define SIM_HOSTS (SIM_CLIENT_HOST + SIM_CLIENTS + SIM_CONTENDERS)
+#define SIM_CLIENT_HOST 16u /* host numbers of clients begin here, contenders behind them */
 #define MS 1000LL           /* virtual time is in microseconds */
 #define SEC 1000000LL
 
@@ -71,6 +73,7 @@ struct tuning {
     int32_t drift_ppm;
     char config[2048];   /* the lines that all servers share */
     int32_t tick, init_limit, sync_limit, commit_log_count;
+    uint32_t contenders;
     int64_t counter_max; /* transactions that an epoch has room for */
 };
 void tuning_draw(struct tuning *t);
@@ -88,6 +91,7 @@ enum event_kind {
     EV_STANDS,    /* stream: the dialer hears of it */
     EV_ROOM,      /* stream, direction: the sender may go on */
     EV_CLIENT,    /* client, generation */
+    EV_CONTENDER, /* contender, generation */
     EV_NEMESIS,
     EV_REPAIR,    /* a fault ends: kind, subject */
     EV_WATCHDOG   /* of the liveness phase */
@@ -272,16 +276,26 @@ void net_forget_sent(uint32_t host); /* what it has sent and has not arrived */
 int net_side(uint32_t stream, uint32_t host);
 
 /* --- clients --- */
-struct client;
-void client_create(uint32_t id);
-void client_event(const struct event *e);
-void client_bytes(uint32_t id, struct slice bytes);
-void client_closed(uint32_t id);
-void client_opened(uint32_t id);
-void client_room(uint32_t id);
-bool client_progress(int64_t since); /* somebody's write was acknowledged after that */
-void client_abandon(uint32_t id);    /* the process dies */
-bool client_session_live(int64_t session); /* a client still uses it */
+struct caller;
+void caller_create(uint32_t id);
+void caller_event(const struct event *e);
+void caller_bytes(uint32_t id, struct slice bytes);
+void caller_closed(uint32_t id);
+void caller_opened(uint32_t id);
+void caller_room(uint32_t id);
+bool caller_progress(int64_t since); /* somebody's write was acknowledged after that */
+void caller_abandon(uint32_t id);    /* the process dies */
+bool caller_session_live(int64_t session); /* a client still uses it */
+
+/* --- contenders --- */
+void contender_create(uint32_t id);
+void contender_event(const struct event *e);
+void contender_bytes(uint32_t id, struct slice bytes);
+void contender_closed(uint32_t id);
+void contender_opened(uint32_t id);
+void contender_room(uint32_t id);
+bool contender_session_live(int64_t session);
+bool contender_progress(int64_t since); /* each of them has had the lock after that */
 
 /* --- record --- */
 struct version { /* of one path */

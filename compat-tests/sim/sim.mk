@@ -3,7 +3,7 @@
 OPT = -O2 -g
 HERE = compat-tests/sim
 STRICT = -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla -Werror
-ROOMS = $(shell awk '!/^\#/ && $$2 == "pure" && $$3 != "client" { print $$1 }' $(SRC)/rooms)
+ROOMS = $(shell awk '!/^\#/ && $$2 == "pure" { print $$1 }' $(SRC)/rooms)
 ROOMS += host/files host/writer host/logread
 PARTS = $(basename $(notdir $(wildcard $(HERE)/*.c)))
 OBJECTS = $(ROOMS:%=$(OUT)/%.o) $(PARTS:%=$(OUT)/sim/%.o)

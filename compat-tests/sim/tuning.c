@@ -75,7 +75,10 @@ static void tuning_config(struct tuning *t) {
     /* Not drawn from the common stream: the stories of the other seeds stay what they were. */
     struct prng own = {sim.seed};
     t->counter_max = 0xfffffffe;
-    if (prng_below(&own, 10) == 0) t->counter_max = 20 << prng_below(&own, 8);
+    if (prng_below(&own, 10) == 0)
+        t->counter_max = 20 << prng_below(&own, 8);
+    else if (prng_below(&own, 4) == 0) /* each epoch gives all sessions their time anew: not both */
+        t->contenders = 1 + (uint32_t)prng_below(&own, SIM_CONTENDERS);
 }
 
 void tuning_draw(struct tuning *t) {

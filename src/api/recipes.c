@@ -122,6 +122,21 @@ ZK_API int zk_lock_downgrade(struct zk_lock *write, struct zk_lock *read, int ti
     return recipes_leave(write->zk, &read->m.wish, error);
 }
 
+ZK_API int zk_lock_revoke(struct zk_lock *lock) {
+    struct zk_result *children;
+    if (!lock) return ZK_BAD_ARGUMENTS;
+    int error = zk_call(lock->zk, zk_get_children(lock->m.path), &children);
+    const char *first = error ? NULL : lock_first(&lock->m, children);
+    if (!error) error = first ? ZK_OK : ZK_NO_NODE;
+    char *path = error ? NULL : recipe_join(lock->m.path, first);
+    if (!error && !path) error = ZK_OUT_OF_MEMORY;
+    if (!error)
+        error = zk_call(lock->zk, zk_set(path, LOCK_REVOKE, (int)strlen(LOCK_REVOKE), -1), NULL);
+    zk_result_free(children);
+    mem_free(path);
+    return error;
+}
+
 ZK_API enum zk_hold_state zk_lock_state(struct zk_lock *lock) {
     if (!lock) return ZK_HOLD_NONE;
     (void)recipes_look(lock->zk);
@@ -224,13 +239,15 @@ static int leader_look(struct zk_leader *leader, struct zk_result **data, bool *
     *gone = false;
     int error = zk_call(leader->zk, zk_get_children(leader->m.path), &children);
     const char *first = error ? NULL : latch_first(&leader->m, children);
-    char *path = first ? recipe_join(leader->m.path, first) : NULL;
+    if (!error) error = first ? ZK_OK : ZK_NO_NODE;
+    char *path = error ? NULL : recipe_join(leader->m.path, first);
+    if (!error && !path) error = ZK_OUT_OF_MEMORY;
+    if (!error) {
+        error = zk_call(leader->zk, zk_get(path), data);
+        *gone = error == ZK_NO_NODE;
+    }
     zk_result_free(children);
-    if (error) return error;
-    if (!path) return first ? ZK_OUT_OF_MEMORY : ZK_NO_NODE;
-    error = zk_call(leader->zk, zk_get(path), data);
     mem_free(path);
-    *gone = error == ZK_NO_NODE;
     return error;
 }
 

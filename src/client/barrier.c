@@ -4,11 +4,23 @@ static void barrier_step(struct barrier *b, enum barrier_step step);
 
 static void barrier_unwatch(struct barrier *b);
 
+static bool barrier_is_entering(enum barrier_step step) {
+    return step == BARRIER_LOOKING || step == BARRIER_JOINING || step == BARRIER_COUNTING ||
+           step == BARRIER_RAISING || step == BARRIER_EVICTING;
+}
+
+/* Gives the place up: our node may be there, or still be made. */
+static void barrier_quit(struct barrier *b) {
+    if (b->eraser) erase_begin(b->eraser);
+    b->eraser = NULL;
+    b->joined = false;
+}
+
 static void barrier_over(struct barrier *b, int error) {
+    bool entering = barrier_is_entering(b->step);
     barrier_unwatch(b);
-    if (!error)
-        b->inside = b->step == BARRIER_LOOKING || b->step == BARRIER_JOINING ||
-                    b->step == BARRIER_COUNTING || b->step == BARRIER_RAISING;
+    if (!error) b->inside = entering;
+    if (error && entering) barrier_quit(b);
     b->step = BARRIER_IDLE;
     wish_end(&b->wish, error);
 }
@@ -230,20 +242,11 @@ static void barrier_step(struct barrier *b, enum barrier_step step) {
 
 /* --- the user --- */
 
-/* Gives the place up: our node may be there, or still be made. */
-static void barrier_quit(struct barrier *b) {
-    if (b->eraser) erase_begin(b->eraser);
-    b->eraser = NULL;
-    b->joined = false;
-}
-
 static void barrier_late(void *user) {
     struct barrier *b = user;
-    bool leaving = b->step >= BARRIER_GATHERING && b->step <= BARRIER_LOWERING;
     ask_stop(&b->ask);
     mkdirs_stop(&b->parents);
     barrier_over(b, ZK_TIMED_OUT);
-    if (!leaving) barrier_quit(b);
 }
 
 /* For each time, since the node of the time before may still be on its way out. */
@@ -292,7 +295,7 @@ ZK_PRIVATE void barrier_free(struct barrier *b) {
     mkdirs_stop(&b->parents);
     barrier_unwatch(b);
     wish_stop(&b->wish);
-    if (b->joined || b->step != BARRIER_IDLE) barrier_quit(b);
+    if (b->joined || barrier_is_entering(b->step)) barrier_quit(b);
     erase_free(b->eraser);
     mem_free(b->path);
     mem_free(b->ready);

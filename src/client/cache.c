@@ -298,10 +298,16 @@ static void cache_got(void *user, const struct zk_result *result) {
     struct cache_reader *r = user;
     struct cache *h = r->cache;
     struct cache_node *n = r->node;
-    bool ok = result->error != ZK_OUT_OF_MEMORY;
-    /* What may not be read is not there for us. */
-    if (ok) ok = result->error ? cache_gone(h, n) : cache_apply(h, n, result);
-    if (!ok || !n->there || !n->children_wanted) {
+    bool ok = true, missing = result->error == ZK_NO_NODE || result->error == ZK_NO_AUTH;
+    if (!result->error)
+        ok = cache_apply(h, n, result);
+    else if (missing) /* what may not be read is not there for us */
+        ok = cache_gone(h, n);
+    else if (result->error == ZK_OUT_OF_MEMORY)
+        ok = false;
+    else
+        cache_fail(h, result->error);
+    if (result->error || !ok || !n->children_wanted) {
         cache_read_over(r, ok);
         return;
     }
@@ -350,6 +356,17 @@ static void cache_pump(struct cache *h) {
 
 /* --- events --- */
 
+static void cache_stop_reading(struct cache *h);
+static void cache_sync(void *user);
+
+/* There was no memory to go on: from the beginning, a little later. */
+static void cache_retry(struct cache *h) {
+    cache_stop_reading(h);
+    h->state = CACHE_WAITING;
+    h->timer.fn = cache_sync;
+    client_timer_set(h->c, &h->timer, client_now(h->c) + CACHE_NO_MEMORY_MS);
+}
+
 static void cache_event(void *user, const struct zk_event *event) {
     struct cache *h = ((struct cache_ear *)user)->cache;
     struct slice path = slice_str(event->path);
@@ -367,8 +384,8 @@ static void cache_event(void *user, const struct zk_event *event) {
         return;
     }
     if (!n) n = cache_make(h, path);
-    if (!n) {
-        cache_fail(h, ZK_OUT_OF_MEMORY); /* which node it was cannot be kept */
+    if (!n) { /* which node it was cannot be kept: all is to be read */
+        cache_retry(h);
         return;
     }
     cache_push(h, n);
@@ -395,13 +412,13 @@ static void cache_stop_reading(struct cache *h) {
 
 static void cache_watches(void *user, const struct zk_result *r) {
     struct cache *h = user;
-    if (r->error) {
+    struct cache_node *root = r->error ? NULL : cache_make(h, slice_str(h->root));
+    if (r->error && r->error != ZK_OUT_OF_MEMORY) {
         cache_fail(h, r->error);
         return;
     }
-    struct cache_node *root = cache_make(h, slice_str(h->root));
     if (!root) {
-        cache_fail(h, ZK_OUT_OF_MEMORY);
+        cache_retry(h);
         return;
     }
     root->children_wanted = true;
@@ -409,7 +426,8 @@ static void cache_watches(void *user, const struct zk_result *r) {
     cache_pump(h);
 }
 
-static void cache_sync(struct cache *h) {
+static void cache_sync(void *user) {
+    struct cache *h = user;
     cache_stop_reading(h);
     h->state = CACHE_SYNCING;
     h->error = ZK_OK;

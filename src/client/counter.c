@@ -76,7 +76,7 @@ static void counter_written(struct counter *n, const struct zk_result *r) {
     } else if (r->error == ZK_BAD_VERSION || r->error == ZK_NODE_EXISTS ||
                r->error == ZK_NO_NODE) {
         counter_step(n, COUNTER_READING);
-    } else if (recipe_unknown(r->error)) {
+    } else if (recipe_unheard(r->error)) {
         n->doubtful = true;
         counter_step(n, COUNTER_SYNCING);
     } else {

@@ -91,14 +91,5 @@ ZK_PRIVATE int latch_resign(struct latch *l) {
 }
 
 ZK_PRIVATE const char *latch_first(const struct latch *l, const struct zk_result *children) {
-    const char *best = NULL;
-    int32_t seq, best_seq = 0;
-    for (int i = 0; i < children->count; i++) {
-        const char *name = children->names[i];
-        if (!line_contends(&l->rule, name, &seq)) continue;
-        if (best && (seq != best_seq ? seq > best_seq : strcmp(name, best) > 0)) continue;
-        best = name;
-        best_seq = seq;
-    }
-    return best;
+    return line_head(&l->rule, children);
 }

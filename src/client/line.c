@@ -26,7 +26,7 @@ static void line_unwatch(struct line *l) {
     l->watching = false;
 }
 
-/* Of one that was left: true when nothing is left to do. */
+/* Of one that was left: whether that was all; goes on with what is still to be done. */
 static bool line_is_done(struct line *l);
 
 static void line_tidy(struct line *l) {
@@ -76,7 +76,8 @@ static void line_fail(struct line *l, int error) {
 
 /* --- who is ahead --- */
 
-ZK_PRIVATE bool line_contends(const struct line_rule *rule, const char *name, int32_t *seq) {
+/* The sequence of a child that contends by this rule. */
+static bool line_contends(const struct line_rule *rule, const char *name, int32_t *seq) {
     for (int i = 0; i < rule->blocker_count; i++)
         if (recipe_sequence(name, rule->blockers[i], seq)) return true;
     return false;
@@ -84,6 +85,19 @@ ZK_PRIVATE bool line_contends(const struct line_rule *rule, const char *name, in
 
 static bool line_before(int32_t seq_a, const char *a, int32_t seq_b, const char *b) {
     return seq_a != seq_b ? seq_a < seq_b : strcmp(a, b) < 0;
+}
+
+ZK_PRIVATE const char *line_head(const struct line_rule *rule, const struct zk_result *children) {
+    const char *best = NULL;
+    int32_t seq, best_seq = 0;
+    for (int i = 0; i < children->count; i++) {
+        const char *name = children->names[i];
+        if (!line_contends(rule, name, &seq)) continue;
+        if (best && line_before(best_seq, best, seq, name)) continue;
+        best = name;
+        best_seq = seq;
+    }
+    return best;
 }
 
 /* The nearest one ahead of us, or NULL. */
@@ -124,14 +138,17 @@ static void line_begin_again(struct line *l) {
     bool first = l->first;
     l->first = false;
     protect_stop(&l->own);
-    client_timer_set(l->c, &l->timer, client_now(l->c));
     if (first) line_tell(l, LINE_GONE, ZK_OK);
+    if (l->left) return;
+    if (l->rule->place)
+        line_fail(l, ZK_NOT_OWNED); /* the place was another node's, which is gone too */
+    else
+        client_timer_set(l->c, &l->timer, client_now(l->c));
 }
 
 static void line_looked(void *user, const struct zk_result *r) {
     struct line *l = user;
     if (l->left) {
-        if (r->error) l->watching = false;
         line_tidy(l);
         return;
     }
@@ -172,7 +189,7 @@ static void line_look(struct line *l) {
 
 static void line_waits(void *user, const struct zk_result *r) {
     struct line *l = user;
-    if (r->error) l->watching = false;
+    if (r->error == ZK_NO_NODE) l->watching = false; /* otherwise there may be one */
     if (l->left) {
         line_tidy(l);
     } else if (r->error == ZK_NO_NODE) {
@@ -318,6 +335,10 @@ ZK_PRIVATE int line_join(struct line **out, struct client *c, const char *dir,
     client_observe(c, &l->observer);
     *out = l;
     return ZK_OK;
+}
+
+ZK_PRIVATE const char *line_path(const struct line *l) {
+    return l->own.path;
 }
 
 ZK_PRIVATE int64_t line_token(const struct line *l) {

@@ -64,8 +64,9 @@ ZK_PRIVATE int line_join(struct line **out, struct client *c, const char *dir,
                          const struct line_rule *rule, const struct recipe_node *node, line_fn fn,
                          void *user);
 ZK_PRIVATE void line_leave(struct line *l); /* it must not be touched any more */
-/* Of a child that contends by this rule. */
-ZK_PRIVATE bool line_contends(const struct line_rule *rule, const char *name, int32_t *seq);
+/* Of the children of a line's node the first; NULL: none. */
+ZK_PRIVATE const char *line_head(const struct line_rule *rule, const struct zk_result *children);
+ZK_PRIVATE const char *line_path(const struct line *l); /* of the own node, which is there */
 ZK_PRIVATE int64_t line_token(const struct line *l); /* the zxid of its creation */
 
 #endif

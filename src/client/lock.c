@@ -46,7 +46,9 @@ static int lock_blockers(struct lock *l, const struct zk_lock_options *o,
 static bool lock_options_ok(const char *path, const struct zk_lock_options *o) {
     bool lease = o->kind == ZK_LOCK_LEASE;
     if (!recipe_path_ok(path) || o->kind < ZK_LOCK_MUTEX || o->kind > ZK_LOCK_LEASE) return false;
-    if (lease ? o->leases < 1 || o->kazoo || o->reentrant : o->leases != 0) return false;
+    if (lease ? o->leases < 1 || o->kazoo || o->reentrant || o->on_revoke : o->leases != 0)
+        return false;
+    if (o->on_revoke && o->data_len) return false;
     return o->extra_count >= 0 && (!o->extra_count || o->extra_patterns);
 }
 
@@ -67,6 +69,7 @@ ZK_PRIVATE int lock_init(struct lock *l, struct client *c, const void *owner, co
     l->lease_rule.blockers = LOCK_LEASES;
     l->lease_rule.blocker_count = 1;
     l->lease_rule.leases = o->leases;
+    l->on_revoke = o->on_revoke;
     notice_init(&l->notice, c, owner, o->on_state, o->user);
     int error = recipe_node_init(&l->node, o->data, o->data_len, o->acl, o->acl_count);
     if (!error) error = lock_blockers(l, o, names);
@@ -81,7 +84,12 @@ ZK_PRIVATE int lock_init(struct lock *l, struct client *c, const void *owner, co
 
 /* --- leaving --- */
 
+static void lock_woken(void *user, const struct zk_event *event);
+
 static void lock_leave(struct lock *l) {
+    ask_stop(&l->revoke);
+    if (l->listening) client_unwatch(l->c, lock_woken, l);
+    l->listening = false;
     if (l->line) line_leave(l->line);
     if (l->lease) line_leave(l->lease);
     l->line = l->lease = NULL;
@@ -111,6 +119,55 @@ static void lock_lost(struct lock *l) {
 
 static void lock_late(void *user) {
     lock_give_up(user, ZK_TIMED_OUT);
+}
+
+/* --- revocation --- */
+
+struct lock_post {
+    struct client_post post;
+    void (*fn)(void *user);
+    void *user;
+};
+
+static void lock_post_run(struct client_post *p) {
+    struct lock_post *post = (struct lock_post *)(void *)p;
+    post->fn(post->user);
+    mem_free(post);
+}
+
+static void lock_post_drop(struct client_post *p) {
+    mem_free(p);
+}
+
+static void lock_looked(void *user, const struct zk_result *r) {
+    struct lock *l = user;
+    size_t n = strlen(LOCK_REVOKE);
+    if (r->error || r->data_len != (int)n || memcmp(r->data, LOCK_REVOKE, n) != 0) return;
+    struct lock_post *p = mem_try(sizeof *p);
+    if (!p) return; /* he asked in vain, as one may who asks somebody that does not listen */
+    p->post.owner = l->notice.owner;
+    p->post.run = lock_post_run;
+    p->post.drop = lock_post_drop;
+    p->fn = l->on_revoke;
+    p->user = l->notice.user;
+    client_post(l->c, &p->post);
+}
+
+/* Watches the data of the own node. */
+static void lock_listen(struct lock *l) {
+    struct zk_op op = zk_watching(zk_get(line_path(l->line)), lock_woken, l);
+    if (!l->on_revoke || ask_busy(&l->revoke)) return;
+    l->listening = true;
+    ask_start(&l->revoke, l->c, op, ASK_ALWAYS, lock_looked, l);
+}
+
+static void lock_woken(void *user, const struct zk_event *event) {
+    struct lock *l = user;
+    if (event->type == ZK_NODE_DATA_CHANGED && l->line) lock_listen(l);
+}
+
+ZK_PRIVATE const char *lock_first(const struct lock *l, const struct zk_result *children) {
+    return line_head(&l->rule, children);
 }
 
 /* --- what the lines say --- */
@@ -154,10 +211,12 @@ static void lock_on_lease(void *user, enum line_event event, int error) {
 static void lock_on_line(void *user, enum line_event event, int error) {
     struct lock *l = user;
     if (!l->leases) {
-        if (event == LINE_FIRST)
+        if (event == LINE_FIRST) {
             lock_own(l, l->line);
-        else
+            lock_listen(l);
+        } else {
             lock_trouble(l, event, error);
+        }
     } else if (event == LINE_GONE) { /* it begins again, and the lease after it */
         if (l->lease) line_leave(l->lease);
         l->lease = NULL;

@@ -16,6 +16,9 @@
 
 #include "client/line.h"
 
+/* What the data of a node becomes when its owner shall give it back. stock: Revoker */
+#define LOCK_REVOKE "__REVOKE__"
+
 struct lock {
     struct client *c;
     bool reentrant, trying;
@@ -30,6 +33,9 @@ struct lock {
     struct notice notice; /* its state is the lock's */
     unsigned depth;       /* of re-entry */
     char place[12];       /* of rule.place */
+    void (*on_revoke)(void *user); /* NULL: nobody listens */
+    struct ask revoke;             /* looks at the own node's data */
+    bool listening;                /* ... which may be watched */
 };
 
 /* owner: of its posts. */
@@ -44,6 +50,8 @@ ZK_PRIVATE int lock_release(struct lock *l);
 /* A read lock takes the place of a write lock that is held on the same path. */
 ZK_PRIVATE int lock_downgrade(struct lock *write, struct lock *read, int timeout_ms,
                               zk_done_fn done, void *user);
+/* Of the children of its node the first in line; NULL: none. */
+ZK_PRIVATE const char *lock_first(const struct lock *l, const struct zk_result *children);
 ZK_PRIVATE int64_t lock_token(const struct lock *l); /* 0: not held for sure */
 
 #endif

@@ -21,6 +21,8 @@ static void member_unwatch(struct member *m) {
 /* --- answers --- */
 
 static void member_fail(struct member *m, int error) {
+    bool held = m->notice.state == ZK_HOLD_OWNED || m->notice.state == ZK_HOLD_SUSPENDED;
+    if (held) notice_tell(&m->notice, ZK_HOLD_LOST, 0);
     m->step = MEMBER_FAILED;
     m->error = error;
     notice_tell(&m->notice, ZK_HOLD_NONE, 0);
@@ -38,7 +40,6 @@ static void member_with_parents(void *user, int error) {
 static void member_looked(struct member *m, const struct zk_result *r) {
     int64_t owner = r->stat.ephemeral_owner;
     bool ours = m->persistent ? !owner : owner == client_session_id(m->c);
-    m->watching = true;
     if (ours && m->changed) {
         member_step(m, MEMBER_SETTING);
     } else if (ours) {
@@ -70,7 +71,6 @@ static void member_answer(void *user, const struct zk_result *r) {
     } else if (m->step == MEMBER_LOOKING) {
         member_looked(m, r);
     } else {
-        if (m->step == MEMBER_EVICTING) m->may_evict = false;
         m->changed = false;
         member_step(m, MEMBER_LOOKING);
     }
@@ -87,6 +87,7 @@ static void member_step(struct member *m, enum member_step step) {
     }
     if (step == MEMBER_LOOKING) op = zk_watching(zk_get(m->path), member_woken, m);
     if (step == MEMBER_SETTING) op = zk_set(m->path, m->node.data, m->node.data_len, -1);
+    if (op.watch) m->watching = true;
     ask_start(&m->ask, m->c, op, ASK_ALWAYS, member_answer, m);
 }
 
@@ -97,7 +98,6 @@ static void member_observe(void *user, enum zk_state state, int64_t session_id) 
     if (client_is_over(m->c)) {
         ask_stop(&m->ask);
         mkdirs_stop(&m->parents);
-        if (held) notice_tell(&m->notice, ZK_HOLD_LOST, 0);
         member_fail(m, client_error(m->c));
     } else if (state == ZK_STATE_SUSPENDED && m->notice.state == ZK_HOLD_OWNED) {
         notice_tell(&m->notice, ZK_HOLD_SUSPENDED, m->notice.token);

@@ -3,7 +3,7 @@
  *
  *   CREATING --made--> THERE, watched --deleted--> CREATING
  *   CREATING --somebody else's is there--> LOOKING: ours after all: SETTING its content; another
- *   session's: EVICTING once in each session, which replaces it; after that it is left until it goes
+ *   session's: EVICTING, which replaces it, once in each session; after that it is let be
  * Other content: SETTING. A connection that breaks says SUSPENDED, and the first answer after it
  * what is so now. It belongs to its user until it is left; then it deletes its node and itself.
  * stock: Curator's PersistentNode, GroupMember, ServiceDiscoveryImpl.

@@ -91,7 +91,8 @@ static void protect_created(void *user, const struct zk_result *r) {
         protect_named(p, r->path + p->name_at)) {
         p->czxid = r->has_stat ? r->stat.czxid : r->zxid;
         protect_there(p);
-    } else if (recipe_unknown(r->error)) {
+    } else if (recipe_unheard(r->error) || !r->error) {
+        p->error = recipe_unknown(r->error) ? ZK_OK : r->error;
         protect_search(p);
     } else if (p->dropped) {
         protect_gone(p);
@@ -102,7 +103,7 @@ static void protect_created(void *user, const struct zk_result *r) {
         int error = mkdirs_start(&p->parents, p->c, p->wish, p->node, protect_with_parents, p);
         if (error) protect_failed(p, error);
     } else {
-        protect_failed(p, r->error ? r->error : ZK_MARSHALLING_ERROR);
+        protect_failed(p, r->error);
     }
 }
 
@@ -152,6 +153,8 @@ static void protect_searched(void *user, const struct zk_result *r) {
     }
     if (p->dropped)
         protect_gone(p);
+    else if (p->error)
+        protect_failed(p, p->error);
     else
         protect_create(p);
 }

@@ -52,7 +52,7 @@ struct protect {
     char *path;      /* owned: the path it got; got beforehand, so that no delete wants memory */
     size_t name_at;  /* where the last component of wish and path begins */
     int64_t czxid;   /* once it is there */
-    int error;
+    int error;       /* why it failed, or will if the search finds nothing */
     struct ask ask;
     struct mkdirs parents;
     void (*fn)(void *user, enum protect_event event);

@@ -210,7 +210,7 @@ static void queue_answer(void *user, const struct zk_result *r) {
             queue_over(q, ZK_OUT_OF_MEMORY);
     } else if (q->step == QUEUE_LISTING && (missing || !r->error)) {
         queue_listed(q, r);
-    } else if (q->step == QUEUE_TAKING && recipe_unknown(r->error)) {
+    } else if (q->step == QUEUE_TAKING && recipe_unheard(r->error)) {
         queue_step(q, QUEUE_SYNCING);
     } else if (q->step == QUEUE_CHECKING && missing) {
         queue_over(q, ZK_UNCERTAIN);

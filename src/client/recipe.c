@@ -120,6 +120,10 @@ ZK_PRIVATE bool recipe_unknown(int error) {
            error == ZK_REQUEST_TIMEOUT;
 }
 
+ZK_PRIVATE bool recipe_unheard(int error) {
+    return recipe_unknown(error) || error == ZK_OUT_OF_MEMORY || error == ZK_MARSHALLING_ERROR;
+}
+
 ZK_PRIVATE bool recipe_transient(int error) {
     switch (error) {
     case ZK_SESSION_EXPIRED: /* a new session may follow; else the client refuses the repetition */

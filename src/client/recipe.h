@@ -46,6 +46,7 @@ ZK_PRIVATE bool recipe_sequence(const char *name, const char *marker, int32_t *s
 /* --- errors --- */
 
 ZK_PRIVATE bool recipe_unknown(int error);   /* a write may or may not have been applied */
+ZK_PRIVATE bool recipe_unheard(int error);   /* likewise; also: no memory to hear of it */
 ZK_PRIVATE bool recipe_transient(int error); /* it is worth another try */
 
 /* --- ask --- */

@@ -16,6 +16,7 @@ enum {
     CLIENT_ADDRS = 8,
     CLIENT_ORDERS = 8,
     CLIENT_PASSWD = 16,
+    CLIENT_PINGS = 4, /* without an answer; the connection is given up before there are more */
     CLIENT_WATCHES_BATCH = 128 * 1024, /* bytes of paths. stock: SET_WATCHES_MAX_LENGTH */
     CLIENT_SEND_SOON = 16 * 1024,      /* so much output is worth a packet of its own */
     CLIENT_STEADY_MS = 1000, /* a connection that broke sooner counts as a failed attempt */
@@ -31,7 +32,7 @@ enum {
 struct client_request {
     struct client_post post; /* first: run and drop cast back */
     struct client_request *next;
-    int64_t id, deadline; /* deadline: INT64_MAX when there is none */
+    int64_t id, sent_at, deadline; /* deadline: INT64_MAX when there is none */
     int32_t xid;
     enum zk_op_type type;
     enum zk_watch_kind kind;
@@ -73,7 +74,10 @@ struct client {
     char *chroot; /* owned; "" for none */
     struct net_addr at[CLIENT_ADDRS];
     int n_at, next_at;
-    int64_t rest_until, attempt_until, up_since, heard, spoke;
+    int64_t rest_until, attempt_until, up_since, spoke;
+    int64_t proven; /* when the latest frame was sent that an answer shows to have arrived */
+    int64_t pings[CLIENT_PINGS]; /* when those were sent that have no answer, in order */
+    uint32_t n_pings;
     int64_t lost_at; /* INT64_MAX when connected */
     struct client_order orders[CLIENT_ORDERS];
     uint32_t order_first, order_n;
@@ -406,6 +410,7 @@ static struct client_request *client_detach(struct client_list *l, struct client
     stub->gone = true;
     stub->type = r->type;
     stub->xid = r->xid;
+    stub->sent_at = r->sent_at;
     stub->frame = r->frame;
     stub->deadline = INT64_MAX;
     stub->next = r->next;
@@ -521,6 +526,7 @@ static bool client_room(struct client *c, size_t n) {
 
 static bool client_ping(struct client *c) {
     if (!client_room(c, 12)) return false;
+    if (c->n_pings < CLIENT_PINGS) c->pings[c->n_pings++] = c->now;
     client_end_frame(c, client_begin(c, CLIENT_XID_PING, ZOP_PING));
     return true;
 }
@@ -602,6 +608,7 @@ static bool client_send_waiting(struct client *c) {
             size_t at = c->out.n;
             buf_put(&c->out, frame.p, frame.n);
             client_framed(c, at);
+            r->sent_at = c->now;
             list_put(&c->sent, r);
             c->unsent++;
         }
@@ -716,6 +723,7 @@ static bool client_enqueue(struct client *c, const struct zk_op *op, struct clie
     if (r->type == ZK_OP_REMOVE_WATCHES && !r->on_server)
         put_be32(to->p + at + 8, ZOP_CHECK_WATCHES); /* same record */
     r->frame = (uint32_t)(to->n - at);
+    r->sent_at = c->now;
     if (up) client_framed(c, at);
     list_put(up ? &c->sent : &c->waiting, r);
     if (up) c->unsent++;
@@ -792,7 +800,7 @@ static void client_rest(struct client *c) {
         return;
     }
     if (c->state == ZK_STATE_CONNECTED || c->state == ZK_STATE_READ_ONLY) {
-        c->lost_at = c->heard + c->timeout; /* from then on the server may have given it up */
+        c->lost_at = c->proven + c->timeout; /* no server gives the session up before that */
         client_set_state(c, ZK_STATE_SUSPENDED);
     }
     client_fail(c, &c->sent, ZK_CONNECTION_LOSS);
@@ -860,7 +868,8 @@ ZK_PRIVATE void client_dialed(struct client *c, bool stands) {
         return;
     }
     c->link = CLIENT_GREETING;
-    c->heard = c->now;
+    c->proven = c->now;
+    c->n_pings = 0;
     c->attempt_until = c->now + client_read_timeout(c);
     if (!client_greet(c)) client_break(c, LOG_WARN_LEVEL, "out of memory");
 }
@@ -1060,6 +1069,20 @@ static void client_auth_reply(struct client *c, int32_t error) {
     if (r) client_finish(c, r, ZK_OK, NULL);
 }
 
+/* Something that was sent then has been answered. */
+static void client_prove(struct client *c, int64_t sent_at) {
+    if (sent_at > c->proven) c->proven = sent_at;
+}
+
+static void client_pong(struct client *c) {
+    if (!c->n_pings) {
+        client_break(c, LOG_WARN_LEVEL, "a reply to no request");
+        return;
+    }
+    client_prove(c, c->pings[0]);
+    memmove(c->pings, c->pings + 1, --c->n_pings * sizeof *c->pings);
+}
+
 static void client_frame(struct client *c, struct slice frame) {
     struct jr r = jr_open(frame, c->max_packet);
     int32_t xid = jr_i32(&r);
@@ -1070,7 +1093,7 @@ static void client_frame(struct client *c, struct slice frame) {
         return;
     }
     switch (xid) {
-    case CLIENT_XID_PING:
+    case CLIENT_XID_PING: client_pong(c); return;
     case CLIENT_XID_WATCHES: return;
     case CLIENT_XID_EVENT: client_event(c, zxid, &r); return;
     case CLIENT_XID_AUTH: client_auth_reply(c, error); return;
@@ -1084,6 +1107,7 @@ static void client_frame(struct client *c, struct slice frame) {
     c->counters.replies++;
     struct client_request *request = list_take(&c->sent, &c->sent.first);
     if (c->unsent > c->sent.n) c->unsent = c->sent.n;
+    client_prove(c, request->sent_at);
     client_reply(c, request, zxid, error, slice_of(r.p, jr_left(&r)));
 }
 
@@ -1115,7 +1139,6 @@ static size_t client_parse(struct client *c, struct slice bytes) {
 
 ZK_PRIVATE void client_received(struct client *c, struct slice bytes) {
     if (c->link < CLIENT_GREETING) return;
-    c->heard = c->now;
     c->counters.bytes_received += bytes.n;
     if (!buf_len(&c->in)) {
         size_t used = client_parse(c, bytes);
@@ -1139,8 +1162,14 @@ ZK_PRIVATE void client_received(struct client *c, struct slice bytes) {
 
 /* --- time --- */
 
+/*
+ * What counts is not when something was heard last but how old the latest answer's question is: a
+ * server counts a session's time from a question's arrival. So long as that is known to be less
+ * than the timeout ago, no other session can have been given what this one has, clocks that run
+ * alike presumed; events alone, from a server that hears nothing any more, do not show that.
+ */
 static void client_keep_alive(struct client *c) {
-    if (c->now - c->heard >= client_read_timeout(c)) {
+    if (c->now - c->proven >= client_read_timeout(c)) {
         client_break(c, LOG_WARN_LEVEL, "the server has gone silent");
         return;
     }
@@ -1184,7 +1213,7 @@ static int64_t client_link_next(const struct client *c) {
     case CLIENT_RESTING: return c->rest_until;
     case CLIENT_UP:
         ping = c->spoke + c->timeout / 3;
-        silent = c->heard + client_read_timeout(c);
+        silent = c->proven + client_read_timeout(c);
         return ping < silent ? ping : silent;
     default: return c->attempt_until;
     }

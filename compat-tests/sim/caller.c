@@ -7,20 +7,20 @@
  */
 #include <stdio.h>
 
-#include "client.h"
+#include "caller.h"
 
-#define CLIENT_ENOUGH 3000 /* writes of a seed, after which time is better spent on faults */
+#define CALLER_ENOUGH 3000 /* writes of a seed, after which time is better spent on faults */
 
-static struct client clients[SIM_CLIENTS];
+static struct caller clients[SIM_CLIENTS];
 
-static void client_wake(struct client *c, int64_t delay) {
+static void caller_wake(struct caller *c, int64_t delay) {
     int64_t at = sim.now + delay;
     if (c->wake_at && c->wake_at >= sim.now && c->wake_at <= at) return;
     c->wake_at = at;
     event_at(at, EV_CLIENT, c->id, c->life, at);
 }
 
-static void client_fresh_session(struct client *c) {
+static void caller_fresh_session(struct caller *c) {
     c->session = 0;
     memset(c->passwd, 0, sizeof c->passwd);
     c->last_zxid = 0;
@@ -30,22 +30,22 @@ static void client_fresh_session(struct client *c) {
     c->asked_timeout = (int32_t)rnd_between(2 * sim.t.tick, 20 * sim.t.tick);
 }
 
-void client_create(uint32_t id) {
-    struct client *c = &clients[id];
+void caller_create(uint32_t id) {
+    struct caller *c = &clients[id];
     memset(c, 0, sizeof *c);
     c->id = id;
     c->stream = SIM_NONE;
-    client_fresh_session(c);
-    client_wake(c, (int64_t)rnd(1 * SEC));
+    caller_fresh_session(c);
+    caller_wake(c, (int64_t)rnd(1 * SEC));
 }
 
-struct client *client_at(uint32_t id) {
+struct caller *caller_at(uint32_t id) {
     return &clients[id];
 }
 
 /* --- sending --- */
 
-struct buf *client_begin(struct client *c, int32_t xid, int32_t op) {
+struct buf *caller_begin(struct caller *c, int32_t xid, int32_t op) {
     c->frame_at = c->out.n;
     jw_i32(&c->out, 0);
     jw_i32(&c->out, xid);
@@ -53,7 +53,7 @@ struct buf *client_begin(struct client *c, int32_t xid, int32_t op) {
     return &c->out;
 }
 
-static void client_push(struct client *c) {
+static void caller_push(struct caller *c) {
     if (!buf_len(&c->out) || c->stream == SIM_NONE) return;
     size_t n = net_send(c->stream, 0, buf_slice(&c->out));
     buf_consume(&c->out, n);
@@ -61,41 +61,41 @@ static void client_push(struct client *c) {
     c->last_sent = sim.now;
 }
 
-void client_room(uint32_t id) {
-    client_push(&clients[id]);
+void caller_room(uint32_t id) {
+    caller_push(&clients[id]);
 }
 
-void client_end(struct client *c) {
+void caller_end(struct caller *c) {
     put_be32(c->out.p + c->frame_at, (uint32_t)(c->out.n - c->frame_at - 4));
-    client_push(c);
+    caller_push(c);
 }
 
-static void client_lost(struct client *c, bool close) {
+static void caller_lost(struct caller *c, bool close) {
     if (c->stream != SIM_NONE && close) net_close(c->stream, 0, chance(200));
     c->stream = SIM_NONE;
-    c->phase = CLIENT_AWAY;
+    c->phase = CALLER_AWAY;
     buf_clear(&c->in);
     buf_clear(&c->out);
     buf_clear(&c->pending);
     c->depth = 0;
     c->rewatching = false;
-    if (c->closing_session) client_fresh_session(c); /* it may live on: then it expires */
+    if (c->closing_session) caller_fresh_session(c); /* it may live on: then it expires */
     c->closing_session = false;
-    client_wake(c, (int64_t)rnd(500 * MS));
+    caller_wake(c, (int64_t)rnd(500 * MS));
 }
 
-static void client_connect(struct client *c) {
+static void caller_connect(struct caller *c) {
     c->server = (uint32_t)rnd(sim.n_servers);
-    c->phase = CLIENT_DIALING;
+    c->phase = CALLER_DIALING;
     c->since = sim.now;
     c->stream = net_dial(END_CLIENT, SIM_CLIENT_HOST + c->id, 0, c->server, PORT_CLIENT);
-    client_wake(c, 3 * SEC);
+    caller_wake(c, 3 * SEC);
 }
 
-void client_opened(uint32_t id) {
-    struct client *c = &clients[id];
-    if (c->phase != CLIENT_DIALING) return;
-    c->phase = CLIENT_SHAKING;
+void caller_opened(uint32_t id) {
+    struct caller *c = &clients[id];
+    if (c->phase != CALLER_DIALING) return;
+    c->phase = CALLER_SHAKING;
     c->since = c->heard = sim.now;
     jw_i32(&c->out, 45);
     jw_i32(&c->out, 0);
@@ -104,32 +104,32 @@ void client_opened(uint32_t id) {
     jw_i64(&c->out, c->session);
     jw_bytes(&c->out, slice_of(c->passwd, sizeof c->passwd));
     jw_u8(&c->out, 0);
-    client_push(c);
+    caller_push(c);
 }
 
-void client_closed(uint32_t id) {
-    client_lost(&clients[id], false);
+void caller_closed(uint32_t id) {
+    caller_lost(&clients[id], false);
 }
 
-void client_abandon(uint32_t id) {
-    struct client *c = &clients[id];
+void caller_abandon(uint32_t id) {
+    struct caller *c = &clients[id];
     story("c%u dies, session 0x%llx", id, (unsigned long long)c->session);
     if (c->session) c->dead_sessions++;
-    client_lost(c, true);
-    client_fresh_session(c);
+    caller_lost(c, true);
+    caller_fresh_session(c);
     c->closing_session = false;
     c->life++;
     c->wake_at = 0;
-    client_wake(c, (int64_t)rnd(3 * SEC));
+    caller_wake(c, (int64_t)rnd(3 * SEC));
 }
 
-bool client_session_live(int64_t session) {
+bool caller_session_live(int64_t session) {
     for (uint32_t i = 0; i < sim.t.clients; i++)
         if (clients[i].session == session) return true;
     return false;
 }
 
-bool client_progress(int64_t since) {
+bool caller_progress(int64_t since) {
     for (uint32_t i = 0; i < sim.t.clients; i++)
         if (clients[i].acked_at > since) return true;
     return false;
@@ -137,7 +137,7 @@ bool client_progress(int64_t since) {
 
 /* --- what comes in --- */
 
-static void client_handshake(struct client *c, struct slice frame) {
+static void caller_handshake(struct caller *c, struct slice frame) {
     struct jr r = jr_open(frame, 1u << 20);
     (void)jr_i32(&r);
     int32_t timeout = jr_i32(&r);
@@ -145,9 +145,9 @@ static void client_handshake(struct client *c, struct slice frame) {
     struct slice passwd = jr_bytes(&r);
     if (r.bad || passwd.n != 16) sim_fail("protocol", "c%u: bad connect response", c->id);
     if (!timeout || !session) {
-        client_expired(c);
-        client_fresh_session(c);
-        client_lost(c, true);
+        caller_expired(c);
+        caller_fresh_session(c);
+        caller_lost(c, true);
         return;
     }
     bool again = c->session != 0;
@@ -157,16 +157,16 @@ static void client_handshake(struct client *c, struct slice frame) {
     c->session = session;
     c->timeout = timeout;
     memcpy(c->passwd, passwd.p, 16);
-    c->phase = CLIENT_OPEN;
+    c->phase = CALLER_OPEN;
     c->since = sim.now;
-    if (buf_len(&c->watches)) client_set_watches(c);
-    client_wake(c, 0);
+    if (buf_len(&c->watches)) caller_set_watches(c);
+    caller_wake(c, 0);
 }
 
-void client_bytes(uint32_t id, struct slice bytes) {
-    struct client *c = &clients[id];
+void caller_bytes(uint32_t id, struct slice bytes) {
+    struct caller *c = &clients[id];
     uint32_t life = c->life;
-    if (c->phase != CLIENT_SHAKING && c->phase != CLIENT_OPEN) return;
+    if (c->phase != CALLER_SHAKING && c->phase != CALLER_OPEN) return;
     c->heard = sim.now;
     buf_compact(&c->in);
     buf_put(&c->in, bytes.p, bytes.n);
@@ -176,57 +176,57 @@ void client_bytes(uint32_t id, struct slice bytes) {
         if (len > 1u << 24) sim_fail("protocol", "c%u: a frame of %zu bytes", id, len);
         if (buf_len(&c->in) < len + 4) break;
         struct slice frame = slice_of(p + 4, len);
-        if (c->phase == CLIENT_SHAKING)
-            client_handshake(c, frame);
-        else if (c->phase == CLIENT_OPEN)
-            client_reply(c, frame);
-        if (c->phase == CLIENT_AWAY) return;
+        if (c->phase == CALLER_SHAKING)
+            caller_handshake(c, frame);
+        else if (c->phase == CALLER_OPEN)
+            caller_reply(c, frame);
+        if (c->phase == CALLER_AWAY) return;
         buf_consume(&c->in, len + 4);
     }
-    if (c->phase == CLIENT_OPEN && c->depth < sim.t.depth) client_wake(c, rnd_wait(sim.t.think));
+    if (c->phase == CALLER_OPEN && c->depth < sim.t.depth) caller_wake(c, rnd_wait(sim.t.think));
 }
 
 /* --- time --- */
 
-static void client_time(struct client *c) {
-    int64_t limit = c->phase == CLIENT_OPEN ? c->timeout * MS * 2 / 3 : 4 * SEC;
-    if (c->phase == CLIENT_AWAY) {
-        client_connect(c);
+static void caller_time(struct caller *c) {
+    int64_t limit = c->phase == CALLER_OPEN ? c->timeout * MS * 2 / 3 : 4 * SEC;
+    if (c->phase == CALLER_AWAY) {
+        caller_connect(c);
         return;
     }
-    if (c->phase == CLIENT_DIALING) {
-        if (sim.now - c->since >= 3 * SEC) client_lost(c, true);
+    if (c->phase == CALLER_DIALING) {
+        if (sim.now - c->since >= 3 * SEC) caller_lost(c, true);
         return;
     }
     if (sim.now - c->heard > limit) {
         story("c%u hears nothing from s%u", c->id, c->server + 1);
-        client_lost(c, true);
+        caller_lost(c, true);
         return;
     }
-    client_push(c);
-    if (c->phase != CLIENT_OPEN || c->closing_session) return;
+    caller_push(c);
+    if (c->phase != CALLER_OPEN || c->closing_session) return;
     if (sim.now - c->last_sent >= c->timeout * MS / 3) {
-        (void)client_begin(c, XID_PING, ZOP_PING);
-        client_end(c);
+        (void)caller_begin(c, XID_PING, ZOP_PING);
+        caller_end(c);
     }
     if (sim.now >= c->next_request && !sim.quiet) {
         c->next_request = sim.now + rnd_wait(sim.t.think);
-        if (sim.acked > CLIENT_ENOUGH) c->next_request += rnd_wait(2 * SEC);
+        if (sim.acked > CALLER_ENOUGH) c->next_request += rnd_wait(2 * SEC);
         for (uint64_t n = 1 + rnd(sim.t.depth); n > 0 && c->depth < sim.t.depth; n--)
-            if (!c->closing_session) client_request(c);
+            if (!c->closing_session) caller_request(c);
     }
 }
 
-void client_event(const struct event *e) {
-    struct client *c = &clients[e->who];
+void caller_event(const struct event *e) {
+    struct caller *c = &clients[e->who];
     if (e->gen != c->life || e->arg != c->wake_at) return;
     c->wake_at = 0;
-    client_time(c);
-    if (c->phase != CLIENT_OPEN) {
-        client_wake(c, 500 * MS);
+    caller_time(c);
+    if (c->phase != CALLER_OPEN) {
+        caller_wake(c, 500 * MS);
         return;
     }
     int64_t wait = c->last_sent + c->timeout * MS / 3 - sim.now;
     if (c->next_request - sim.now < wait) wait = c->next_request - sim.now;
-    client_wake(c, wait < 1 * MS ? 1 * MS : wait);
+    caller_wake(c, wait < 1 * MS ? 1 * MS : wait);
 }
