@@ -17232,30 +17232,6 @@ static void client_request_run(struct client_post *p) {
     client_request_drop(p);
 }
 
-/* Tells whoever waits for it. r is gone afterwards. result is taken over; NULL: just the error. */
-static void client_finish(struct client *c, struct client_request *r, int error,
-                          struct zk_result *result) {
-    r->result = result;
-    r->plain.error = error;
-    r->plain.data_len = -1;
-    if (!r->inside && r->done) {
-        client_post(c, &r->post);
-        return;
-    }
-    struct zk_result *outer = c->current;
-    c->current = result;
-    if (r->done) r->done(r->user, result ? result : &r->plain);
-    r->result = c->current; /* NULL: it was taken */
-    c->current = outer;
-    client_request_drop(&r->post);
-}
-
-ZK_PRIVATE struct zk_result *client_take_result(struct client *c) {
-    struct zk_result *result = c->current;
-    c->current = NULL;
-    return result;
-}
-
 struct client_event {
     struct client_post post; /* first */
     zk_watch_fn fn;
@@ -17292,6 +17268,63 @@ static bool client_tell_event(struct client *c, const struct watcher *who,
     e->event.path = e->path;
     client_post(c, &e->post);
     return true;
+}
+
+struct client_removal {
+    struct client *c;
+    struct slice path; /* without the chroot, followed by a NUL */
+};
+
+static bool client_tell_removed(void *user, const struct watcher *who) {
+    static const struct {
+        uint8_t bits;
+        enum zk_event_type type;
+    } KINDS[] = {{WATCH_BIT_CHILD, ZK_CHILD_WATCH_REMOVED},
+                 {WATCH_BIT_DATA | WATCH_BIT_EXIST, ZK_DATA_WATCH_REMOVED},
+                 {WATCH_BIT_PERSISTENT | WATCH_BIT_RECURSIVE, ZK_PERSISTENT_WATCH_REMOVED}};
+    struct client_removal *at = user;
+    for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++) {
+        struct zk_event e = {KINDS[i].type, (const char *)at->path.p, -1};
+        if ((who->bits & KINDS[i].bits) && !who->inside) (void)client_tell_event(at->c, who, &e);
+    }
+    return true;
+}
+
+/* Takes the watches away that a request named; who had them is told. False: there are none. */
+static bool client_settle_removal(struct client *c, const struct client_request *r) {
+    bool others;
+    struct slice path = slice_of(r->path, r->path_len);
+    struct client_removal at = {c, codec_strip(path, client_chroot(c))};
+    uint8_t bits = watches_bits(r->kind);
+    if (!watches_held(&c->watches, path, bits, r->watch, r->watch_user, &others)) return false;
+    watches_remove(&c->watches, path, bits, r->watch, r->watch_user, client_tell_removed, &at);
+    return true;
+}
+
+/* Tells whoever waits for it. r is gone afterwards. result is taken over; NULL: just the error. */
+static void client_finish(struct client *c, struct client_request *r, int error,
+                          struct zk_result *result) {
+    if (r->type == ZK_OP_REMOVE_WATCHES && r->local && !result && client_settle_removal(c, r))
+        error = ZK_OK;
+    r->result = result;
+    r->plain.error = error;
+    r->plain.data_len = -1;
+    if (!r->inside && r->done) {
+        client_post(c, &r->post);
+        return;
+    }
+    struct zk_result *outer = c->current;
+    c->current = result;
+    if (r->done) r->done(r->user, result ? result : &r->plain);
+    r->result = c->current; /* NULL: it was taken */
+    c->current = outer;
+    client_request_drop(&r->post);
+}
+
+ZK_PRIVATE struct zk_result *client_take_result(struct client *c) {
+    struct zk_result *result = c->current;
+    c->current = NULL;
+    return result;
 }
 
 struct client_news {
@@ -17759,6 +17792,8 @@ ZK_PRIVATE int64_t client_submit(struct client *c, const struct zk_op *op, enum 
         return err;
     }
     r->id = ++c->ids;
+    if (r->type == ZK_OP_REMOVE_WATCHES && r->local && c->link != CLIENT_UP)
+        r->deadline = c->now; /* nobody can be asked: at the next tick */
     if (r->deadline < c->next_deadline) c->next_deadline = r->deadline;
     c->counters.requests++;
     return r->id;
@@ -17983,35 +18018,6 @@ static uint8_t client_watch_set(const struct client_request *r, int32_t error) {
     }
 }
 
-struct client_removal {
-    struct client *c;
-    struct slice path; /* without the chroot, followed by a NUL */
-};
-
-static bool client_tell_removed(void *user, const struct watcher *who) {
-    static const struct {
-        uint8_t bits;
-        enum zk_event_type type;
-    } KINDS[] = {{WATCH_BIT_CHILD, ZK_CHILD_WATCH_REMOVED},
-                 {WATCH_BIT_DATA | WATCH_BIT_EXIST, ZK_DATA_WATCH_REMOVED},
-                 {WATCH_BIT_PERSISTENT | WATCH_BIT_RECURSIVE, ZK_PERSISTENT_WATCH_REMOVED}};
-    struct client_removal *at = user;
-    for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++) {
-        struct zk_event e = {KINDS[i].type, (const char *)at->path.p, -1};
-        if ((who->bits & KINDS[i].bits) && !who->inside) (void)client_tell_event(at->c, who, &e);
-    }
-    return true;
-}
-
-static int32_t client_settle_removal(struct client *c, struct client_request *r, int32_t error) {
-    if (error && !(r->local && error == ZK_CONNECTION_LOSS)) return error;
-    struct slice path = slice_of(r->path, r->path_len);
-    struct client_removal at = {c, codec_strip(path, client_chroot(c))};
-    watches_remove(&c->watches, path, watches_bits(r->kind), r->watch, r->watch_user,
-                   client_tell_removed, &at);
-    return ZK_OK;
-}
-
 static void client_reply(struct client *c, struct client_request *r, int64_t zxid, int32_t error,
                          struct slice body) {
     if (r->gone) {
@@ -18024,7 +18030,7 @@ static void client_reply(struct client *c, struct client_request *r, int64_t zxi
         client_finish(c, r, ZK_OUT_OF_MEMORY, NULL);
         return;
     }
-    if (r->type == ZK_OP_REMOVE_WATCHES) error = client_settle_removal(c, r, error);
+    if (r->type == ZK_OP_REMOVE_WATCHES && !error) (void)client_settle_removal(c, r);
     struct zk_result *result = codec_reply(r->type, zxid, error, body, client_chroot(c));
     client_finish(c, r, result ? result->error : ZK_OUT_OF_MEMORY, result);
 }
@@ -26613,12 +26619,11 @@ static int api_make(struct zk **out, const struct zk_options *o, struct client_s
     zk->log = o->log;
     zk->log_user = o->log_user;
     zk->io_until = INT64_MAX;
-    if (!(o->flags & ZK_OWN_LOOP) && !api_start_threads(zk)) {
-        api_destroy(zk);
-        return ZK_SYSTEM_ERROR;
-    }
-    *out = zk;
-    return ZK_OK;
+    *out = zk; /* before the first callback can look for it */
+    if ((o->flags & ZK_OWN_LOOP) || api_start_threads(zk)) return ZK_OK;
+    *out = NULL;
+    api_destroy(zk);
+    return ZK_SYSTEM_ERROR;
 }
 
 ZK_API int zk_open(struct zk **out, const struct zk_options *options) {

@@ -380,7 +380,7 @@ struct zk_op {
     zk_watch_fn watch; /* of exists, get, get_children, get_config; add_watch and remove_watches */
     void *watch_user;
     enum zk_watch_kind watch_kind; /* of add_watch and remove_watches */
-    bool local; /* of remove_watches: forget them even if the server cannot be asked */
+    bool local; /* of remove_watches: forget them at once if the server cannot be asked */
     const struct zk_op *ops; /* of multi and multi_read */
     int op_count;
     const char *scheme;                      /* of add_auth */

@@ -355,12 +355,18 @@ static void case_reconnects(void) {
     op.acl = &mine;
     op.acl_count = 1;
     IS(zk_call(zk, op, NULL), ZK_OK);
+    IS(zk_call(zk, zk_watching(zk_get("/"), on_event, &e), NULL), ZK_OK);
     IS(zk_call(zk, zk_watching(zk_get("/a"), on_event, &data), NULL), ZK_OK);
     IS(zk_call(zk, zk_watching(zk_get_children("/a"), on_event, &child), NULL), ZK_OK);
     IS(zk_call(zk, zk_add_watch("/", ZK_WATCH_RECURSIVE, on_event, &all), NULL), ZK_OK);
     int64_t id = zk_session_id(zk);
     zk_server_stop(s);
     await_state(&e, ZK_STATE_SUSPENDED);
+    struct zk_op removal = zk_remove_watches("/", ZK_WATCH_ANY, on_event, &e);
+    removal.local = true; /* nobody can be asked */
+    IS(zk_call(zk, removal, NULL), ZK_OK);
+    await(&e.events, 1);
+    IS(e.last_type, ZK_DATA_WATCH_REMOVED);
     CHECK(zk_submit(zk, zk_get("/locked"), on_result, &e) > 0); /* waits for the next connection */
     s = serve(port);
     await(&e.results, 1);

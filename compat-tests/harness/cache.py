@@ -132,6 +132,15 @@ def debian_c_client() -> Path:
     return _piece("debian-c-3.8.0", [], build)
 
 
+def debian_c_shell() -> Path:
+    """Stock's little shell on its C client, as Debian has compiled it."""
+    def build(work):
+        _debian(work, "zookeeper-bin")
+        shutil.copy(work / "root" / "usr" / "lib" / "zookeeper" / "bin" / "cli_mt", work)
+        shutil.rmtree(work / "root")
+    return _piece("debian-c-shell", [], build) / "cli_mt"
+
+
 def jansson() -> Path:
     """A directory with the C library for JSON: include and lib/libjansson.a."""
     def build(work):
@@ -190,7 +199,8 @@ SANITIZED = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 def c_compat() -> Path:
     """A directory with our form of the stock C client, built with sanitizers: include/zookeeper,
-    libzookeeper_mt.a and libzookeeper_st.a, each with zk.c inside."""
+    libzookeeper_mt.a and libzookeeper_st.a, each with zk.c inside. And without sanitizers, to take
+    the place of stock's own under programs that exist: shared/libzookeeper_mt.so.2."""
     top = TESTS.parent
     headers = sorted((top / "examples" / "compat").glob("*.h"))
     sources = sorted((top / "examples" / "compat").glob("*.c"))
@@ -203,7 +213,7 @@ def c_compat() -> Path:
         (work / "include" / "zookeeper").mkdir(parents=True)
         for header in headers:
             shutil.copy(header, work / "include" / "zookeeper" / header.name)
-        compile_one(top / "zk.c", work / "zk.o")
+        compile_one(top / "zk.c", work / "zk.o", "-DZK_WITH_SERVER=0")
         for form, flags in (("mt", []), ("st", ["-DZOO_SINGLE_THREADED"])):
             for source in sources:
                 compile_one(source, work / f"{source.stem}-{form}.o", *flags)
@@ -211,6 +221,11 @@ def c_compat() -> Path:
                               *work.glob(f"*-{form}.o")])
         for out in work.glob("*.o"):
             out.unlink()
+        (work / "shared").mkdir()
+        _run("C client", ["cc", "-std=c11", "-O1", "-fPIC", "-shared", "-DZK_WITH_SERVER=0",
+                          f"-I{top}", "-pthread", *sources, top / "zk.c",
+                          "-Wl,-soname,libzookeeper_mt.so.2",
+                          "-o", work / "shared" / "libzookeeper_mt.so.2"])
     return _piece("c-compat", [*headers, *sources, top / "zk.c", top / "zk.h"], build,
                   " ".join(SANITIZED))
 

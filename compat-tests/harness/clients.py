@@ -121,10 +121,12 @@ class Driver:
         """Ours ends by itself at the end of its input: a sanitizer that it was built with has
         its say then."""
         status = 0
-        if self.kind == "c":
-            self._process.stdin.close()
-            status = self._process.wait(CALL_TIMEOUT_S)
-        reap(self._process)
+        try:
+            if self.kind == "c":
+                self._process.stdin.close()
+                status = self._process.wait(CALL_TIMEOUT_S)
+        finally:
+            reap(self._process)
         assert status == 0, f"the {self.kind} driver ended with {status}"
 
     def new_client(self, **connect_args) -> "Client":

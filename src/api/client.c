@@ -333,12 +333,11 @@ static int api_make(struct zk **out, const struct zk_options *o, struct client_s
     zk->log = o->log;
     zk->log_user = o->log_user;
     zk->io_until = INT64_MAX;
-    if (!(o->flags & ZK_OWN_LOOP) && !api_start_threads(zk)) {
-        api_destroy(zk);
-        return ZK_SYSTEM_ERROR;
-    }
-    *out = zk;
-    return ZK_OK;
+    *out = zk; /* before the first callback can look for it */
+    if ((o->flags & ZK_OWN_LOOP) || api_start_threads(zk)) return ZK_OK;
+    *out = NULL;
+    api_destroy(zk);
+    return ZK_SYSTEM_ERROR;
 }
 
 ZK_API int zk_open(struct zk **out, const struct zk_options *options) {

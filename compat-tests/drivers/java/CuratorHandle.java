@@ -19,6 +19,7 @@ final class CuratorHandle implements Driver.Handle {
     private static final int RETRY_MS = 100;
     private final String name;
     private final CuratorFramework curator;
+    private final CuratorRecipes recipes;
     private final Map<String, InterProcessMutex> locks = new HashMap<>();
     private final Map<String, LeaderLatch> latches = new HashMap<>();
     private final Map<String, CuratorCache> caches = new HashMap<>();
@@ -35,6 +36,7 @@ final class CuratorHandle implements Driver.Handle {
         curator = CuratorFrameworkFactory.newClient(args.get("hosts").asText(), timeout, timeout,
                 new RetryOneTime(RETRY_MS));
         curator.start();
+        recipes = new CuratorRecipes(name, curator);
     }
 
     @Override
@@ -82,7 +84,7 @@ final class CuratorHandle implements Driver.Handle {
                 curator.close();
                 return bool(true);
             default:
-                throw new IllegalArgumentException(op);
+                return recipes.run(op, args);
         }
     }
 

@@ -98,6 +98,7 @@ class Handle:
         self.states = queue.Queue()
         self.client = None
         self.locks = {}
+        self.barriers = {}
 
     def event(self, **fields):
         emit({"client": self.name, "event": fields})
@@ -237,12 +238,30 @@ class Handle:
         return self.get({"path": "/zookeeper/config", "watch": args.get("watch")})
 
     def lock_acquire(self, args):
-        lock = self.locks.setdefault(args["path"], self.client.Lock(args["path"]))
+        lock = self.locks.setdefault(args["path"], self.client.Lock(
+            args["path"], extra_lock_patterns=args.get("extra") or ()))
         return lock.acquire(timeout=args["wait_ms"] / 1000)
 
     def lock_release(self, args):
         self.locks[args["path"]].release()
         return True
+
+    def double_barrier(self, args):
+        return self.barriers.setdefault(args["path"], self.client.DoubleBarrier(
+            args["path"], args["members"]))
+
+    def double_enter(self, args):
+        self.double_barrier(args).enter()
+        return True
+
+    def double_leave(self, args):
+        self.double_barrier(args).leave()
+        return True
+
+    def counter_add(self, args):
+        counter = self.client.Counter(args["path"], support_curator=True)
+        counter += args["value"]
+        return counter.value
 
     def reconfig(self, args):
         data, stat = self.client.reconfig(args.get("joining"), args.get("leaving"),

@@ -1,0 +1,83 @@
+"""Contenders of zk.h beside those of Curator and kazoo."""
+import os
+
+import pytest
+
+from contending import SANITIZED, Contender, program
+from harness import clients
+from losing import LosingProxy
+
+
+@pytest.fixture(scope="session")
+def contender_program():
+    return program(os.environ.get("ZK_CLIENT_CFLAGS", SANITIZED))
+
+
+@pytest.fixture
+def contenders(contender_program):
+    """Makes processes of contenders."""
+    made = []
+
+    def make():
+        made.append(Contender(contender_program))
+        return made[-1]
+    yield make
+    for one in made:
+        one.end()
+
+
+@pytest.fixture
+def contend(contenders, server):
+    """Makes a contender, a client in a process of its own: contend(address=..., timeout_ms=...)."""
+    def make(hosts=None, process=None, **options):
+        return (process or contenders()).connect(hosts or server.address, **options)
+    return make
+
+
+@pytest.fixture
+def kazoo(server):
+    """Makes kazoo clients."""
+    made, driver = [], clients.start("kazoo")
+
+    def make(**options):
+        made.append(driver.connect(server.address, **options))
+        return made[-1]
+    yield make
+    for client in made:
+        client.close()
+    driver.close()
+
+
+@pytest.fixture
+def curators(server):
+    """Makes Curator clients."""
+    made, driver = [], clients.start("java")
+
+    def make(timeout_ms=10000):
+        client = driver.new_client()
+        client.call("curator_connect", hosts=server.address, timeout_ms=timeout_ms)
+        made.append(client)
+        return client
+    yield make
+    for client in made:
+        client.call("curator_close")
+    driver.close()
+
+
+@pytest.fixture
+def zk(kazoo):
+    """A client that looks on."""
+    return kazoo()
+
+
+@pytest.fixture
+def losing(server):
+    """A proxy in front of the server that loses replies on demand."""
+    one = LosingProxy(*server.sockaddrs)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def path(root_name):
+    return root_name
