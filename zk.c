@@ -6398,7 +6398,8 @@ ZK_PRIVATE int64_t mesh_next_tick(const struct mesh *m); /* INT64_MAX: none is w
  * (version not looked at).
  *
  * Here the settling ends early when it has no purpose: every voter either proposes the same or has
- * refused a connection or hung up. A server that is started a moment later joins as a follower.
+ * refused a connection or hung up. Not in the first election since the start: who refuses then is
+ * about to start like this one, and may be better. Later on, one that starts joins as a follower.
  * An observer asks again every few seconds; stock: after up to a minute, as voters do.
  * stock: the 200 ms start again with every worse vote, so that one that talks all the time could
  * delay the rest; and the wait for a vote likewise. Here both are fixed when they begin. There
@@ -6446,7 +6447,7 @@ struct election {
     struct election_ballot *ballots, *outside; /* owned; by place in cfg->members: of this round,
                                                   of those that are not looking. While not looking:
                                                   ballots of those that are */
-    bool settling;
+    bool settling, decided_once;
     int64_t settled_at, repeat_at; /* monotonic ms */
     int64_t interval;              /* ms, until the proposal is repeated */
 };
@@ -9139,6 +9140,7 @@ static bool election_confirmed(const struct election *e, struct election_ballot 
 static bool election_decide(struct election *e, const struct election_vote *v) {
     bool voter = quorum_is_voter(e->cfg, e->self);
     e->looking = e->settling = false;
+    e->decided_once = true;
     memset(e->ballots, 0, sizeof *e->ballots * e->cfg->member_count);
     e->vote = *v;
     e->state = v->leader == e->self ? SERVER_LEADING
@@ -9156,7 +9158,7 @@ static bool election_complete(const struct election *e, const struct sidset *sam
     for (uint32_t i = 0; i < e->cfg->member_count; i++) {
         const struct config_member *m = &e->cfg->members[i];
         if (m->observer || sidset_has(same, e->cfg, m->id)) continue;
-        if (m->id == e->self || !mesh_dark(&e->mesh, m->id)) return false;
+        if (!e->decided_once || m->id == e->self || !mesh_dark(&e->mesh, m->id)) return false;
     }
     return true;
 }

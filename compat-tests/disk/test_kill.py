@@ -205,6 +205,8 @@ def tear(folder, zxid, rng):
     """Damages the end of the last log, behind what anybody was told; as a power cut might."""
     path = format.logs(folder)[-1]
     raw = path.read_bytes()
+    if len(raw) < 16:
+        return "nothing to tear"        # killed before it had a header
     entries = list(format.entries(raw, strict=False))
     safe = max((entry.end for entry in entries if entry.zxid <= zxid), default=16)
     end = entries[-1].end if entries else 16

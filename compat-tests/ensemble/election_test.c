@@ -43,6 +43,16 @@ static void cold_start(uint64_t seed) {
     world_end();
 }
 
+/* All start anew at about the same time, and each refuses before it is up: nobody leads meanwhile
+ * that the late ones would not follow. */
+static void one_after_the_other(uint64_t seed) {
+    world(seed, 3, 0, (int64_t)(seed % 3), "");
+    for (int i = 0; i < net.n; i++) start(i), run(20 + roll(40));
+    CHECK(settle(1500) >= 0);
+    CHECK(leader() == net.s[net.n - 1].e.self);
+    world_end();
+}
+
 /* A minority cannot be reached, silently: the rest decides as if it were alone, 200 ms later. */
 static void dark(uint64_t seed) {
     bool with[SERVERS];
@@ -742,6 +752,7 @@ static const struct {
     {"deaf", deaf},                 {"silent_guests", silent_guests},
     {"strangers", strangers},       {"who_dials", who_dials},
     {"dial_timeout", dial_timeout}, {"quorums", quorums},
+    {"one_after_the_other", one_after_the_other},
 };
 
 int main(int argc, char **argv) {

@@ -12,7 +12,7 @@ SEEDS = {
     "cold_start": 300, "dark": 100, "failover": 100, "join": 100, "chaos": 300, "noise": 100,
     "golden_start": 1, "golden_join": 1, "out_of_election": 1, "answers": 1, "hellos": 1,
     "notifications": 1, "deaf": 1, "silent_guests": 1, "strangers": 1, "who_dials": 1,
-    "quorums": 1, "dial_timeout": 1,
+    "quorums": 1, "dial_timeout": 1, "one_after_the_other": 100,
 }
 
 

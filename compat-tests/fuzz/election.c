@@ -4,9 +4,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct member m;
-    member_open(&m);
-    member_feed(&m, LINK_ELECTION, data, size);
-    member_close(&m);
+    struct seat m;
+    seat_open(&m);
+    seat_feed(&m, LINK_ELECTION, data, size);
+    seat_close(&m);
     return 0;
 }

@@ -4,10 +4,10 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct member m;
-    member_open(&m);
-    member_elect(&m, 3);
-    member_feed(&m, LINK_ELECTION, data, size);
-    member_close(&m);
+    struct seat m;
+    seat_open(&m);
+    seat_elect(&m, 3);
+    seat_feed(&m, LINK_ELECTION, data, size);
+    seat_close(&m);
     return 0;
 }

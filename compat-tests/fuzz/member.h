@@ -1,6 +1,6 @@
 /*
  * Server 2 of an ensemble of three on a perfect disk, for targets that are the other servers.
- * Input of a target: pieces of { byte action, two bytes of length, bytes }, see member_feed().
+ * Input of a target: pieces of { byte action, two bytes of length, bytes }, see seat_feed().
  */
 #ifndef FUZZ_MEMBER_H
 #define FUZZ_MEMBER_H
@@ -9,7 +9,7 @@
 
 #define MEMBER_LINKS 64
 
-struct member {
+struct seat {
     struct config cfg;
     struct node node;
     int64_t now;
@@ -18,76 +18,76 @@ struct member {
     uint32_t accepted[4];    /* the last ones on the port under test */
 };
 
-static void member_step(struct member *m, struct node_input in) {
+static void seat_step(struct seat *m, struct node_input in) {
     in.now = in.wall = m->now;
     node_step(&m->node, &in);
 }
 
-static void member_gone(struct member *m, uint32_t link) {
+static void seat_gone(struct seat *m, uint32_t link) {
     if (link >= MEMBER_LINKS || !m->open[link]) return;
     m->open[link] = false;
     if (m->dialed == link) m->dialed = LINK_NONE;
     struct node_input in = {.kind = NODE_LINK_CLOSED, .link = link};
-    member_step(m, in);
+    seat_step(m, in);
 }
 
-static void member_dial(struct member *m, uint32_t link) {
+static void seat_dial(struct seat *m, uint32_t link) {
     ZK_ASSERT(link < MEMBER_LINKS);
     m->open[link] = true;
     if (node_link(&m->node, link)->kind == LINK_ELECTION) {
-        member_gone(m, link);
+        seat_gone(m, link);
         return;
     }
     m->dialed = link;
     struct node_input in = {.kind = NODE_LINK_OPENED, .link = link};
-    member_step(m, in);
+    seat_step(m, in);
 }
 
-static void member_load(struct member *m, const struct node_output *o) {
+static void seat_load(struct seat *m, const struct node_output *o) {
     struct db db;
     if (!o->reload) return;
     db_init(&db, 1, m->cfg.tick_time_ms, m->now);
     db_add_builtin(&db);
     if (o->zxid > 0) db.last_zxid = o->zxid;
     struct node_input in = {.kind = NODE_LOADED, .db = &db};
-    member_step(m, in);
+    seat_step(m, in);
     db_free(&db);
 }
 
-static void member_output(struct member *m, struct node_output *o) {
+static void seat_output(struct seat *m, struct node_output *o) {
     struct node_input in = {.kind = NODE_LOG_SYNCED, .zxid = o->zxid};
     switch (o->kind) {
     case NODE_APPEND:
-        member_step(m, in);
+        seat_step(m, in);
         break;
     case NODE_SAVE_EPOCH:
         in.kind = NODE_EPOCH_SAVED;
-        member_step(m, in);
+        seat_step(m, in);
         break;
     case NODE_LOAD:
-        member_load(m, o);
+        seat_load(m, o);
         break;
     case NODE_READ_LOG:
         in.kind = NODE_LOG_READ;
-        member_step(m, in);
+        seat_step(m, in);
         break;
     case NODE_SNAPSHOT_CHUNK:
         in.kind = NODE_SNAPSHOT_ROOM;
-        member_step(m, in);
+        seat_step(m, in);
         break;
     case NODE_SNAPSHOT_END:
         in.kind = NODE_SNAPSHOT_DONE;
-        member_step(m, in);
+        seat_step(m, in);
         break;
     case NODE_LINK_DIAL:
-        member_dial(m, o->link);
+        seat_dial(m, o->link);
         break;
     case NODE_LINK_SEND:
         if (o->link < MEMBER_LINKS && m->open[o->link])
             node_link_sent(&m->node, o->link, buf_len(&node_link(&m->node, o->link)->out));
         break;
     case NODE_LINK_CLOSE:
-        member_gone(m, o->link);
+        seat_gone(m, o->link);
         break;
     default:
         break;
@@ -95,39 +95,39 @@ static void member_output(struct member *m, struct node_output *o) {
     buf_free(&o->owned);
 }
 
-static void member_run(struct member *m) {
+static void seat_run(struct seat *m) {
     struct node_output o;
     do {
-        while (node_take_output(&m->node, &o)) member_output(m, &o);
+        while (node_take_output(&m->node, &o)) seat_output(m, &o);
     } while (node_idle_work(&m->node) || m->node.out_n);
 }
 
-static void member_wait(struct member *m, int64_t ms) {
+static void seat_wait(struct seat *m, int64_t ms) {
     struct node_input in = {.kind = NODE_TICK};
     m->now += ms;
-    member_step(m, in);
-    member_run(m);
+    seat_step(m, in);
+    seat_run(m);
 }
 
-static void member_bytes(struct member *m, uint32_t link, struct slice bytes) {
+static void seat_bytes(struct seat *m, uint32_t link, struct slice bytes) {
     if (link >= MEMBER_LINKS || !m->open[link]) return;
     struct node_input in = {.kind = NODE_LINK_BYTES, .link = link, .bytes = bytes};
-    member_step(m, in);
-    member_run(m);
+    seat_step(m, in);
+    seat_run(m);
 }
 
-static uint32_t member_accept(struct member *m, enum link_kind kind) {
+static uint32_t seat_accept(struct seat *m, enum link_kind kind) {
     uint32_t link = node_link_accept(&m->node, kind, m->now, m->now);
     if (link != LINK_NONE) {
         ZK_ASSERT(link < MEMBER_LINKS);
         m->open[link] = true;
     }
-    member_run(m);
+    seat_run(m);
     return link;
 }
 
 /* Server 3 knocks and says whom it votes for; 200 ms later that is decided. */
-static void member_elect(struct member *m, int64_t leader) {
+static void seat_elect(struct seat *m, int64_t leader) {
     struct buf b = {0};
     jw_i64(&b, -65536);
     jw_i64(&b, 3);
@@ -140,12 +140,12 @@ static void member_elect(struct member *m, int64_t leader) {
     jw_i64(&b, leader == 3 ? 0 : 1); /* server 2 is made to win by its epoch */
     jw_i32(&b, 2);
     jw_i32(&b, 0);
-    member_bytes(m, member_accept(m, LINK_ELECTION), buf_slice(&b));
+    seat_bytes(m, seat_accept(m, LINK_ELECTION), buf_slice(&b));
     buf_free(&b);
-    for (int i = 0; i < 4; i++) member_wait(m, 100);
+    for (int i = 0; i < 4; i++) seat_wait(m, 100);
 }
 
-static void member_open(struct member *m) {
+static void seat_open(struct seat *m) {
     struct logq log = {.max_level = 0};
     memset(m, 0, sizeof *m);
     m->now = 1000;
@@ -161,12 +161,12 @@ static void member_open(struct member *m) {
     db_add_builtin(&m->node.db);
     node_epochs(&m->node, 1, 1);
     node_start(&m->node, false);
-    member_run(m);
-    member_wait(m, 1);
+    seat_run(m);
+    seat_wait(m, 1);
 }
 
-static void member_close(struct member *m) {
-    member_wait(m, 100000);
+static void seat_close(struct seat *m) {
+    seat_wait(m, 100000);
     node_state_free(&m->node);
     config_free(&m->cfg);
 }
@@ -176,28 +176,28 @@ static void member_close(struct member *m) {
  * 4 bytes for the link that was dialed; 5 the accepted link of number length % 4 breaks; 6 time
  * passes; 7 the dialed link breaks.
  */
-static void member_feed(struct member *m, enum link_kind kind, const uint8_t *data, size_t size) {
+static void seat_feed(struct seat *m, enum link_kind kind, const uint8_t *data, size_t size) {
     while (size >= 3) {
         unsigned action = data[0] % 8;
         size_t n = (size_t)data[1] << 8 | data[2];
         data += 3;
         size -= 3;
         if (action == 5) {
-            member_gone(m, m->accepted[n % 4]);
+            seat_gone(m, m->accepted[n % 4]);
         } else if (action == 6) {
-            member_wait(m, (int64_t)(n % 4096));
+            seat_wait(m, (int64_t)(n % 4096));
         } else if (action == 7) {
-            member_gone(m, m->dialed);
+            seat_gone(m, m->dialed);
         } else {
             uint32_t *link = action == 4 ? &m->dialed : &m->accepted[action];
             if (action < 4 && (*link == LINK_NONE || !m->open[*link]))
-                *link = member_accept(m, kind);
+                *link = seat_accept(m, kind);
             if (n > size) n = size;
-            member_bytes(m, *link, slice_of(data, n));
+            seat_bytes(m, *link, slice_of(data, n));
             data += n;
             size -= n;
         }
-        member_run(m);
+        seat_run(m);
     }
 }
 

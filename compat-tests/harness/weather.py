@@ -27,7 +27,9 @@ class Weather(ZkdServer):
 
     def _spawn_logged(self, argv, **kwargs):
         env = {**os.environ, "LD_PRELOAD": str(self.library), "INTERPOSE_RULES": str(self.rules),
-               "INTERPOSE_LOG": str(self.events_path)}
+               "INTERPOSE_LOG": str(self.events_path),
+               # a zkd with sanitizers finds the library in front of them
+               "ASAN_OPTIONS": "verify_asan_link_order=0"}
         return super()._spawn_logged(argv, env=env, **kwargs)
 
     def fair(self):

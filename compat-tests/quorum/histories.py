@@ -23,6 +23,7 @@ from harness.servers import wait_for
 
 UNDER_WAY = 12
 REGISTERS = 3
+NODES = 300                 # of a writer; more of them are deleted than made from there on
 COUNTER = "/counter"
 TIMEOUT_MS = 20000
 NONODE, NODEEXISTS, BADVERSION = (frames.ERR[name] for name in (
@@ -116,7 +117,7 @@ class Writer(threading.Thread):
 
     def draw(self):
         dice = self.rng.random()
-        if dice < 0.12:
+        if dice < (0.12 if len(self.made) < NODES else 0.04):
             return "create", {"path": f"{self.home}/s-", "flags": 2}
         if dice < 0.16 and self.made:
             path = self.rng.choice(sorted(self.made))
@@ -143,8 +144,9 @@ class Writer(threading.Thread):
         return "setData", {"path": path, "data": b"%d" % self.sets}
 
     def submit(self, name, **fields):
+        before = self.world.counter_version     # of what is sent from now on
         self.conn.submit(name, **fields)
-        self.under_way.append((name, fields, self.world.counter_version))
+        self.under_way.append((name, fields, before))
 
     def take(self):
         try:

@@ -76,7 +76,7 @@ def check_digests(ensemble, stock_led):
             assert not found, f"{sid}: {found[0]}"
 
 
-def check_same(ensemble, stock_led=False, restarted=False, timeout_s=20):
+def check_same(ensemble, stock_led=False, restarted=False, timeout_s=60):
     """All members that are awake hold the same. Returns the tree. What a quota has counted is in no
     transaction: a start counts anew, so it may differ between members with different pasts."""
     ensemble.settle()

@@ -139,6 +139,7 @@ static bool election_confirmed(const struct election *e, struct election_ballot 
 static bool election_decide(struct election *e, const struct election_vote *v) {
     bool voter = quorum_is_voter(e->cfg, e->self);
     e->looking = e->settling = false;
+    e->decided_once = true;
     memset(e->ballots, 0, sizeof *e->ballots * e->cfg->member_count);
     e->vote = *v;
     e->state = v->leader == e->self ? SERVER_LEADING
@@ -156,7 +157,7 @@ static bool election_complete(const struct election *e, const struct sidset *sam
     for (uint32_t i = 0; i < e->cfg->member_count; i++) {
         const struct config_member *m = &e->cfg->members[i];
         if (m->observer || sidset_has(same, e->cfg, m->id)) continue;
-        if (m->id == e->self || !mesh_dark(&e->mesh, m->id)) return false;
+        if (!e->decided_once || m->id == e->self || !mesh_dark(&e->mesh, m->id)) return false;
     }
     return true;
 }

@@ -18,7 +18,8 @@
  * (version not looked at).
  *
  * Here the settling ends early when it has no purpose: every voter either proposes the same or has
- * refused a connection or hung up. A server that is started a moment later joins as a follower.
+ * refused a connection or hung up. Not in the first election since the start: who refuses then is
+ * about to start like this one, and may be better. Later on, one that starts joins as a follower.
  * An observer asks again every few seconds; stock: after up to a minute, as voters do.
  * stock: the 200 ms start again with every worse vote, so that one that talks all the time could
  * delay the rest; and the wait for a vote likewise. Here both are fixed when they begin. There
@@ -67,7 +68,7 @@ struct election {
     struct election_ballot *ballots, *outside; /* owned; by place in cfg->members: of this round,
                                                   of those that are not looking. While not looking:
                                                   ballots of those that are */
-    bool settling;
+    bool settling, decided_once;
     int64_t settled_at, repeat_at; /* monotonic ms */
     int64_t interval;              /* ms, until the proposal is repeated */
 };
