@@ -10351,7 +10351,7 @@ ZK_PRIVATE void learner_heard(struct learner *l, int64_t now) {
 ZK_PRIVATE void learner_saved_accepted(struct learner *l) {
     if (l->phase != LEARNER_ACCEPTING) return;
     int32_t current = l->accepted == l->epoch ? -1 : (int32_t)l->current;
-    l->accepted = l->epoch;
+    if (l->accepted < l->epoch) l->accepted = l->epoch;
     struct buf *out = link_out(l->links, l->link);
     size_t at = packet_begin(out, PACKET_ACKEPOCH, l->logged);
     jw_i32(out, current);
@@ -10421,9 +10421,13 @@ ZK_PRIVATE void learner_request(struct learner *l, int64_t session, int32_t cxid
 
 /* --- what the leader says --- */
 
+/*
+ * An observer's promise counts for nothing: where it met a leader that never came to be, the next
+ * one may have an earlier epoch. stock: refuses that until an election goes beyond its promise
+ */
 static enum learner_event learner_leaderinfo(struct learner *l, const struct packet *k) {
-    int64_t epoch = k->zxid >> 32;
-    if (k->type != PACKET_LEADERINFO || epoch < l->accepted || epoch > INT32_MAX) {
+    int64_t epoch = k->zxid >> 32, least = l->observer ? l->current : l->accepted;
+    if (k->type != PACKET_LEADERINFO || epoch < least || epoch > INT32_MAX) {
         learner_lose(l, "the leader names no epoch that we may accept");
         return LEARNER_NOTHING;
     }
@@ -23717,7 +23721,9 @@ static int files_replay_file(struct files_replay *r, const char *name, bool last
     } else {
         int64_t before = r->report->replayed;
         ret = files_replay_bytes(r, bytes, path, last);
-        if (!ret && r->report->replayed > before) ret = files_sync_read(r->f, path);
+        /* Also a last one that holds nothing yet: others will stand behind it. */
+        bool matters = last || r->report->replayed > before;
+        if (!ret && matters) ret = files_sync_read(r->f, path);
     }
     if (!err) os_unmap(bytes);
     mem_free(path);

@@ -198,6 +198,22 @@ def test_what_a_killed_server_left_is_synced_before_it_counts(zkd):
     assert ends and ends[0][0] < sends[0][0]
 
 
+def test_a_log_without_entries_is_synced_before_others_stand_behind_it(zkd):
+    """A server killed while it makes a log leaves a header that is only in memory. With zeros in
+    its place, and logs behind it, no later start would accept the file."""
+    server = zkd().start()
+    server.set(("fdatasync", "/log.", 0, 60_000, 0, ALWAYS))
+    with pytest.raises(TimeoutError):       # the first transaction makes the log
+        frames.Conn(server.address, timeout=0.5).connect()
+    new, = format.logs(datadir.version2(server))
+    server.kill()
+    assert new.read_bytes().rstrip(b"\0") == format.LOG_HEADER.rstrip(b"\0")
+    server.fair()
+    server.events_path.unlink()
+    server.start()
+    assert any(event[1:4] == ("fdatasync", "end", str(new)) for event in server.events())
+
+
 # --- a disk that fails ---
 
 FAILURES = {

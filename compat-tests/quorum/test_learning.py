@@ -120,3 +120,17 @@ def test_a_leader_comes_back_with_what_was_never_committed(ensemble, away, leadi
     assert not any(path.startswith("/tail") for path in tree)
     assert sum(path.startswith("/n") for path in tree) == 50
     assert sum(path.startswith("/later") for path in tree) == (30 if goes_on else 0)
+
+
+@pytest.mark.parametrize("leading", ["z", "j"])
+def test_an_observer_that_met_a_leader_who_never_came_to_be(ensemble, leading):
+    """It accepted that one's epoch, which the voters know nothing of. stock stays away until an
+    election goes beyond it."""
+    group = ensemble(3 * leading, "z")
+    group.start(leader=3)
+    writes(group, 3, 10)
+    group.stop(4)
+    (group.servers[4].datadir / "version-2" / "acceptedEpoch").write_text("7")
+    group.start_member(4)
+    group.wait_role(4, "observer")
+    assert len(agree(group, leading, 4)) > 10

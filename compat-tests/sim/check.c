@@ -87,7 +87,7 @@ void check_synced(struct server *s, int64_t zxid) {
 
 void check_snapshot(struct server *s, int64_t zxid) {
     int64_t tip = record_true(zxid);
-    s->left = 0;
+    if (!s->node.role.cut) s->left = 0; /* else until the log has been cut */
     if (check_covers(tip, s->durable)) s->durable = tip;
 }
 
@@ -107,6 +107,10 @@ void check_cut(struct server *s, int64_t zxid) {
     if (holders <= sim.t.voters / 2)
         sim_fail("truncation", "s%lld cuts its log to 0x%llx: 0x%llx, committed, is on %u of %u "
                  "disks", (long long)s->sid, X(zxid), X(sim.record.tip), holders, sim.t.voters);
+}
+
+void check_cut_done(struct server *s, int64_t zxid) {
+    s->left = check_shorten(s->left, zxid);
 }
 
 void check_wiped(struct server *s) {

@@ -281,7 +281,10 @@ static int host_load(struct server *s, const struct piece *p) {
         check_cut(s, p->zxid);
         int err = files_truncate(&s->files, p->zxid, &lines);
         if (err < 0) return err;
-        if (err) s->durable = durable; /* it was not possible, and nothing was done */
+        if (err)
+            s->durable = durable; /* it was not possible, and nothing was done */
+        else
+            check_cut_done(s, p->zxid);
     }
     if (!p->reload) return 0;
     db_init(&s->loaded, prng_next(&s->disk.rng), s->node.tick, server_mono_ms(s));

@@ -325,10 +325,18 @@ static void nemesis_stage(void) {
     sim.stage_at = sim.now;
 }
 
+/* Damage alone may have taken the quorum: then nothing is owed. */
+static bool nemesis_hopeless(void) {
+    uint32_t lost = 0;
+    for (uint32_t i = 0; i < sim.n_servers; i++)
+        lost += sim.servers[i].retired && !sim.servers[i].observer;
+    return lost > (sim.t.voters - 1) / 2;
+}
+
 static void nemesis_watch(void) {
     static const char *const owed[] = {"progress", "convergence", "the end of dead sessions"};
-    if (sim.t.standalone && sim.servers[0].retired) {
-        sim.phase = PHASE_DONE; /* it was damaged, and there is nobody else */
+    if (nemesis_hopeless()) {
+        sim.phase = PHASE_DONE;
         return;
     }
     if (sim.stage == 0 && caller_progress(sim.healed_at) && contender_progress(sim.healed_at)) {

@@ -354,6 +354,7 @@ void check_step(struct server *s);
 void check_recovered(struct server *s, const struct db *db, const struct files_report *r);
 void check_cutting(struct server *s, int64_t zxid);  /* the log is to be cut, and goes on */
 void check_cut(struct server *s, int64_t zxid);      /* a truncation begins */
+void check_cut_done(struct server *s, int64_t zxid);
 void check_snapshot(struct server *s, int64_t zxid); /* a snapshot is durable */
 void check_down(struct server *s, bool power);
 void check_wiped(struct server *s);

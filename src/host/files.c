@@ -445,7 +445,9 @@ static int files_replay_file(struct files_replay *r, const char *name, bool last
     } else {
         int64_t before = r->report->replayed;
         ret = files_replay_bytes(r, bytes, path, last);
-        if (!ret && r->report->replayed > before) ret = files_sync_read(r->f, path);
+        /* Also a last one that holds nothing yet: others will stand behind it. */
+        bool matters = last || r->report->replayed > before;
+        if (!ret && matters) ret = files_sync_read(r->f, path);
     }
     if (!err) os_unmap(bytes);
     mem_free(path);
