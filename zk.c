@@ -9560,18 +9560,24 @@ static struct leader_plan leader_plan_sync(const struct leader *l, int64_t last)
     return trunc;
 }
 
-/* A learner that comes back with what it was told to cut cannot cut it: its snapshots go beyond. */
+/*
+ * A learner that comes back with what it was told to cut cannot cut it: its snapshots go beyond.
+ * Remembered from term to term: without that learner there may be no quorum for this one.
+ */
 static bool leader_cut_before(struct leader *l, const struct leader_peer *p) {
     struct leader_cut c, mine = {p->sid, p->last_zxid};
-    for (size_t at = 0; at < l->cuts.n; at += sizeof c) {
+    size_t at = 0;
+    for (; at < l->cuts.n; at += sizeof c) {
         memcpy(&c, l->cuts.p + at, sizeof c);
-        if (c.sid == mine.sid && c.last == mine.last) return true;
+        if (c.sid == mine.sid) break;
     }
-    if (l->cuts.n < LEADER_CUTS_MAX * sizeof c) buf_put(&l->cuts, &mine, sizeof mine);
-    return false;
+    bool before = at < l->cuts.n && c.last == mine.last;
+    if (at == LEADER_CUTS_MAX * sizeof c) at = 0;
+    if (at == l->cuts.n) buf_put(&l->cuts, &mine, sizeof mine);
+    memcpy(l->cuts.p + at, &mine, sizeof mine);
+    return before;
 }
 
-/* Enrols: everything after `from` is told, now or from now on. */
 static void leader_enrol(struct leader *l, struct leader_peer *p, int64_t from) {
     struct buf *out = leader_out(l, p);
     const struct history *h = l->history;
@@ -9847,7 +9853,6 @@ ZK_PRIVATE void leader_start(struct leader *l, int64_t now, int64_t accepted, in
     l->outrun_by = -1;
     l->next_ping = l->next_check = now;
     l->sizes.last = l->sizes.least = l->sizes.most = -1;
-    buf_clear(&l->cuts);
     leader_enter(l, LEADER_DISCOVERY);
     if (accepted > LEADER_EPOCH_MAX) leader_lose(l, "our epochs are used up");
     leader_advance(l);

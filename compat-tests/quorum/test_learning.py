@@ -6,6 +6,7 @@ import pytest
 
 import frames
 import members
+from harness import servers
 from harness.servers import wait_for
 
 SIDES = [("j", "z"), ("z", "j"), ("z", "z"), ("d", "z"), ("z", "d")]     # away, leading
@@ -134,3 +135,32 @@ def test_an_observer_that_met_a_leader_who_never_came_to_be(ensemble, leading):
     group.start_member(4)
     group.wait_role(4, "observer")
     assert len(agree(group, leading, 4)) > 10
+
+
+def test_a_tail_that_cannot_be_cut_and_a_quorum_that_needs_its_owner(ensemble, tmp_path):
+    """All that one member has is a snapshot that goes beyond what the others know. The only leader
+    there can be learns in one term that TRUNC does not help, and sends SNAP in the next."""
+    group = ensemble("zzz", config={"initLimit": 10})
+    leader = group.start(leader=3)
+    writes(group, leader, 20)
+    members.check_same(group)
+    group.stop(1)
+    alone = servers.make("zkd", tmp_path / "alone", config={
+        "dataDir": str(group.servers[1].datadir)})
+    with alone.start():
+        with frames.session(alone.address) as conn:
+            assert conn.call("create", path="/tail").err == 0
+    version2 = group.servers[1].datadir / "version-2"
+    before = set(version2.glob("snapshot.*"))
+    with alone.start():     # its start has replayed something, so it takes a snapshot
+        newest, = wait_for(lambda: set(version2.glob("snapshot.*")) - before, 10, "a snapshot")
+    for path in [*version2.glob("log.*"), *version2.glob("snapshot.*")]:
+        if path != newest:
+            path.unlink()
+    group.stop(2, 3)        # the other two go on to another epoch
+    group.start(but=[1])
+    group.stop(2, 3)
+    assert group.start(but=[3]) == 2
+    check_chosen(group, 2, 1, "SNAP")
+    tree = members.check_same(group, restarted=True)
+    assert "/tail" not in tree and "/n00019" in tree

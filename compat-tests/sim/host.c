@@ -698,7 +698,9 @@ void server_event(const struct event *e) {
     }
     if (e->gen != s->gen || s->state != PROC_UP) return;
     if (s->paused_until > sim.now) {
-        int64_t at = s->paused_until + (e->kind == EV_TICK ? 5 * MS : 0); /* inputs come first */
+        /* In steps, for it may be woken early; at its end inputs come first. */
+        int64_t at = sim.now + 500 * MS;
+        if (at > s->paused_until) at = s->paused_until + (e->kind == EV_TICK ? 5 * MS : 0);
         if (e->kind == EV_TICK && e->arg == s->tick_at) s->tick_at = at;
         event_at(at, e->kind, e->who, e->gen, e->kind == EV_TICK ? at : e->arg);
         return;
