@@ -15043,6 +15043,7 @@ struct hosts {
     struct host *at; /* owned */
     uint32_t n, next;
     uint32_t current;     /* the one tried last; n: none */
+    uint32_t probed;      /* the one that was asked last whether it is better; n: none */
     uint32_t failures;    /* since a connection stood */
     bool moving;          /* to spread over a new list: fresh ones with chance p_fresh */
     uint32_t p_fresh;     /* of 1,000,000 */
@@ -15059,6 +15060,10 @@ ZK_PRIVATE bool hosts_replace(struct hosts *h, struct hosts *by, bool connected,
 
 /* The server to try now. */
 ZK_PRIVATE const struct host *hosts_next(struct hosts *h, struct prng *r);
+/* One to ask about while connected to another; and it is to be the next one to try. False: the list
+ * has changed since. */
+ZK_PRIVATE const struct host *hosts_probe(struct hosts *h);
+ZK_PRIVATE bool hosts_take_probed(struct hosts *h);
 /* How long to wait before that, ms. */
 ZK_PRIVATE uint32_t hosts_pause(const struct hosts *h, uint32_t max_ms, struct prng *r);
 ZK_PRIVATE void hosts_failed(struct hosts *h);
@@ -15075,7 +15080,8 @@ ZK_PRIVATE void hosts_worked(struct hosts *h);
  *
  * One table of paths; at each path its watchers, each with the kinds of watch it holds there. The
  * same function and user at one path is one watcher, whatever it was set by and however often, and
- * is told of an event once. Paths are those of the server, chroot included.
+ * whoever watches several paths is told of an event once. Paths are those of the server, chroot
+ * included.
  *   DATA, EXIST, CHILD   one-shot: set by reads, gone with the event
  *   PERSISTENT           stays; the node itself and its children's coming and going
  *   RECURSIVE            stays; the node and everything below it
@@ -15120,9 +15126,9 @@ ZK_PRIVATE void watches_free(struct watches *w);
 /* False: no memory. */
 ZK_PRIVATE bool watches_add(struct watches *w, struct slice path, const struct watcher *what);
 
-/* Calls fn(user, watcher, bits) for each that is to be told of an event, and takes away the bits
- * that are used up by it. fn may refuse (no memory): then the rest stays, and the result is false.
- * fn may add and remove watches. */
+/* Calls fn(user, watcher) for each that is to be told of an event, once however many of its watches
+ * it is for, and takes away those that are used up by it. fn may refuse (no memory): then the rest
+ * stays, and the result is false. fn may add and remove watches. */
 typedef bool (*watches_fn)(void *user, const struct watcher *who);
 ZK_PRIVATE bool watches_fire(struct watches *w, enum zk_event_type type, struct slice path,
                              watches_fn fn, void *user);
@@ -15164,12 +15170,13 @@ ZK_PRIVATE const struct watched *watches_next(const struct watches *w, const str
 
 #define CODEC_CONFIG_PATH "/zookeeper/config"
 
-/* ZK_OK, or why an operation cannot be sent: bad path, missing argument, larger than max. */
+/* ZK_OK, or why an operation cannot be sent: bad path, missing argument, a frame (its length
+ * not counted) larger than max. */
 ZK_PRIVATE int codec_check(const struct zk_op *op, struct slice chroot, uint32_t max);
 
-/* Appends the frame, with its length, to out, which has room for codec_bound bytes more. Only for
- * what codec_check liked. */
-ZK_PRIVATE size_t codec_bound(const struct zk_op *op, struct slice chroot);
+/* Appends the frame, with its length, to out, which has room for codec_size bytes more: exactly as
+ * many as it will be. Only for what codec_check liked. */
+ZK_PRIVATE size_t codec_size(const struct zk_op *op, struct slice chroot);
 ZK_PRIVATE void codec_request(struct buf *out, const struct zk_op *op, int32_t xid,
                               struct slice chroot);
 
@@ -15178,12 +15185,17 @@ ZK_PRIVATE struct slice codec_path(struct buf *out, struct slice path, struct sl
 /* What a path of the server is called under the chroot; as it is when it is not below it. */
 ZK_PRIVATE struct slice codec_strip(struct slice path, struct slice chroot);
 
-/*
- * The reply to an operation of this type, behind its header. NULL: no memory. A body that cannot be
- * read gives a result with ZK_MARSHALLING_ERROR. Free with mem_free.
- */
-ZK_PRIVATE struct zk_result *codec_reply(enum zk_op_type type, int64_t zxid, int32_t error,
-                                         struct slice body, struct slice chroot);
+/* A reply, behind its header, and what it answers. */
+struct codec_answer {
+    enum zk_op_type type;
+    int op_count; /* of a multi: as many results there must be */
+    int64_t zxid;
+    int32_t error;
+    struct slice body;
+};
+/* NULL: no memory. A body that cannot be read, or is not what was asked for, gives a result with
+ * ZK_MARSHALLING_ERROR. Free with mem_free. */
+ZK_PRIVATE struct zk_result *codec_reply(const struct codec_answer *a, struct slice chroot);
 
 #endif
 #endif /* ZK_WITH_CLIENT */
@@ -15279,6 +15291,7 @@ ZK_PRIVATE int64_t client_now(const struct client *c); /* monotonic ms, of the l
 ZK_PRIVATE uint64_t client_random(struct client *c);
 ZK_PRIVATE enum zk_state client_state(const struct client *c);
 ZK_PRIVATE int64_t client_session_id(const struct client *c);
+ZK_PRIVATE int client_op_timeout(const struct client *c); /* of what has none of its own */
 ZK_PRIVATE bool client_is_up(const struct client *c); /* connected, to a server that can write */
 
 /* --- what the host and the public functions use --- */
@@ -15431,6 +15444,9 @@ ZK_PRIVATE void ask_start(struct ask *a, struct client *c, struct zk_op op, enum
                           zk_result_fn done, void *user);
 ZK_PRIVATE void ask_stop(struct ask *a); /* done is not called any more; fine when nothing runs */
 ZK_PRIVATE bool ask_sent(const struct ask *a); /* the request is with the client: it may happen */
+/* Within done: whether the answer has set a watch, or may have. After a new connection the event of
+ * an older one may have come just before it. */
+ZK_PRIVATE bool ask_watches(const struct ask *a, const struct zk_result *r);
 ZK_PRIVATE bool ask_busy(const struct ask *a); /* sent, or waiting for the next try */
 
 /* --- mkdirs --- */
@@ -15453,24 +15469,31 @@ ZK_PRIVATE void mkdirs_stop(struct mkdirs *m);
 
 /* --- wish --- */
 
+/* What a synchronous caller looks at: on its own stack, since the next wish of the object may have
+ * begun before it does. */
+struct wish_answer {
+    bool over;
+    int error;
+};
+
 struct wish_post;
 struct wish {
     struct client *c;
     bool open; /* somebody waits */
-    int error; /* how the latest ended */
     struct client_timer timer;
-    struct wish_post *post; /* owned; got at the beginning, so that the end cannot fail */
+    struct wish_post *post;     /* owned; got at the beginning, so that the end cannot fail */
+    struct wish_answer *answer; /* of a synchronous caller, borrowed until the end */
 };
 
 /*
  * ZK_OK, ZK_IN_USE or ZK_OUT_OF_MEMORY. late(user) is called at the deadline (timeout_ms < 0: none)
- * and has to end the wish. done NULL: a synchronous caller looks at `open`.
+ * and has to end the wish. done NULL: done_user is a wish_answer.
  */
 ZK_PRIVATE int wish_begin(struct wish *w, struct client *c, const void *owner, int timeout_ms,
                           void (*late)(void *user), void *user, zk_done_fn done, void *done_user);
 ZK_PRIVATE void wish_end(struct wish *w, int error); /* nothing when none is open */
 ZK_PRIVATE void wish_stop(struct wish *w);           /* nobody is told */
-ZK_PRIVATE bool wish_over(const void *wish);         /* for a synchronous caller */
+ZK_PRIVATE bool wish_over(const void *answer);       /* for a synchronous caller */
 
 /* --- notice --- */
 
@@ -15597,7 +15620,7 @@ ZK_PRIVATE void erase_free(struct erase *e); /* of one that was not begun; NULL 
  * Each waits for the one ahead of it only, so that one wakes when one leaves. Whoever wakes looks
  * again and assumes nothing. Order is that of the sequence as a signed number, then of the name;
  * children that are no contenders are passed over. With a number of leases it is instead whether
- * the contenders are more than those, and all changes of the children wake.
+ * the contenders are more than those, and while they are, all changes of the children wake.
  * stock: Curator's LockInternals.
  */
 #ifndef ZK_CLIENT_LINE_H
@@ -15649,6 +15672,8 @@ struct line {
 ZK_PRIVATE int line_join(struct line **out, struct client *c, const char *dir,
                          const struct line_rule *rule, const struct recipe_node *node, line_fn fn,
                          void *user);
+/* Asks whether the own node of one that is first is still there. */
+ZK_PRIVATE void line_check(struct line *l);
 ZK_PRIVATE void line_leave(struct line *l); /* it must not be touched any more */
 /* Of the children of a line's node the first; NULL: none. */
 ZK_PRIVATE const char *line_head(const struct line_rule *rule, const struct zk_result *children);
@@ -15859,6 +15884,7 @@ struct queue {
     enum queue_step step;
     bool patient;  /* waits when there is nothing */
     bool watching;
+    bool overdue; /* hears to its end, for a while, what becomes of an item */
     char **names; /* owned: one block, in order */
     int next_name, n_names;
     int foreign; /* of those read so far, no items */
@@ -15968,6 +15994,7 @@ struct cache_node {
     bool again;            /* to be read again when that is done */
     bool children_wanted;  /* to be listed, too */
     uint32_t round;        /* that saw it last */
+    uint32_t listed;       /* round in whose list it was: its own children are wanted then */
     void *data;            /* owned; a NUL follows */
     int data_len;
     struct zk_stat stat;
@@ -15986,20 +16013,22 @@ struct cache_reader {
 struct cache_ear {
     struct client *c;
     struct cache *cache; /* NULL: it is gone */
+    char *path;          /* owned: the root */
+    enum zk_watch_kind kind;
+    struct ask ask; /* sets the watch */
 };
 
 struct cache {
     struct client *c;
     struct cache_ear *ear; /* owned */
     const void *owner;
-    char *root; /* owned */
+    const char *root; /* the ear's */
     int levels; /* 0: all */
     zk_cache_fn fn;
     void *user;
     enum cache_state state;
     int error;
     struct client_observer observer;
-    struct ask watch; /* sets it */
     struct client_timer timer; /* for memory */
     struct cache_reader readers[CACHE_READERS];
     int busy; /* of those */
@@ -16108,6 +16137,7 @@ ZK_PRIVATE size_t json_string(struct json *j, char *out);
 ZK_PRIVATE struct slice json_any(struct json *j); /* the text of any value */
 ZK_PRIVATE bool json_at_end(struct json *j);      /* nothing but spaces is left */
 
+ZK_PRIVATE bool json_is_text(const char *s); /* UTF-8 */
 /* With quotes. Room for 6 bytes a character, and 2, is there. */
 ZK_PRIVATE void json_put_string(struct buf *b, const char *s);
 
@@ -16199,7 +16229,7 @@ ZK_PRIVATE int hosts_parse(struct hosts *h, const char *text, const char **chroo
         if (one.n && !hosts_read_one(one, &h->at[h->n++])) break;
         p = comma + 1;
         if (p > end && h->n) {
-            h->current = h->n;
+            h->current = h->probed = h->n;
             return ZK_OK;
         }
     }
@@ -16291,6 +16321,19 @@ ZK_PRIVATE const struct host *hosts_next(struct hosts *h, struct prng *r) {
     h->current = i;
     h->next = (i + 1) % h->n;
     return &h->at[i];
+}
+
+ZK_PRIVATE const struct host *hosts_probe(struct hosts *h) {
+    h->probed = h->next;
+    h->next = (h->next + 1) % h->n;
+    return &h->at[h->probed];
+}
+
+ZK_PRIVATE bool hosts_take_probed(struct hosts *h) {
+    if (h->probed == h->n) return false;
+    h->next = h->probed;
+    h->moving = false;
+    return true;
 }
 
 ZK_PRIVATE uint32_t hosts_pause(const struct hosts *h, uint32_t max_ms, struct prng *r) {
@@ -16440,54 +16483,83 @@ static uint8_t watches_one_shot(enum zk_event_type type) {
     return 0;
 }
 
-/*
- * Tells those at one path. The list may change under fn: they are copied out, and the used bits
- * taken, before the first is told.
- */
+/* Those that are to be told of one event, each once. */
+struct watches_told {
+    struct watcher few[8], *all; /* all: owned unless it is few; bits: those that are used up */
+    uint32_t n, cap;
+};
 
-static bool watches_tell_at(struct watches *w, struct slice path, uint8_t want, uint8_t used,
-                            watches_fn fn, void *user) {
-    struct watched *at = watches_find(w, path);
-    if (!at) return true;
-    uint32_t n = 0, k = 0;
-    for (struct watcher *one = at->first; one; one = one->next) n += (one->bits & want) != 0;
-    if (!n) return true;
-    struct watcher few[8], *all = n <= 8 ? few : mem_try(sizeof *all * n);
-    if (!all) return false;
-    for (struct watcher **link = &at->first; *link;) {
-        if (!((*link)->bits & want)) {
-            link = &(*link)->next;
-            continue;
-        }
-        all[k++] = **link;
-        if (!watches_take(w, link, used)) link = &(*link)->next;
-    }
-    if (!at->first) watches_drop(w, at);
-    bool ok = true;
-    for (k = 0; k < n; k++) {
-        ok = ok && fn(user, &all[k]);
-        if (ok) continue;
-        all[k].bits &= used; /* refused: as if it had not been touched */
-        if (all[k].bits) (void)watches_add(w, path, &all[k]);
-    }
-    if (all != few) mem_free(all);
-    return ok;
+static bool watches_told_has(const struct watches_told *t, const struct watcher *one) {
+    for (uint32_t i = 0; i < t->n; i++)
+        if (t->all[i].fn == one->fn && t->all[i].user == one->user) return true;
+    return false;
 }
 
-ZK_PRIVATE bool watches_fire(struct watches *w, enum zk_event_type type, struct slice path,
-                             watches_fn fn, void *user) {
+static bool watches_told_grow(struct watches_told *t) {
+    struct watcher *all = mem_try(sizeof *all * t->cap * 2);
+    if (!all) return false;
+    memcpy(all, t->all, sizeof *all * t->n);
+    if (t->all != t->few) mem_free(t->all);
+    t->all = all;
+    t->cap *= 2;
+    return true;
+}
+
+/* Those at a path that want it. Within one path nobody is there twice, so the first need no look.
+ * False: no memory. */
+static bool watches_collect(const struct watches *w, struct slice path, uint8_t want, uint8_t used,
+                            struct watches_told *t) {
+    const struct watched *at = watches_find(w, path);
+    bool look = t->n != 0;
+    for (const struct watcher *one = at ? at->first : NULL; one; one = one->next) {
+        if (!(one->bits & want) || (look && watches_told_has(t, one))) continue;
+        if (t->n == t->cap && !watches_told_grow(t)) return false;
+        t->all[t->n] = *one;
+        t->all[t->n++].bits = one->bits & used;
+    }
+    return true;
+}
+
+/* And those above it. */
+static bool watches_collect_all(const struct watches *w, enum zk_event_type type,
+                                struct slice path, struct watches_told *t) {
     uint8_t used = watches_one_shot(type);
     uint8_t want = used | WATCH_BIT_PERSISTENT;
-    if (type != ZK_NODE_CHILDREN_CHANGED) want |= WATCH_BIT_RECURSIVE;
-    if (!watches_tell_at(w, path, want, used, fn, user)) return false;
-    if (!w->recursive || type == ZK_NODE_CHILDREN_CHANGED) return true;
-    for (struct slice up = path; up.n > 1;) {
+    bool above = type != ZK_NODE_CHILDREN_CHANGED; /* they hear of the child itself */
+    if (above) want |= WATCH_BIT_RECURSIVE;
+    if (!watches_collect(w, path, want, used, t)) return false;
+    for (struct slice up = path; above && w->recursive && up.n > 1;) {
         do up.n--;
         while (up.n && up.p[up.n] != '/');
         struct slice at = up.n ? up : slice_of(path.p, 1);
-        if (!watches_tell_at(w, at, WATCH_BIT_RECURSIVE, 0, fn, user)) return false;
+        if (!watches_collect(w, at, WATCH_BIT_RECURSIVE, 0, t)) return false;
     }
     return true;
+}
+
+static void watches_use_up(struct watches *w, struct slice path, uint8_t used) {
+    struct watched *at = watches_find(w, path);
+    for (struct watcher **link = at ? &at->first : NULL; link && *link;)
+        if (!((*link)->bits & used) || !watches_take(w, link, used)) link = &(*link)->next;
+    if (at && !at->first) watches_drop(w, at);
+}
+
+/* The lists may change under fn: all is copied, and the used bits taken, before the first call. */
+ZK_PRIVATE bool watches_fire(struct watches *w, enum zk_event_type type, struct slice path,
+                             watches_fn fn, void *user) {
+    struct watches_told t = {.cap = sizeof t.few / sizeof *t.few};
+    t.all = t.few;
+    bool ok = watches_collect_all(w, type, path, &t);
+    if (ok)
+        watches_use_up(w, path, watches_one_shot(type));
+    else
+        t.n = 0; /* nothing was touched yet */
+    for (uint32_t i = 0; i < t.n; i++) {
+        ok = ok && fn(user, &t.all[i]);
+        if (!ok && t.all[i].bits) (void)watches_add(w, path, &t.all[i]); /* as it was */
+    }
+    if (t.all != t.few) mem_free(t.all);
+    return ok;
 }
 
 /* --- removal --- */
@@ -16580,6 +16652,8 @@ enum codec_part {
     PART_IN_MULTI = 64,
     PART_IN_READ = 128 /* may stand in a multi_read */
 };
+
+enum { CODEC_MULTI_HEADER = 9 }; /* bytes: in front of each operation, and at the end */
 
 struct codec_shape {
     int32_t op; /* on the wire */
@@ -16685,7 +16759,7 @@ ZK_PRIVATE int codec_check(const struct zk_op *op, struct slice chroot, uint32_t
     if (!err && op->type == ZK_OP_CREATE) err = codec_check_create(op);
     if (!err && (parts & PART_ACL)) err = codec_check_acl(op);
     if (!err && (parts & PART_OPS)) err = codec_check_ops(op, chroot, max);
-    if (!err && codec_bound(op, chroot) > max) err = ZK_TOO_LARGE;
+    if (!err && codec_size(op, chroot) - 4 > max) err = ZK_TOO_LARGE;
     return err;
 }
 
@@ -16695,15 +16769,56 @@ static size_t codec_len(const char *s) {
     return s ? strlen(s) : 0;
 }
 
-/* A little more than it will be: 64 bytes are for lengths and numbers. */
-ZK_PRIVATE size_t codec_bound(const struct zk_op *op, struct slice chroot) {
-    size_t n = 64 + chroot.n + codec_len(op->path) + codec_len(op->scheme);
-    if (op->data && op->data_len > 0) n += (size_t)op->data_len;
-    for (int i = 0; i < op->acl_count; i++)
-        n += 12 + codec_len(op->acl[i].scheme) + codec_len(op->acl[i].id);
-    n += codec_len(op->joining) + codec_len(op->leaving) + codec_len(op->members);
-    for (int i = 0; i < op->op_count; i++) n += codec_bound(&op->ops[i], chroot);
+/* An access control list; NULL stands for an open one. */
+static const struct zk_acl *codec_acl_of(const struct zk_op *op, int *n) {
+    static const struct zk_acl open = {ZK_PERM_ALL, "world", "anyone"};
+    *n = op->acl ? op->acl_count : 1;
+    return op->acl ? op->acl : &open;
+}
+
+/* stock: ZooKeeper.delete, which lets the root be refused rather than take the chroot away */
+static struct slice codec_chroot_of(const struct zk_op *op, struct slice chroot) {
+    bool root = op->type == ZK_OP_DELETE && strcmp(op->path, "/") == 0;
+    return root ? slice_of(NULL, 0) : chroot;
+}
+
+static size_t codec_path_size(const struct zk_op *op, struct slice chroot) {
+    chroot = codec_chroot_of(op, chroot);
+    bool alone = chroot.n && strcmp(op->path, "/") == 0;
+    return 4 + chroot.n + (alone ? 0 : strlen(op->path));
+}
+
+static size_t codec_acl_size(const struct zk_op *op) {
+    int count;
+    const struct zk_acl *acl = codec_acl_of(op, &count);
+    size_t n = 4;
+    for (int i = 0; i < count; i++) n += 12 + strlen(acl[i].scheme) + strlen(acl[i].id);
     return n;
+}
+
+/* What codec_put_body writes. */
+static size_t codec_body_size(const struct zk_op *op, struct slice chroot) {
+    int parts = codec_shape(op)->parts;
+    size_t n = op->type == ZK_OP_GET_CONFIG ? 4 + strlen(CODEC_CONFIG_PATH) : 0;
+    if (op->type == ZK_OP_ADD_AUTH) n += 8 + strlen(op->scheme);
+    if (parts & PART_PATH) n += codec_path_size(op, chroot);
+    if (parts & PART_WATCH) n += 1;
+    if (parts & PART_DATA) n += 4 + (size_t)(op->data_len > 0 ? op->data_len : 0);
+    if (parts & PART_ACL) n += codec_acl_size(op);
+    if (parts & PART_VERSION) n += 4;
+    if (op->type == ZK_OP_CREATE) n += codec_is_ttl(op) ? 12 : 4;
+    if (op->type == ZK_OP_ADD_WATCH || op->type == ZK_OP_REMOVE_WATCHES) n += 4;
+    if (op->type == ZK_OP_RECONFIG)
+        n += 20 + codec_len(op->joining) + codec_len(op->leaving) + codec_len(op->members);
+    return n;
+}
+
+ZK_PRIVATE size_t codec_size(const struct zk_op *op, struct slice chroot) {
+    size_t n = 12 + codec_body_size(op, chroot);
+    if (!(codec_shape(op)->parts & PART_OPS)) return n;
+    for (int i = 0; i < op->op_count; i++)
+        n += CODEC_MULTI_HEADER + codec_body_size(&op->ops[i], chroot);
+    return n + CODEC_MULTI_HEADER;
 }
 
 ZK_PRIVATE struct slice codec_path(struct buf *out, struct slice path, struct slice chroot) {
@@ -16716,9 +16831,7 @@ ZK_PRIVATE struct slice codec_path(struct buf *out, struct slice path, struct sl
 static void codec_put_path(struct buf *out, const struct zk_op *op, struct slice chroot) {
     size_t at = out->n;
     (void)buf_grow(out, 4);
-    /* stock: ZooKeeper.delete, which lets the root be refused rather than take the chroot away */
-    bool root = op->type == ZK_OP_DELETE && strcmp(op->path, "/") == 0;
-    struct slice path = codec_path(out, slice_str(op->path), root ? slice_of(NULL, 0) : chroot);
+    struct slice path = codec_path(out, slice_str(op->path), codec_chroot_of(op, chroot));
     put_be32(out->p + at, (uint32_t)path.n);
 }
 
@@ -16735,9 +16848,8 @@ static void codec_put_data(struct buf *out, const struct zk_op *op) {
 }
 
 static void codec_put_acl(struct buf *out, const struct zk_op *op) {
-    static const struct zk_acl open = {ZK_PERM_ALL, "world", "anyone"};
-    const struct zk_acl *acl = op->acl ? op->acl : &open;
-    int n = op->acl ? op->acl_count : 1;
+    int n;
+    const struct zk_acl *acl = codec_acl_of(op, &n);
     jw_i32(out, n);
     for (int i = 0; i < n; i++) {
         jw_i32(out, acl[i].perms);
@@ -16885,7 +16997,11 @@ static int32_t codec_count(struct jr *r, size_t least) {
 /* How much memory the parts of one record will need; goes past it. */
 static size_t codec_measure(struct jr *r, int parts) {
     size_t need = 0;
-    if (parts & HAS_PATH) need += jr_bytes(r).n + 16;
+    if (parts & HAS_PATH) {
+        struct slice path = jr_bytes(r);
+        need += path.n + 16;
+        if (!path.p) r->bad = true; /* who creates a node counts on its name */
+    }
     if (parts & HAS_DATA) need += jr_bytes(r).n + 16;
     if (parts & HAS_NAMES) {
         int32_t n = codec_count(r, 4);
@@ -16934,10 +17050,7 @@ static void codec_acl(struct jr *r, struct shelf *s, struct zk_result *out, bool
 /* What codec_measure went past, into out. */
 static void codec_record(struct jr *r, struct shelf *s, int parts, struct zk_result *out,
                          struct slice chroot) {
-    if (parts & HAS_PATH) {
-        struct slice path = jr_bytes(r);
-        if (path.p) out->path = shelf_text(s, codec_strip(path, chroot));
-    }
+    if (parts & HAS_PATH) out->path = shelf_text(s, codec_strip(jr_bytes(r), chroot));
     if (parts & HAS_DATA) {
         struct slice data = jr_bytes(r);
         if (data.p) out->data = shelf_text(s, data);
@@ -16999,20 +17112,21 @@ static struct zk_result *codec_plain(int64_t zxid, int32_t error, size_t more, s
     return out;
 }
 
-ZK_PRIVATE struct zk_result *codec_reply(enum zk_op_type type, int64_t zxid, int32_t error,
-                                         struct slice body, struct slice chroot) {
+ZK_PRIVATE struct zk_result *codec_reply(const struct codec_answer *a, struct slice chroot) {
     struct shelf shelf;
-    bool multi = type == ZK_OP_MULTI || type == ZK_OP_MULTI_READ;
-    int parts = codec_reply_parts(CODEC_SHAPES[type].op);
+    bool multi = a->type == ZK_OP_MULTI || a->type == ZK_OP_MULTI_READ;
+    int parts = codec_reply_parts(CODEC_SHAPES[a->type].op);
     /* A multi_read that failed as a whole may have results all the same. */
-    if (error && !(type == ZK_OP_MULTI_READ && body.n)) return codec_plain(zxid, error, 0, &shelf);
-    struct jr r = jr_open(body, UINT32_MAX);
+    if (a->error && !(a->type == ZK_OP_MULTI_READ && a->body.n))
+        return codec_plain(a->zxid, a->error, 0, &shelf);
+    struct jr r = jr_open(a->body, UINT32_MAX);
     int32_t count = 0;
     size_t need = multi ? codec_measure_multi(&r, &count) : codec_measure(&r, parts);
-    if (r.bad) return codec_plain(zxid, error ? error : ZK_MARSHALLING_ERROR, 0, &shelf);
-    struct zk_result *out = codec_plain(zxid, error, need, &shelf);
+    if (r.bad || (multi && count != a->op_count))
+        return codec_plain(a->zxid, a->error ? a->error : ZK_MARSHALLING_ERROR, 0, &shelf);
+    struct zk_result *out = codec_plain(a->zxid, a->error, need, &shelf);
     if (!out) return NULL;
-    r = jr_open(body, UINT32_MAX);
+    r = jr_open(a->body, UINT32_MAX);
     if (multi)
         codec_multi(&r, &shelf, count, out, chroot);
     else
@@ -17041,6 +17155,7 @@ enum {
     CLIENT_PASSWD = 16,
     CLIENT_PINGS = 4, /* without an answer; the connection is given up before there are more */
     CLIENT_WATCHES_BATCH = 128 * 1024, /* bytes of paths. stock: SET_WATCHES_MAX_LENGTH */
+    CLIENT_REPLY_MORE = 1024, /* than max_packet: what fitted into a set fits into its get */
     CLIENT_SEND_SOON = 16 * 1024,      /* so much output is worth a packet of its own */
     CLIENT_STEADY_MS = 1000, /* a connection that broke sooner counts as a failed attempt */
     CLIENT_PROBE_MIN_MS = 100,
@@ -17058,6 +17173,7 @@ struct client_request {
     int64_t id, sent_at, deadline; /* deadline: INT64_MAX when there is none */
     int32_t xid;
     enum zk_op_type type;
+    int op_count; /* of a multi */
     enum zk_watch_kind kind;
     bool inside, watch_inside, local;
     bool on_server; /* of a removal: the server takes its watch away too */
@@ -17082,6 +17198,7 @@ struct client_identity {
     struct client_identity *next;
     struct client_request *request; /* whoever waits to hear; NULL: nobody any more */
     uint32_t scheme_len, auth_len;
+    bool no_auth;  /* null, which is not the same as empty */
     char scheme[]; /* with a NUL, then auth */
 };
 
@@ -17459,12 +17576,20 @@ static void client_fail_all(struct client *c, int error) {
 }
 
 /* Takes a request out and leaves an empty one in its place, which the reply will find, or whose
- * frame will not be sent. NULL: no memory for that. */
+ * frame will not be sent. One of a removal still knows what the server may have removed. NULL: no
+ * memory for that. */
 static struct client_request *client_detach(struct client_list *l, struct client_request **link) {
-    struct client_request *r = *link, *stub = mem_try(sizeof *stub);
+    struct client_request *r = *link;
+    uint32_t path_len = r->type == ZK_OP_REMOVE_WATCHES ? r->path_len : 0;
+    struct client_request *stub = mem_try(sizeof *stub + path_len + 1);
     if (!stub) return NULL;
     stub->gone = true;
     stub->type = r->type;
+    stub->kind = r->kind;
+    stub->watch = r->watch;
+    stub->watch_user = r->watch_user;
+    stub->path_len = path_len;
+    if (path_len) memcpy(stub->path, r->path, path_len);
     stub->xid = r->xid;
     stub->sent_at = r->sent_at;
     stub->frame = r->frame;
@@ -17521,7 +17646,7 @@ ZK_PRIVATE bool client_forget(struct client *c, int64_t id) {
     if (!link && id > 0) link = client_find(c, id, &in);
     if (!link) return false;
     (*link)->done = NULL; /* it goes its way, unheard; so do its watches */
-    (*link)->watch = NULL;
+    if ((*link)->type != ZK_OP_REMOVE_WATCHES) (*link)->watch = NULL;
     return true;
 }
 
@@ -17542,9 +17667,12 @@ static void client_expire_requests(struct client *c) {
     }
     for (struct client_identity *n = c->identities; n; n = n->next) {
         struct client_request *r = n->request;
-        if (!r || r->deadline > c->now) continue;
-        n->request = NULL;
-        client_finish(c, r, ZK_TIMED_OUT, NULL);
+        if (r && r->deadline <= c->now) {
+            n->request = NULL;
+            client_finish(c, r, ZK_TIMED_OUT, NULL);
+        } else if (r && r->deadline < c->next_deadline) {
+            c->next_deadline = r->deadline;
+        }
     }
 }
 
@@ -17592,7 +17720,8 @@ static bool client_send_identity(struct client *c, struct client_identity *i) {
     size_t at = client_begin(c, CLIENT_XID_AUTH, ZOP_AUTH);
     jw_i32(&c->out, 0);
     jw_bytes(&c->out, slice_of(i->scheme, i->scheme_len));
-    jw_bytes(&c->out, slice_of(i->scheme + i->scheme_len + 1, i->auth_len));
+    const char *auth = i->no_auth ? NULL : i->scheme + i->scheme_len + 1;
+    jw_bytes(&c->out, slice_of(auth, i->auth_len));
     client_end_frame(c, at);
     if (!c->identity_next) c->identity_next = i;
     return true;
@@ -17719,6 +17848,7 @@ static struct client_request *client_make(struct client *c, const struct zk_op *
     r->post.drop = client_request_drop;
     r->deadline = timeout > 0 ? c->now + timeout : INT64_MAX;
     r->type = op->type;
+    r->op_count = op->op_count;
     r->kind = op->watch_kind;
     r->inside = way != CLIENT_POSTED;
     r->watch_inside = way == CLIENT_INSIDE;
@@ -17737,6 +17867,7 @@ static bool client_remember_identity(struct client *c, const struct zk_op *op,
     if (!i) return false;
     i->scheme_len = (uint32_t)scheme;
     i->auth_len = (uint32_t)auth;
+    i->no_auth = op->data_len < 0;
     memcpy(i->scheme, op->scheme, scheme);
     if (auth) memcpy(i->scheme + scheme + 1, op->data, auth);
     struct client_identity **link = &c->identities;
@@ -17772,7 +17903,7 @@ static bool client_enqueue(struct client *c, const struct zk_op *op, struct clie
     bool up = c->link == CLIENT_UP;
     struct buf *to = up ? &c->out : &c->held;
     buf_compact(to);
-    if (!buf_try_reserve(to, codec_bound(op, chroot))) return false;
+    if (!buf_try_reserve(to, codec_size(op, chroot))) return false;
     size_t at = to->n;
     r->xid = client_next_xid(c);
     codec_request(to, op, r->xid, chroot);
@@ -17815,7 +17946,8 @@ ZK_PRIVATE void client_unwatch(struct client *c, zk_watch_fn fn, void *user) {
     struct client_list *lists[] = {&c->sent, &c->waiting};
     for (int i = 0; i < 2; i++)
         for (struct client_request *r = lists[i]->first; r; r = r->next)
-            if (r->watch == fn && r->watch_user == user) r->watch = NULL;
+            if (r->watch == fn && r->watch_user == user && r->type != ZK_OP_REMOVE_WATCHES)
+                r->watch = NULL; /* of a removal NULL would mean everybody's */
 }
 
 /* --- the connection --- */
@@ -17823,6 +17955,11 @@ ZK_PRIVATE void client_unwatch(struct client *c, zk_watch_fn fn, void *user) {
 /* stock: ClientCnxn, connectTimeout and readTimeout */
 static int64_t client_read_timeout(const struct client *c) {
     return (int64_t)c->timeout * 2 / 3;
+}
+
+/* When a connection that stands is given up. A greeting that took long has used up no time. */
+static int64_t client_silent_at(const struct client *c) {
+    return (c->proven > c->up_since ? c->proven : c->up_since) + client_read_timeout(c);
 }
 
 static int64_t client_attempt_ms(const struct client *c) {
@@ -17870,6 +18007,7 @@ static void client_rest(struct client *c) {
 static void client_break(struct client *c, int level, const char *why) {
     if (c->link == CLIENT_RESTING) return;
     client_say(c, level, "connection given up: ", why);
+    if (c->link != CLIENT_UP) c->counters.failures++;
     bool steady = c->link == CLIENT_UP && c->now - c->up_since >= CLIENT_STEADY_MS;
     (steady ? hosts_worked : hosts_failed)(&c->hosts);
     client_order(c, CLIENT_HANG_UP, NULL, NULL);
@@ -17879,7 +18017,7 @@ static void client_break(struct client *c, int level, const char *why) {
 static void client_attempt(struct client *c) {
     const struct host *host = hosts_next(&c->hosts, &c->random);
     c->link = CLIENT_RESOLVING;
-    c->attempt_until = c->now + client_attempt_ms(c);
+    c->attempt_until = c->now + c->timeout; /* a slow name may be all that there is */
     c->n_at = c->next_at = 0;
     client_order(c, CLIENT_RESOLVE, host, NULL);
 }
@@ -17943,6 +18081,11 @@ static void client_expired(struct client *c) {
         client_over(c, ZK_SESSION_EXPIRED, ZK_STATE_EXPIRED);
         return;
     }
+    bool had_one = c->writable_seen; /* else a new one was refused: this is a failed attempt */
+    if (!had_one) {
+        c->counters.failures++;
+        hosts_failed(&c->hosts);
+    }
     client_order(c, CLIENT_HANG_UP, NULL, NULL);
     c->link = CLIENT_RESTING;
     client_fail_all(c, ZK_SESSION_EXPIRED);
@@ -17952,7 +18095,7 @@ static void client_expired(struct client *c) {
     memset(c->passwd, 0, sizeof c->passwd);
     client_rest(c);
     c->lost_at = INT64_MAX;
-    c->rest_until = c->now;
+    if (had_one) c->rest_until = c->now;
 }
 
 /* Everything that goes out before the first request. */
@@ -18001,12 +18144,12 @@ static void client_probe(struct client *c) {
     c->probe_pause *= 2;
     if (c->probe_pause > CLIENT_PROBE_MAX_MS) c->probe_pause = CLIENT_PROBE_MAX_MS;
     c->probe_at = c->now + c->probe_pause;
-    client_order(c, CLIENT_PROBE, hosts_next(&c->hosts, &c->random), NULL);
+    client_order(c, CLIENT_PROBE, hosts_probe(&c->hosts), NULL);
 }
 
 ZK_PRIVATE void client_probed(struct client *c, bool can_write) {
     if (!can_write || c->link != CLIENT_UP || c->state != ZK_STATE_READ_ONLY) return;
-    c->hosts.next = c->hosts.current; /* that one again, this time for good */
+    if (!hosts_take_probed(&c->hosts)) return;
     client_break(c, LOG_INFO_LEVEL, "there is a server that can write");
     c->rest_until = c->now;
 }
@@ -18031,6 +18174,7 @@ static uint8_t client_watch_set(const struct client_request *r, int32_t error) {
 
 static void client_reply(struct client *c, struct client_request *r, int64_t zxid, int32_t error,
                          struct slice body) {
+    if (r->type == ZK_OP_REMOVE_WATCHES && !error) (void)client_settle_removal(c, r);
     if (r->gone) {
         mem_free(r);
         return;
@@ -18041,8 +18185,8 @@ static void client_reply(struct client *c, struct client_request *r, int64_t zxi
         client_finish(c, r, ZK_OUT_OF_MEMORY, NULL);
         return;
     }
-    if (r->type == ZK_OP_REMOVE_WATCHES && !error) (void)client_settle_removal(c, r);
-    struct zk_result *result = codec_reply(r->type, zxid, error, body, client_chroot(c));
+    struct codec_answer answer = {r->type, r->op_count, zxid, error, body};
+    struct zk_result *result = codec_reply(&answer, client_chroot(c));
     client_finish(c, r, result ? result->error : ZK_OUT_OF_MEMORY, result);
 }
 
@@ -18153,7 +18297,7 @@ static size_t client_parse(struct client *c, struct slice bytes) {
     size_t at = 0;
     while (bytes.n - at >= 4 && c->link >= CLIENT_GREETING) {
         uint32_t n = be32(bytes.p + at);
-        if (n > c->max_packet) {
+        if (n > c->max_packet + CLIENT_REPLY_MORE) {
             client_break(c, LOG_WARN_LEVEL, "a reply is larger than max_packet");
             return bytes.n;
         }
@@ -18198,7 +18342,7 @@ ZK_PRIVATE void client_received(struct client *c, struct slice bytes) {
  * alike presumed; events alone, from a server that hears nothing any more, do not show that.
  */
 static void client_keep_alive(struct client *c) {
-    if (c->now - c->proven >= client_read_timeout(c)) {
+    if (c->now >= client_silent_at(c)) {
         client_break(c, LOG_WARN_LEVEL, "the server has gone silent");
         return;
     }
@@ -18242,7 +18386,7 @@ static int64_t client_link_next(const struct client *c) {
     case CLIENT_RESTING: return c->rest_until;
     case CLIENT_UP:
         ping = c->spoke + c->timeout / 3;
-        silent = c->proven + client_read_timeout(c);
+        silent = client_silent_at(c);
         return ping < silent ? ping : silent;
     default: return c->attempt_until;
     }
@@ -18371,7 +18515,7 @@ ZK_PRIVATE int client_error(const struct client *c) {
 ZK_PRIVATE bool client_set_hosts(struct client *c, struct hosts *hosts) {
     if (!(c->flags & ZK_KEEP_HOST_ORDER)) hosts_shuffle(hosts, &c->random);
     bool move = hosts_replace(&c->hosts, hosts, c->link >= CLIENT_GREETING, &c->random);
-    if (move || c->link == CLIENT_RESOLVING || c->link == CLIENT_DIALING) {
+    if (move || c->link < CLIENT_GREETING) { /* at once, whatever pause there was */
         client_break(c, LOG_INFO_LEVEL, "the list of servers has changed");
         c->rest_until = c->now;
     }
@@ -18392,6 +18536,10 @@ ZK_PRIVATE enum zk_state client_state(const struct client *c) {
 
 ZK_PRIVATE int64_t client_session_id(const struct client *c) {
     return c->session_id;
+}
+
+ZK_PRIVATE int client_op_timeout(const struct client *c) {
+    return c->op_timeout;
 }
 
 ZK_PRIVATE bool client_is_up(const struct client *c) {
@@ -18667,6 +18815,10 @@ ZK_PRIVATE bool ask_sent(const struct ask *a) {
     return a->ticket != NULL;
 }
 
+ZK_PRIVATE bool ask_watches(const struct ask *a, const struct zk_result *r) {
+    return a->op.watch && (a->op.type == ZK_OP_EXISTS || r->error != ZK_NO_NODE);
+}
+
 ZK_PRIVATE bool ask_busy(const struct ask *a) {
     return a->ticket || a->timer.link;
 }
@@ -18777,6 +18929,8 @@ ZK_PRIVATE int wish_begin(struct wish *w, struct client *c, const void *owner, i
         w->post->post.drop = wish_drop;
         w->post->done = done;
         w->post->user = done_user;
+    } else {
+        w->answer = done_user;
     }
     w->c = c;
     w->open = true;
@@ -18789,8 +18943,12 @@ ZK_PRIVATE int wish_begin(struct wish *w, struct client *c, const void *owner, i
 ZK_PRIVATE void wish_end(struct wish *w, int error) {
     if (!w->open) return;
     w->open = false;
-    w->error = error;
     if (w->timer.link) client_timer_stop(w->c, &w->timer);
+    if (w->answer) {
+        w->answer->over = true;
+        w->answer->error = error;
+        w->answer = NULL;
+    }
     if (!w->post) return;
     w->post->error = error;
     client_post(w->c, &w->post->post);
@@ -18801,11 +18959,12 @@ ZK_PRIVATE void wish_stop(struct wish *w) {
     if (w->timer.link) client_timer_stop(w->c, &w->timer);
     mem_free(w->post);
     w->post = NULL;
+    w->answer = NULL;
     w->open = false;
 }
 
-ZK_PRIVATE bool wish_over(const void *wish) {
-    return !((const struct wish *)wish)->open;
+ZK_PRIVATE bool wish_over(const void *answer) {
+    return ((const struct wish_answer *)answer)->over;
 }
 
 /* --- notice --- */
@@ -19201,7 +19360,7 @@ ZK_PRIVATE void erase_begin(struct erase *e) {
 
 #define LINE_NAME 64 /* bytes of a name and a sequence */
 
-static void line_look(struct line *l);
+static void line_look(struct line *l, bool watch);
 static void line_wait(struct line *l);
 static void line_woken(void *user, const struct zk_event *event);
 
@@ -19347,6 +19506,7 @@ static void line_begin_again(struct line *l) {
 
 static void line_looked(void *user, const struct zk_result *r) {
     struct line *l = user;
+    if (ask_watches(&l->ask, r)) l->watching = true;
     if (l->left) {
         line_tidy(l);
         return;
@@ -19360,10 +19520,12 @@ static void line_looked(void *user, const struct zk_result *r) {
         return;
     }
     if (l->counting) {
-        if (line_is_crowded(l, r))
+        if (!line_is_crowded(l, r))
+            line_set_first(l);
+        else if (l->watching)
             line_tell(l, LINE_BEHIND, ZK_OK);
         else
-            line_set_first(l);
+            line_look(l, true);
         return;
     }
     const char *nearest = line_nearest(l, r);
@@ -19377,10 +19539,11 @@ static void line_looked(void *user, const struct zk_result *r) {
         line_fail(l, ZK_OUT_OF_MEMORY);
 }
 
-static void line_look(struct line *l) {
+/* Without a watch first when counting: whoever gets in at once shall not be woken by others. */
+static void line_look(struct line *l, bool watch) {
     struct zk_op op = zk_get_children(l->dir);
-    if (l->counting) op = zk_watching(op, line_woken, l);
-    if (l->counting) l->watching = true;
+    if (watch) op = zk_watching(op, line_woken, l);
+    if (watch) l->watching = true;
     ask_start(&l->ask, l->c, op, ASK_ALWAYS, line_looked, l);
 }
 
@@ -19388,15 +19551,14 @@ static void line_look(struct line *l) {
 
 static void line_waits(void *user, const struct zk_result *r) {
     struct line *l = user;
-    if (r->error == ZK_NO_NODE) l->watching = false; /* otherwise there may be one */
+    l->watching = ask_watches(&l->ask, r);
     if (l->left) {
         line_tidy(l);
     } else if (r->error == ZK_NO_NODE) {
-        line_look(l);
+        line_look(l, false);
     } else if (r->error) {
         line_fail(l, r->error);
     } else {
-        l->watching = true;
         line_tell(l, LINE_BEHIND, ZK_OK);
     }
 }
@@ -19416,7 +19578,7 @@ static void line_woken(void *user, const struct zk_event *event) {
     if (event->type == ZK_NODE_DATA_CHANGED)
         line_wait(l);
     else
-        line_look(l);
+        line_look(l, false);
 }
 
 /* --- the own node --- */
@@ -19431,7 +19593,7 @@ static void line_is_there(struct line *l) {
     else if (l->seq < 0)
         line_fail(l, ZK_SEQUENCE_OVERFLOW);
     else
-        line_look(l);
+        line_look(l, false);
 }
 
 static void line_own(void *user, enum protect_event event) {
@@ -19485,7 +19647,7 @@ static void line_reconnected(struct line *l) {
     else if (!ask_busy(&l->ask) && l->ahead)
         line_wait(l);
     else if (!ask_busy(&l->ask))
-        line_look(l);
+        line_look(l, l->counting);
 }
 
 static void line_state(void *user, enum zk_state state, int64_t session_id) {
@@ -19534,6 +19696,10 @@ ZK_PRIVATE int line_join(struct line **out, struct client *c, const char *dir,
     client_observe(c, &l->observer);
     *out = l;
     return ZK_OK;
+}
+
+ZK_PRIVATE void line_check(struct line *l) {
+    if (l->first) protect_ask(&l->own);
 }
 
 ZK_PRIVATE const char *line_path(const struct line *l) {
@@ -19661,8 +19827,11 @@ static void lock_give_up(struct lock *l, int error) {
     wish_end(&l->wish, error);
 }
 
+/* Whoever has acquired it more than once will release it as often. */
 static void lock_lost(struct lock *l) {
+    unsigned depth = l->depth;
     lock_leave(l);
+    l->depth = depth;
     notice_tell(&l->notice, ZK_HOLD_LOST, 0);
 }
 
@@ -19713,6 +19882,7 @@ static void lock_listen(struct lock *l) {
 static void lock_woken(void *user, const struct zk_event *event) {
     struct lock *l = user;
     if (event->type == ZK_NODE_DATA_CHANGED && l->line) lock_listen(l);
+    if (event->type == ZK_NODE_DELETED && l->line) line_check(l->line);
 }
 
 ZK_PRIVATE const char *lock_first(const struct lock *l, const struct zk_result *children) {
@@ -19799,9 +19969,11 @@ ZK_PRIVATE int lock_acquire(struct lock *l, int timeout_ms, bool trying, zk_done
         wish_end(&l->wish, ZK_OK);
         return ZK_OK;
     }
+    if (l->notice.state == ZK_HOLD_SUSPENDED && l->reentrant) return ZK_CONNECTION_LOSS;
     if (l->line || l->lease) return ZK_IN_USE;
     if (trying && !client_is_up(l->c)) return ZK_CONNECTION_LOSS;
     l->trying = trying;
+    l->depth = 0;
     l->rule.place = NULL;
     return lock_join(l, timeout_ms, done, user);
 }
@@ -20111,6 +20283,7 @@ static bool barrier_creates(enum barrier_step step) {
 
 static void barrier_answer(void *user, const struct zk_result *r) {
     struct barrier *b = user;
+    if (ask_watches(&b->ask, r)) b->watching = true;
     if (r->error == ZK_NO_NODE && barrier_creates(b->step)) {
         const char *path = b->step == BARRIER_CLOSING ? b->path : b->ready;
         int error = mkdirs_start(&b->parents, b->c, path, &b->node, barrier_with_parents, b);
@@ -20210,6 +20383,8 @@ ZK_PRIVATE int barrier_do(struct barrier *b, enum barrier_step first, int timeou
     if (b->step != BARRIER_IDLE) return ZK_IN_USE;
     if (first == BARRIER_LOOKING && b->inside) return ZK_IN_USE;
     if (first == BARRIER_GATHERING && !b->inside) return ZK_NOT_OWNED;
+    if (first == BARRIER_CLOSING || first == BARRIER_OPENING)
+        timeout_ms = client_op_timeout(b->c);
     int error = first == BARRIER_LOOKING ? barrier_new_name(b) : ZK_OK;
     if (!error)
         error = wish_begin(&b->wish, b->c, b->owner, timeout_ms, barrier_late, b, done, user);
@@ -20448,6 +20623,7 @@ static void queue_read(struct queue *q, const struct zk_result *r) {
 static void queue_answer(void *user, const struct zk_result *r) {
     struct queue *q = user;
     bool missing = r->error == ZK_NO_NODE;
+    if (ask_watches(&q->ask, r)) q->watching = true;
     if (q->step == QUEUE_PUTTING && missing) {
         queue_make_parents(q);
     } else if (q->step == QUEUE_PUTTING) {
@@ -20512,11 +20688,18 @@ static void queue_step(struct queue *q, enum queue_step step) {
 
 static void queue_late(void *user) {
     struct queue *q = user;
-    /* What is being taken will be ours or not: that is heard to its end. */
-    if (q->step == QUEUE_TAKING || q->step == QUEUE_SYNCING || q->step == QUEUE_CHECKING) return;
+    bool taking = q->step == QUEUE_TAKING || q->step == QUEUE_SYNCING ||
+                  q->step == QUEUE_CHECKING;
+    if (taking && !q->overdue) { /* it will be ours or not */
+        int more = client_op_timeout(q->c);
+        q->overdue = true;
+        if (more >= 0) client_timer_set(q->c, &q->wish.timer, client_now(q->c) + more);
+        return;
+    }
+    bool maybe = taking || (q->step == QUEUE_PUTTING && ask_sent(&q->ask));
     ask_stop(&q->ask);
     mkdirs_stop(&q->parents);
-    queue_over(q, ZK_TIMED_OUT);
+    queue_over(q, maybe ? ZK_UNCERTAIN : ZK_TIMED_OUT);
 }
 
 ZK_PRIVATE int queue_put(struct queue *q, const void *data, int len, int32_t priority,
@@ -20532,7 +20715,8 @@ ZK_PRIVATE int queue_put(struct queue *q, const void *data, int len, int32_t pri
     int error = queue_wrap(q, data, len);
     q->at = error ? NULL : recipe_join(q->path, name);
     if (!q->at) return ZK_OUT_OF_MEMORY;
-    error = wish_begin(&q->wish, q->c, q->owner, -1, queue_late, q, done, user);
+    error = wish_begin(&q->wish, q->c, q->owner, client_op_timeout(q->c), queue_late, q, done,
+                       user);
     if (error) {
         mem_free(q->at);
         q->at = NULL;
@@ -20545,8 +20729,9 @@ ZK_PRIVATE int queue_put(struct queue *q, const void *data, int len, int32_t pri
 ZK_PRIVATE int queue_take(struct queue *q, int timeout_ms, zk_done_fn done, void *user) {
     if (q->step != QUEUE_IDLE) return ZK_IN_USE;
     q->patient = timeout_ms != 0;
-    int error = wish_begin(&q->wish, q->c, q->owner, q->patient ? timeout_ms : -1, queue_late, q,
-                           done, user);
+    q->overdue = false;
+    if (!q->patient) timeout_ms = client_op_timeout(q->c);
+    int error = wish_begin(&q->wish, q->c, q->owner, timeout_ms, queue_late, q, done, user);
     if (error) return error;
     if (queue_unwrap(q)) {
         wish_end(&q->wish, ZK_OK);
@@ -20701,6 +20886,15 @@ static void counter_step(struct counter *n, enum counter_step step) {
               counter_answer, n);
 }
 
+/* What is with the client may be applied yet. */
+static void counter_late(void *user) {
+    struct counter *n = user;
+    bool maybe = n->doubtful || (n->step == COUNTER_WRITING && ask_sent(&n->ask));
+    ask_stop(&n->ask);
+    mkdirs_stop(&n->parents);
+    counter_over(n, maybe ? ZK_UNCERTAIN : ZK_TIMED_OUT);
+}
+
 static void counter_observe(void *user, enum zk_state state, int64_t session_id) {
     struct counter *n = user;
     (void)session_id;
@@ -20716,7 +20910,8 @@ ZK_PRIVATE int counter_do(struct counter *n, enum counter_job job, int64_t opera
     if (n->step != COUNTER_IDLE) return ZK_IN_USE;
     if (counter_fit(n, operand) != operand || counter_fit(n, expected) != expected)
         return ZK_BAD_ARGUMENTS;
-    int error = wish_begin(&n->wish, n->c, n->owner, -1, NULL, n, done, user);
+    int error = wish_begin(&n->wish, n->c, n->owner, client_op_timeout(n->c), counter_late, n,
+                           done, user);
     if (error) return error;
     n->job = job;
     n->operand = operand;
@@ -21005,7 +21200,9 @@ static bool cache_list(struct cache *h, struct cache_node *n, const struct zk_re
         if (path && !child) child = cache_add(h, at, n);
         mem_free(path);
         if (!child) return false;
-        if (child->there && child->round == h->round) continue;
+        /* An event may have had it read already, but not its children. */
+        if (child->listed == h->round) continue;
+        child->listed = h->round;
         child->children_wanted = true;
         cache_push(h, child);
     }
@@ -21015,6 +21212,7 @@ static bool cache_list(struct cache *h, struct cache_node *n, const struct zk_re
 /* --- readers --- */
 
 static void cache_fail(struct cache *h, int error) {
+    if (h->state == CACHE_FAILED && h->error == error) return;
     h->state = CACHE_FAILED;
     h->error = error;
     (void)cache_tell(h, ZK_CACHE_FAILED, h->root, NULL, NULL);
@@ -21148,7 +21346,6 @@ static void cache_event(void *user, const struct zk_event *event) {
 /* --- rounds --- */
 
 static void cache_stop_reading(struct cache *h) {
-    ask_stop(&h->watch);
     client_timer_stop(h->c, &h->timer);
     for (int i = 0; i < CACHE_READERS; i++) {
         struct cache_reader *r = &h->readers[i];
@@ -21163,8 +21360,32 @@ static void cache_stop_reading(struct cache *h) {
     while ((n = cache_pop(h))) cache_settle(h, n);
 }
 
+static void cache_deaf(struct cache_ear *ear) {
+    client_unwatch(ear->c, cache_event, ear);
+    mem_free(ear->path);
+    mem_free(ear);
+}
+
+static void cache_watch_removed(void *user, const struct zk_result *r) {
+    (void)r;
+    cache_deaf(user);
+}
+
+/* The watch is taken off the server, unless others have it too; until then the ear lives. */
+static void cache_remove_watch(struct cache_ear *ear) {
+    struct zk_op op = zk_remove_watches(ear->path, ear->kind, cache_event, ear);
+    op.local = true;
+    op.timeout_ms = -1;
+    if (client_submit(ear->c, &op, CLIENT_INSIDE, cache_watch_removed, ear) <= 0) cache_deaf(ear);
+}
+
 static void cache_watches(void *user, const struct zk_result *r) {
-    struct cache *h = user;
+    struct cache_ear *ear = user;
+    struct cache *h = ear->cache;
+    if (!h) {
+        cache_remove_watch(ear);
+        return;
+    }
     struct cache_node *root = r->error ? NULL : cache_make(h, slice_str(h->root));
     if (r->error && r->error != ZK_OUT_OF_MEMORY) {
         cache_fail(h, r->error);
@@ -21185,9 +21406,9 @@ static void cache_sync(void *user) {
     h->state = CACHE_SYNCING;
     h->error = ZK_OK;
     h->round++;
-    enum zk_watch_kind kind = h->levels == 1 ? ZK_WATCH_PERSISTENT : ZK_WATCH_RECURSIVE;
-    ask_start(&h->watch, h->c, zk_add_watch(h->root, kind, cache_event, h->ear), ASK_ALWAYS,
-              cache_watches, h);
+    ask_stop(&h->ear->ask);
+    ask_start(&h->ear->ask, h->c, zk_add_watch(h->root, h->ear->kind, cache_event, h->ear),
+              ASK_ALWAYS, cache_watches, h->ear);
 }
 
 static void cache_observe(void *user, enum zk_state state, int64_t session_id) {
@@ -21200,6 +21421,7 @@ static void cache_observe(void *user, enum zk_state state, int64_t session_id) {
         cache_sync(h);
     } else if (h->state == CACHE_SYNCING || h->state == CACHE_READY) {
         cache_stop_reading(h);
+        ask_stop(&h->ear->ask);
         h->state = CACHE_WAITING;
         (void)cache_tell(h, ZK_CACHE_STALE, h->root, NULL, NULL);
     }
@@ -21222,15 +21444,16 @@ ZK_PRIVATE int cache_init(struct cache *h, struct client *c, const void *owner, 
     h->queue_end = &h->queue;
     h->timer.user = h;
     for (int i = 0; i < CACHE_READERS; i++) h->readers[i].cache = h;
-    h->root = recipe_copy(path, strlen(path));
     h->ear = mem_try(sizeof *h->ear);
-    if (!h->root || !h->ear) {
-        mem_free(h->root);
+    if (!h->ear) return ZK_OUT_OF_MEMORY;
+    h->root = h->ear->path = recipe_copy(path, strlen(path));
+    if (!h->root) {
         mem_free(h->ear);
         return ZK_OUT_OF_MEMORY;
     }
     h->ear->c = c;
     h->ear->cache = h;
+    h->ear->kind = o->levels == 1 ? ZK_WATCH_PERSISTENT : ZK_WATCH_RECURSIVE;
     h->observer.fn = cache_observe;
     h->observer.user = h;
     client_observe(c, &h->observer);
@@ -21239,32 +21462,17 @@ ZK_PRIVATE int cache_init(struct cache *h, struct client *c, const void *owner, 
     return ZK_OK;
 }
 
-static void cache_deaf(struct cache_ear *ear) {
-    client_unwatch(ear->c, cache_event, ear);
-    mem_free(ear);
-}
-
-static void cache_watch_removed(void *user, const struct zk_result *r) {
-    (void)r;
-    cache_deaf(user);
-}
-
-/* The watch is taken off the server, unless others have it too; until then the ear lives. */
-static void cache_remove_watch(struct cache *h) {
-    enum zk_watch_kind kind = h->levels == 1 ? ZK_WATCH_PERSISTENT : ZK_WATCH_RECURSIVE;
-    struct zk_op op = zk_remove_watches(h->root, kind, cache_event, h->ear);
-    op.local = true;
-    op.timeout_ms = -1;
-    h->ear->cache = NULL;
-    if (client_submit(h->c, &op, CLIENT_INSIDE, cache_watch_removed, h->ear) <= 0)
-        cache_deaf(h->ear);
-}
-
 ZK_PRIVATE void cache_free(struct cache *h) {
     client_unobserve(h->c, &h->observer);
     cache_stop_reading(h);
     wish_stop(&h->wish);
-    cache_remove_watch(h);
+    h->ear->cache = NULL;
+    if (ask_sent(&h->ear->ask)) { /* whose answer may set a watch */
+        h->ear->ask.last = true;
+    } else {
+        ask_stop(&h->ear->ask);
+        cache_remove_watch(h->ear);
+    }
     for (uint32_t i = 0; i < h->cap; i++) {
         for (struct cache_node *n = h->buckets[i], *next; n; n = next) {
             next = n->next;
@@ -21273,7 +21481,6 @@ ZK_PRIVATE void cache_free(struct cache *h) {
         }
     }
     mem_free(h->buckets);
-    mem_free(h->root);
 }
 
 /* --- asking --- */
@@ -21387,6 +21594,7 @@ static void member_looked(struct member *m, const struct zk_result *r) {
 static void member_answer(void *user, const struct zk_result *r) {
     struct member *m = user;
     bool missing = r->error == ZK_NO_NODE;
+    if (ask_watches(&m->ask, r)) m->watching = true;
     if (m->step == MEMBER_CREATING && missing) {
         m->step = MEMBER_PARENTS;
         int error = mkdirs_start(&m->parents, m->c, m->path, &m->node, member_with_parents, m);
@@ -21572,33 +21780,70 @@ static bool json_is_digit(const struct json *j) {
     return j->p < j->end && *j->p >= '0' && *j->p <= '9';
 }
 
-/* Fractions and exponents are gone past; what does not fit is bad. */
-ZK_PRIVATE int64_t json_int(struct json *j) {
-    bool minus = json_take(j, '-');
-    int64_t value = 0;
-    if (j->bad || !json_is_digit(j)) {
-        j->bad = true;
-        return 0;
-    }
-    for (; json_is_digit(j); j->p++) {
-        if (value > (INT64_MAX - 9) / 10) j->bad = true;
-        if (!j->bad) value = value * 10 + (*j->p - '0');
-    }
+/* At least one. */
+static void json_digits(struct json *j) {
+    if (!json_is_digit(j)) j->bad = true;
+    while (json_is_digit(j)) j->p++;
+}
+
+/* Past a number of any size. */
+static void json_number(struct json *j) {
+    (void)json_take(j, '-');
+    bool zero = j->p < j->end && *j->p == '0';
+    if (zero)
+        j->p++; /* after which no digit may follow */
+    else
+        json_digits(j);
+    if (zero && json_is_digit(j)) j->bad = true;
     if (j->p < j->end && *j->p == '.') {
         j->p++;
-        if (!json_is_digit(j)) j->bad = true;
-        while (json_is_digit(j)) j->p++;
+        json_digits(j);
     }
     if (j->p < j->end && (*j->p == 'e' || *j->p == 'E')) {
         j->p++;
         if (j->p < j->end && (*j->p == '+' || *j->p == '-')) j->p++;
-        if (!json_is_digit(j)) j->bad = true;
-        while (json_is_digit(j)) j->p++;
+        json_digits(j);
+    }
+}
+
+/* Fractions and exponents are gone past; what does not fit is bad. */
+ZK_PRIVATE int64_t json_int(struct json *j) {
+    json_spaces(j);
+    const uint8_t *p = j->p;
+    int64_t value = 0;
+    json_number(j);
+    if (j->bad) return 0;
+    bool minus = *p == '-';
+    for (p += minus; p < j->p && *p >= '0' && *p <= '9'; p++) {
+        if (value > (INT64_MAX - 9) / 10) j->bad = true;
+        if (!j->bad) value = value * 10 + (*p - '0');
     }
     return minus ? -value : value;
 }
 
 /* --- strings --- */
+
+/* The bytes of one character; 0: that is not UTF-8. */
+static size_t json_char(const uint8_t *p, const uint8_t *end) {
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t n = *p < 0x80 ? 1 : *p < 0xc0 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf8 ? 4 : 0;
+    if (n < 2) return n;
+    if ((size_t)(end - p) < n) return 0;
+    uint32_t c = *p & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80) return 0;
+        c = c << 6 | (p[i] & 0x3f);
+    }
+    return c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : n;
+}
+
+ZK_PRIVATE bool json_is_text(const char *s) {
+    const uint8_t *p = (const uint8_t *)s, *end = p + strlen(s);
+    size_t n;
+    for (; p < end; p += n)
+        if (!(n = json_char(p, end))) return false;
+    return true;
+}
 
 static uint32_t json_hex(struct json *j) {
     uint32_t value = 0;
@@ -21649,18 +21894,29 @@ static size_t json_escape(struct json *j, char *out) {
     return json_utf8(out, code);
 }
 
+/* The next character of a string into out, which has room for 4 bytes. 0: its end, or bad. */
+static size_t json_next(struct json *j, char *out) {
+    uint8_t c = j->p < j->end ? *j->p : 0;
+    size_t n = c < 0x20 ? 0 : json_char(j->p, j->end);
+    if (!n) {
+        j->bad = true;
+        return 0;
+    }
+    if (c == '"' || c == '\\') j->p++;
+    if (c == '"') return 0;
+    if (c == '\\') return json_escape(j, out);
+    memcpy(out, j->p, n);
+    j->p += n;
+    return n;
+}
+
 ZK_PRIVATE size_t json_string(struct json *j, char *out) {
-    size_t n = 0;
+    char c[4];
+    size_t n = 0, m;
     json_need(j, '"');
-    while (!j->bad) {
-        uint8_t c = j->p < j->end ? *j->p++ : 0;
-        if (c == '"') break;
-        if (c < 0x20)
-            j->bad = true;
-        else if (c == '\\')
-            n += json_escape(j, out + n);
-        else
-            out[n++] = (char)c;
+    while (!j->bad && (m = json_next(j, c)) > 0) {
+        memcpy(out + n, c, m);
+        n += m;
     }
     out[n] = '\0';
     return n;
@@ -21668,15 +21924,9 @@ ZK_PRIVATE size_t json_string(struct json *j, char *out) {
 
 /* Past a string, unread. */
 static void json_skip_string(struct json *j) {
+    char c[4];
     json_need(j, '"');
-    while (!j->bad) {
-        uint8_t c = j->p < j->end ? *j->p++ : 0;
-        if (c == '"') return;
-        if (c < 0x20) j->bad = true;
-        if (c != '\\') continue;
-        char utf8[4];
-        (void)json_escape(j, utf8);
-    }
+    while (!j->bad && json_next(j, c) > 0) continue;
 }
 
 /* --- structure --- */
@@ -21688,7 +21938,7 @@ static void json_skip(struct json *j, int depth) {
     } else if (open == 't' || open == 'f') {
         (void)json_bool(j);
     } else if (open != '{' && open != '[') {
-        if (!json_null(j)) (void)json_int(j);
+        if (!json_null(j)) json_number(j);
     } else if (depth == JSON_DEPTH) {
         j->bad = true;
     } else {
@@ -21780,6 +22030,8 @@ static bool discovery_ok(const struct zk_service *s) {
     if (!s->name || !*s->name || !s->id || !*s->id) return false;
     if (strchr(s->name, '/') || strchr(s->id, '/')) return false;
     if (s->type < ZK_SERVICE_DYNAMIC || s->type > ZK_SERVICE_PERMANENT) return false;
+    if (!json_is_text(s->name) || !json_is_text(s->id)) return false;
+    if (s->address && !json_is_text(s->address)) return false;
     if (s->payload && !discovery_is_json(s->payload)) return false;
     return !s->uri_spec || discovery_is_json(s->uri_spec);
 }
@@ -21978,7 +22230,7 @@ ZK_PRIVATE int os_pipe(int fds[2]); /* non-blocking, close-on-exec */
 ZK_PRIVATE int os_blocking_pipe(int fds[2]); /* close-on-exec */
 ZK_PRIVATE void os_notify(int fd);  /* a byte into a pipe; a full one has enough */
 ZK_PRIVATE void os_drain(int fd);   /* what was notified of */
-ZK_PRIVATE int os_dup_over(int fd, int number); /* number now is what fd is, and fd is closed */
+ZK_PRIVATE int os_dup_over(int fd, int number); /* number now is what fd is too */
 ZK_PRIVATE int os_dup(int fd);
 ZK_PRIVATE void os_shut(int fd); /* ends both directions; whoever waits for it wakes */
 ZK_PRIVATE int os_wait_readable(int fd, int timeout_ms); /* 0: not within that time */
@@ -21994,8 +22246,8 @@ ZK_PRIVATE void os_poller_free(struct os_poller *p);
 ZK_PRIVATE int os_poller_add(struct os_poller *p, int fd, uint64_t tag);
 ZK_PRIVATE void os_poller_set(struct os_poller *p, int fd, uint64_t tag, bool read, bool write);
 ZK_PRIVATE void os_poller_del(struct os_poller *p, int fd);
-/* Readable when os_poller_wait would not wait; -1 where there is no such descriptor. Only where
- * there is one may other threads change the poller while one waits. */
+/* Readable when os_poller_wait would not wait; -1 where there is no such descriptor. One thread
+ * may wait while others change the poller, which costs a little more where there is none. */
 ZK_PRIVATE int os_poller_fd(const struct os_poller *p);
 ZK_PRIVATE int os_poller_wait(struct os_poller *p, struct os_event *out, int max, int timeout_ms);
 
@@ -22336,6 +22588,11 @@ struct duct {
     } side[2];
 };
 
+/* Where a client of the process knocks; the first member of struct zk_server. */
+struct duct_door {
+    bool (*offer)(struct duct_door *door, struct duct *d); /* takes d's server side; false: no */
+};
+
 ZK_PRIVATE struct duct *duct_new(void); /* NULL: no memory, or no descriptors */
 ZK_PRIVATE void duct_close(struct duct *d, enum duct_side side);
 ZK_PRIVATE void duct_wake(struct duct *d, enum duct_side side); /* makes its bell readable */
@@ -22360,7 +22617,7 @@ ZK_PRIVATE int64_t duct_send(struct duct *d, enum duct_side side, const void *p,
  * One descriptor for callers with a loop of their own stays the same all the time: the poller's,
  * or, where a poller has none, a number that each new socket is moved to.
  *
- * With `offer` it does not dial: it offers a duct to a server of the same process.
+ * With a `door` it does not dial: it offers a duct to that server of the same process.
  */
 #ifndef ZK_HOST_COURIER_H
 #define ZK_HOST_COURIER_H
@@ -22369,16 +22626,13 @@ ZK_PRIVATE int64_t duct_send(struct duct *d, enum duct_side side, const void *p,
 #define COURIER_READ 65536
 #define COURIER_EVENTS 4
 
-typedef bool (*courier_offer)(void *server, struct duct *d); /* takes d's server side over */
-
 struct courier {
     struct client *client; /* borrowed */
     struct os_poller *poller;
     int wake[2]; /* [0] is watched; a byte ends a courier_poll */
     int fd;      /* of the connection; -1: none */
     struct duct *duct; /* that the connection is; fd is its bell. NULL: fd is a socket */
-    courier_offer offer; /* NULL: dial */
-    void *server;
+    struct duct_door *door; /* of a server of this process; NULL: dial */
     int stable;  /* the number that sockets are moved to; -1: they keep their own */
     bool standing, want_write, lent, shut;
     struct resolver *resolver; /* made for the first name */
@@ -22534,6 +22788,8 @@ ZK_PRIVATE bool loop_offer(struct loop *l, struct duct *d);
 
 #if ZK_WITH_EPOLL
 #include <sys/epoll.h>
+#else
+#include <pthread.h>
 #endif
 
 /* --- time and randomness --- */
@@ -22779,10 +23035,25 @@ ZK_PRIVATE void os_unmap(struct slice bytes) {
 
 /* --- sockets --- */
 
+/*
+ * Where the system can, descriptors are born close-on-exec: between two calls another thread may
+ * start a program, which would inherit them. Elsewhere the flags come as soon as possible.
+ */
+#ifdef SOCK_CLOEXEC
+#define OS_SOCKET_FLAGS (SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+#else
+#define OS_SOCKET_FLAGS SOCK_STREAM
+#endif
+
 static int os_set_flags(int fd) {
+#ifdef SOCK_CLOEXEC
+    (void)fd;
+    return 0;
+#else
     int fl = fcntl(fd, F_GETFL);
     if (fl < 0 || fcntl(fd, F_SETFL, fl | O_NONBLOCK) < 0) return -errno;
     return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+#endif
 }
 
 static in_port_t *os_port_of(struct sockaddr_storage *sa) {
@@ -22791,7 +23062,7 @@ static in_port_t *os_port_of(struct sockaddr_storage *sa) {
 }
 
 static int os_listen_one(struct sockaddr_storage sa, socklen_t len, int backlog, uint16_t *port) {
-    int one = 1, fd = socket(sa.ss_family, SOCK_STREAM, 0);
+    int one = 1, fd = socket(sa.ss_family, OS_SOCKET_FLAGS, 0);
     if (fd < 0) return -errno;
     *os_port_of(&sa) = htons(*port);
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
@@ -22920,7 +23191,7 @@ static void os_set_stream(int fd, bool keepalive) {
 ZK_PRIVATE int os_connect(const struct net_addr *addr, bool keepalive) {
     struct sockaddr_storage sa;
     socklen_t len = os_from_addr(addr, &sa);
-    int fd = socket(sa.ss_family, SOCK_STREAM, 0);
+    int fd = socket(sa.ss_family, OS_SOCKET_FLAGS, 0);
     if (fd < 0) return -errno;
     os_set_stream(fd, keepalive);
     int err = os_set_flags(fd);
@@ -22950,7 +23221,11 @@ ZK_PRIVATE int os_accept(int fd, struct net_addr *addr, bool keepalive) {
     struct sockaddr_storage sa;
     socklen_t len = sizeof sa;
     int c;
+#ifdef SOCK_CLOEXEC
+    do c = accept4(fd, (struct sockaddr *)&sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+#else
     do c = accept(fd, (struct sockaddr *)&sa, &len);
+#endif
     while (c < 0 && (errno == EINTR || errno == ECONNABORTED));
     if (c < 0) return -errno;
     int err = os_set_flags(c);
@@ -22991,16 +23266,24 @@ ZK_PRIVATE void os_hang_up(int fd, bool abort_now) {
 }
 
 ZK_PRIVATE int os_pipe(int fds[2]) {
+#ifdef SOCK_CLOEXEC
+    return pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0 ? -errno : 0;
+#else
     if (pipe(fds) < 0) return -errno;
     int err = os_set_flags(fds[0]);
     return err ? err : os_set_flags(fds[1]);
+#endif
 }
 
 ZK_PRIVATE int os_blocking_pipe(int fds[2]) {
+#ifdef SOCK_CLOEXEC
+    return pipe2(fds, O_CLOEXEC) < 0 ? -errno : 0;
+#else
     if (pipe(fds) < 0) return -errno;
     for (int i = 0; i < 2; i++)
         if (fcntl(fds[i], F_SETFD, FD_CLOEXEC) < 0) return -errno;
     return 0;
+#endif
 }
 
 ZK_PRIVATE void os_notify(int fd) {
@@ -23015,9 +23298,16 @@ ZK_PRIVATE void os_drain(int fd) {
 }
 
 ZK_PRIVATE int os_dup_over(int fd, int number) {
-    int err = dup2(fd, number) < 0 || fcntl(number, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
-    (void)close(fd);
-    return err;
+    int n;
+#ifdef SOCK_CLOEXEC
+    do n = dup3(fd, number, O_CLOEXEC);
+    while (n < 0 && errno == EINTR);
+#else
+    do n = dup2(fd, number);
+    while (n < 0 && errno == EINTR);
+    if (n >= 0) n = fcntl(number, F_SETFD, FD_CLOEXEC);
+#endif
+    return n < 0 ? -errno : 0;
 }
 
 ZK_PRIVATE int os_dup(int fd) {
@@ -23100,14 +23390,49 @@ ZK_PRIVATE int os_poller_wait(struct os_poller *p, struct os_event *out, int max
 
 #else
 
+enum { OS_FEW_FDS = 16 };
+
+/* poll takes the list along when it begins to wait: who changes the list meanwhile rings. */
 struct os_poller {
-    struct pollfd *fds; /* owned */
-    uint64_t *tags;     /* owned */
+    pthread_mutex_t lock; /* of everything here; nobody waits under it */
+    struct pollfd *fds;   /* owned; the first is the bell */
+    uint64_t *tags;       /* owned */
     uint32_t n, cap;
+    uint32_t waiting; /* threads in poll */
+    int bell[2];
 };
 
+static bool os_poller_grow(struct os_poller *p) {
+    uint32_t cap = p->cap ? p->cap * 2 : 16;
+    struct pollfd *fds = mem_try(sizeof *fds * cap);
+    uint64_t *tags = mem_try(sizeof *tags * cap);
+    if (!fds || !tags) {
+        mem_free(fds);
+        mem_free(tags);
+        return false;
+    }
+    if (p->n) memcpy(fds, p->fds, sizeof *fds * p->n);
+    if (p->n) memcpy(tags, p->tags, sizeof *tags * p->n);
+    mem_free(p->fds);
+    mem_free(p->tags);
+    p->fds = fds;
+    p->tags = tags;
+    p->cap = cap;
+    return true;
+}
+
 ZK_PRIVATE struct os_poller *os_poller_new(void) {
-    return mem_try(sizeof(struct os_poller));
+    struct os_poller *p = mem_try(sizeof *p);
+    if (!p || !os_poller_grow(p) || os_pipe(p->bell)) {
+        if (p) mem_free(p->fds);
+        if (p) mem_free(p->tags);
+        mem_free(p);
+        return NULL;
+    }
+    (void)pthread_mutex_init(&p->lock, NULL);
+    p->fds[p->n].fd = p->bell[0];
+    p->fds[p->n++].events = POLLIN;
+    return p;
 }
 
 ZK_PRIVATE int os_poller_fd(const struct os_poller *p) {
@@ -23117,55 +23442,94 @@ ZK_PRIVATE int os_poller_fd(const struct os_poller *p) {
 
 ZK_PRIVATE void os_poller_free(struct os_poller *p) {
     if (!p) return;
+    (void)close(p->bell[0]);
+    (void)close(p->bell[1]);
+    (void)pthread_mutex_destroy(&p->lock);
     mem_free(p->fds);
     mem_free(p->tags);
     mem_free(p);
 }
 
 static uint32_t os_poll_find(const struct os_poller *p, int fd) {
-    uint32_t i = 0;
+    uint32_t i = 1;
     while (i < p->n && p->fds[i].fd != fd) i++;
     return i;
 }
 
+/* Ends a change. */
+static void os_poll_changed(struct os_poller *p) {
+    if (p->waiting) os_notify(p->bell[1]);
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
 ZK_PRIVATE int os_poller_add(struct os_poller *p, int fd, uint64_t tag) {
-    if (p->n == p->cap) {
-        p->cap = p->cap ? p->cap * 2 : 64;
-        p->fds = mem_realloc(p->fds, sizeof *p->fds * p->cap);
-        p->tags = mem_realloc(p->tags, sizeof *p->tags * p->cap);
+    (void)pthread_mutex_lock(&p->lock);
+    bool ok = p->n < p->cap || os_poller_grow(p);
+    if (ok) {
+        p->fds[p->n].fd = fd;
+        p->fds[p->n].events = POLLIN;
+        p->tags[p->n++] = tag;
     }
-    p->fds[p->n].fd = fd;
-    p->fds[p->n].events = POLLIN;
-    p->tags[p->n++] = tag;
-    return 0;
+    os_poll_changed(p);
+    return ok ? 0 : -ENOMEM;
 }
 
 ZK_PRIVATE void os_poller_set(struct os_poller *p, int fd, uint64_t tag, bool read, bool write) {
+    (void)pthread_mutex_lock(&p->lock);
     uint32_t i = os_poll_find(p, fd);
-    if (i == p->n) return;
-    p->fds[i].events = (short)((read ? POLLIN : 0) | (write ? POLLOUT : 0));
-    p->tags[i] = tag;
+    if (i < p->n) {
+        p->fds[i].events = (short)((read ? POLLIN : 0) | (write ? POLLOUT : 0));
+        p->tags[i] = tag;
+    }
+    os_poll_changed(p);
 }
 
 ZK_PRIVATE void os_poller_del(struct os_poller *p, int fd) {
+    (void)pthread_mutex_lock(&p->lock);
     uint32_t i = os_poll_find(p, fd);
-    if (i == p->n) return;
-    p->n--;
-    p->fds[i] = p->fds[p->n];
-    p->tags[i] = p->tags[p->n];
+    if (i < p->n) {
+        p->n--;
+        p->fds[i] = p->fds[p->n];
+        p->tags[i] = p->tags[p->n];
+    }
+    os_poll_changed(p);
+}
+
+/* What was found of n, as far as it is still in the list and asked for. Under the lock. */
+static int os_poll_report(struct os_poller *p, const struct pollfd *found, uint32_t n,
+                          struct os_event *out, int max) {
+    const short failed = POLLERR | POLLHUP | POLLNVAL;
+    int k = 0;
+    for (uint32_t i = 1; i < n && k < max; i++) {
+        if (!found[i].revents) continue;
+        uint32_t at = i < p->n && p->fds[i].fd == found[i].fd ? i : os_poll_find(p, found[i].fd);
+        if (at == p->n) continue;
+        short ev = (short)(found[i].revents & (p->fds[at].events | failed));
+        if (!ev) continue;
+        out[k].tag = p->tags[at];
+        out[k].readable = (ev & POLLIN) != 0;
+        out[k].writable = (ev & POLLOUT) != 0;
+        out[k++].failed = (ev & failed) != 0;
+    }
+    return k;
 }
 
 ZK_PRIVATE int os_poller_wait(struct os_poller *p, struct os_event *out, int max, int timeout_ms) {
-    int n = poll(p->fds, p->n, timeout_ms), k = 0;
-    if (n < 0) return errno == EINTR ? 0 : -errno;
-    for (uint32_t i = 0; i < p->n && k < max && k < n; i++) {
-        short ev = p->fds[i].revents;
-        if (!ev) continue;
-        out[k].tag = p->tags[i];
-        out[k].readable = (ev & POLLIN) != 0;
-        out[k].writable = (ev & POLLOUT) != 0;
-        out[k++].failed = (ev & (POLLERR | POLLHUP | POLLNVAL)) != 0;
-    }
+    struct pollfd few[OS_FEW_FDS];
+    (void)pthread_mutex_lock(&p->lock);
+    uint32_t n = p->n;
+    struct pollfd *copy = n <= OS_FEW_FDS ? few : mem_try(sizeof *copy * n);
+    if (copy) memcpy(copy, p->fds, sizeof *copy * n);
+    p->waiting++;
+    (void)pthread_mutex_unlock(&p->lock);
+    int k = copy ? poll(copy, n, timeout_ms) : -1;
+    int err = !copy ? -ENOMEM : k < 0 && errno != EINTR ? -errno : 0;
+    (void)pthread_mutex_lock(&p->lock);
+    p->waiting--;
+    if (k > 0 && copy[0].revents) os_drain(p->bell[0]);
+    k = k > 0 ? os_poll_report(p, copy, n, out, max) : err;
+    (void)pthread_mutex_unlock(&p->lock);
+    if (copy != few) mem_free(copy);
     return k;
 }
 
@@ -24738,6 +25102,8 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
 /* ==== host/resolver.c ==== */
 
 
+#include <signal.h>
+
 struct resolver_question {
     uint64_t ticket;
     char host[RESOLVER_HOST];
@@ -24802,11 +25168,16 @@ static void *resolver_main(void *arg) {
     return NULL;
 }
 
-/* Under the lock. The thread is nobody's to join: it frees the resolver when it ends. */
+/* Under the lock. The thread is nobody's to join: it frees the resolver when it ends. The program's
+ * signals are not for it. */
 static bool resolver_run(struct resolver *r) {
     pthread_t thread;
+    sigset_t all, before;
     if (r->running) return true;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     r->running = pthread_create(&thread, NULL, resolver_main, r) == 0;
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (r->running) (void)pthread_detach(thread);
     return r->running;
 }
@@ -24841,15 +25212,15 @@ ZK_PRIVATE void resolver_ask(struct resolver *r, uint64_t ticket, const char *ho
 
 ZK_PRIVATE void resolver_forget(struct resolver *r, uint64_t ticket) {
     (void)pthread_mutex_lock(&r->lock);
-    struct buf kept = {0};
-    for (size_t at = r->questions.head; at < r->questions.n;
-         at += sizeof(struct resolver_question)) {
+    size_t kept = r->questions.head;
+    for (size_t at = kept; at < r->questions.n; at += sizeof(struct resolver_question)) {
         struct resolver_question q;
         memcpy(&q, r->questions.p + at, sizeof q);
-        if (q.ticket != ticket) buf_put(&kept, &q, sizeof q);
+        if (q.ticket == ticket) continue;
+        memcpy(r->questions.p + kept, &q, sizeof q);
+        kept += sizeof q;
     }
-    buf_free(&r->questions);
-    r->questions = kept;
+    r->questions.n = kept;
     (void)pthread_mutex_unlock(&r->lock);
 }
 
@@ -24945,10 +25316,14 @@ ZK_PRIVATE int64_t duct_send(struct duct *d, enum duct_side side, const void *p,
             d->side[other].full = true;
         }
         buf_compact(to);
-        if (n && !buf_try_reserve(to, n)) n = 0;
+        bool starved = n && !buf_try_reserve(to, n);
+        if (starved) {
+            n = 0;
+            d->side[other].full = true; /* room for more, too, comes from reading */
+        }
         buf_put(to, p, n);
         if (n && quiet) duct_wake(d, other);
-        result = n ? (int64_t)n : -EAGAIN;
+        result = n ? (int64_t)n : starved && quiet ? -ENOMEM : -EAGAIN;
     }
     (void)pthread_mutex_unlock(&d->lock);
     return result;
@@ -24985,8 +25360,15 @@ static void courier_drop_probe(struct courier *k) {
     k->probe = -1;
 }
 
-static void courier_hang_up(struct courier *k) {
+/* Nobody wants to know any more. */
+static void courier_forget(struct courier *k) {
+    if (k->resolver) resolver_forget(k->resolver, k->ticket);
+    if (k->resolver) resolver_forget(k->resolver, k->ticket | COURIER_PROBE_TICKET);
     k->ticket = 0;
+}
+
+static void courier_hang_up(struct courier *k) {
+    courier_forget(k);
     courier_drop_probe(k);
     if (k->fd < 0) return;
     if (k->lent) {
@@ -24998,9 +25380,8 @@ static void courier_hang_up(struct courier *k) {
         return;
     }
     os_poller_del(k->poller, k->fd);
-    int placeholder = k->stable >= 0 ? os_dup(k->wake[0]) : -1;
-    if (placeholder >= 0)
-        (void)os_dup_over(placeholder, k->stable);
+    if (k->stable >= 0)
+        (void)os_dup_over(k->wake[0], k->stable); /* which ends the socket that had the number */
     else
         (void)os_close(k->fd);
     if (k->duct) duct_close(k->duct, DUCT_CLIENT);
@@ -25026,7 +25407,7 @@ static int courier_connect_inside(struct courier *k) {
     struct duct *d = duct_new();
     if (!d) return -1;
     int fd = os_dup(duct_bell(d, DUCT_CLIENT));
-    if (fd < 0 || !k->offer(k->server, d)) {
+    if (fd < 0 || !k->door->offer(k->door, d)) {
         duct_close(d, DUCT_SERVER);
         duct_close(d, DUCT_CLIENT);
         if (fd >= 0) (void)os_close(fd);
@@ -25037,8 +25418,12 @@ static int courier_connect_inside(struct courier *k) {
 }
 
 static void courier_dial(struct courier *k, const struct net_addr *addr) {
-    int fd = k->offer ? courier_connect_inside(k) : os_connect(addr, false);
-    if (fd >= 0 && k->stable >= 0) fd = os_dup_over(fd, k->stable) ? -1 : k->stable;
+    int fd = k->door ? courier_connect_inside(k) : os_connect(addr, false);
+    if (fd >= 0 && k->stable >= 0) {
+        int err = os_dup_over(fd, k->stable);
+        (void)os_close(fd);
+        fd = err ? -1 : k->stable;
+    }
     k->fd = fd;
     k->standing = k->duct != NULL;
     k->want_write = !k->duct;
@@ -25109,7 +25494,7 @@ static void courier_resolve(struct courier *k, const struct client_order *o) {
     struct net_addr at[OS_ADDRS_MAX] = {0};
     static const uint64_t mask = COURIER_PROBE_TICKET - 1;
     k->ticket = (uint64_t)client_random(k->client) & mask;
-    int n = k->offer ? 1 : os_resolve(o->name, o->port, true, at);
+    int n = k->door ? 1 : os_resolve(o->name, o->port, true, at);
     if (n > 0)
         client_resolved(k->client, at, n);
     else
@@ -25129,7 +25514,7 @@ static void courier_dial_probe(struct courier *k, const struct net_addr *addr) {
 
 static void courier_begin_probe(struct courier *k, const struct client_order *o) {
     struct net_addr at[OS_ADDRS_MAX];
-    if (k->offer) return;
+    if (k->door) return;
     if (os_resolve(o->name, o->port, true, at) > 0)
         courier_dial_probe(k, &at[0]);
     else
@@ -25628,6 +26013,13 @@ static void loop_interest(struct loop *l, uint64_t tag) {
     os_poller_set(l->poller, c->fd, tag, !c->paused || c->duct, c->want_write && !c->duct);
 }
 
+static void loop_pause(struct loop *l, uint64_t tag, bool pause) {
+    struct loop_conn *c = loop_at(l, tag);
+    c->paused = pause;
+    if (c->duct && !pause) duct_wake(c->duct, DUCT_SERVER); /* for what came meanwhile */
+    loop_interest(l, tag);
+}
+
 static int64_t loop_recv(struct loop *l, struct loop_conn *c) {
     if (c->duct) return duct_recv(c->duct, DUCT_SERVER, l->scratch, LOOP_READ);
     return os_recv(c->fd, l->scratch, LOOP_READ);
@@ -25635,6 +26027,10 @@ static int64_t loop_recv(struct loop *l, struct loop_conn *c) {
 
 static void loop_read(struct loop *l, uint64_t tag) {
     struct loop_conn *c = loop_at(l, tag);
+    if (c->duct && c->paused) { /* its bell says more than that there is input */
+        os_drain(c->fd);
+        return;
+    }
     int64_t n = loop_recv(l, c);
     if (n == -EAGAIN || n == -EWOULDBLOCK) return;
     if (n == 0 && c->closing && c->want_write) {
@@ -25813,8 +26209,7 @@ static void loop_output(struct loop *l, struct node_output *o) {
     case NODE_READ_PAUSE:
     case NODE_READ_RESUME:
         if (loop_at(l, o->conn)->fd < 0) break;
-        loop_at(l, o->conn)->paused = o->kind == NODE_READ_PAUSE;
-        loop_interest(l, o->conn);
+        loop_pause(l, o->conn, o->kind == NODE_READ_PAUSE);
         break;
     case NODE_LINK_DIAL:
     case NODE_LINK_SEND:
@@ -26052,9 +26447,6 @@ ZK_PRIVATE void loop_close(struct loop *l) {
 #define ZK_API_SERVER_H
 
 
-/* A client of this process connects; server is a struct zk_server. False: not now. */
-ZK_PRIVATE bool server_offer(void *server, struct duct *d);
-
 #endif
 #endif /* ZK_WITH_SERVER */
 
@@ -26118,6 +26510,7 @@ ZK_PRIVATE void api_settle(struct zk *zk, const void *owner);
 
 
 struct zk_server {
+    struct duct_door door; /* first: a client of this process finds it there */
     struct loop loop;
     pthread_t thread;
     int wait_pipe[2]; /* a byte: interrupted, or stopped by itself */
@@ -26242,6 +26635,11 @@ static int server_result(enum loop_error e) {
                                         : ZK_SERVER_FAILED;
 }
 
+/* A client of this process connects. */
+static bool server_offer(struct duct_door *door, struct duct *d) {
+    return loop_offer(&((struct zk_server *)(void *)door)->loop, d);
+}
+
 ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_options *options,
                            char *error, size_t n) {
     struct config cfg;
@@ -26256,6 +26654,7 @@ ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_option
         return bad ? ZK_SERVER_BAD_CONFIG : ZK_SERVER_FAILED;
     }
     struct zk_server *s = mem_zalloc(sizeof *s);
+    s->door.offer = server_offer;
     s->wait_pipe[0] = s->wait_pipe[1] = -1;
     enum loop_error e = loop_open(&s->loop, &cfg, options->log, options->log_user);
     if (e == LOOP_STARTED && os_blocking_pipe(s->wait_pipe) < 0) e = LOOP_FAILED;
@@ -26267,10 +26666,6 @@ ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_option
     }
     *out = s;
     return ZK_SERVER_OK;
-}
-
-ZK_PRIVATE bool server_offer(void *server, struct duct *d) {
-    return loop_offer(&((struct zk_server *)server)->loop, d);
 }
 
 ZK_API int zk_server_port(const struct zk_server *s) {
@@ -26325,9 +26720,9 @@ struct zk {
     bool threads;  /* io and teller; else the caller runs it */
     bool stopping; /* the threads shall end */
     bool doomed;   /* freed from a callback: freed when it has returned */
-    bool polling;  /* somebody is in courier_poll */
+    bool polling;  /* somebody is in api_turn's courier_poll */
+    int64_t poll_until; /* ... and looks at the clock again then */
     pthread_t io, teller;
-    int64_t io_until;           /* when io looks at the clock again */
     struct api_waiter *waiters; /* who waits; the first may take over the socket */
     bool reading;               /* one of them has it */
     pthread_cond_t to_tell;     /* posts, or stopping */
@@ -26392,13 +26787,17 @@ ZK_PRIVATE struct client *api_enter(struct zk *zk) {
     return zk->client;
 }
 
+/* Before the lock is given away: whoever polls must know of what has become due earlier. */
+static void api_hurry(struct zk *zk) {
+    if (!zk->polling || client_next_at(zk->client) >= zk->poll_until) return;
+    zk->poll_until = INT64_MIN; /* once is enough */
+    courier_wake(&zk->courier);
+}
+
 ZK_PRIVATE void api_leave(struct zk *zk) {
     courier_run(&zk->courier, false);
     api_spread(zk);
-    if (zk->threads && client_next_at(zk->client) < zk->io_until) {
-        zk->io_until = INT64_MIN; /* once is enough */
-        courier_wake(&zk->courier);
-    }
+    api_hurry(zk);
     (void)pthread_mutex_unlock(&zk->lock);
 }
 
@@ -26421,8 +26820,10 @@ static void api_part(struct zk *zk, struct api_waiter *w) {
 static void api_turn(struct zk *zk, int64_t until) {
     struct os_event events[COURIER_EVENTS];
     int64_t next = client_next_at(zk->client);
-    int timeout = api_ms_until(next < until ? next : until);
+    if (next < until) until = next;
+    int timeout = api_ms_until(until);
     zk->polling = true;
+    zk->poll_until = until;
     (void)pthread_mutex_unlock(&zk->lock);
     int n = courier_poll(&zk->courier, events, timeout);
     (void)pthread_mutex_lock(&zk->lock);
@@ -26463,10 +26864,12 @@ static void api_wait_once(struct zk *zk, struct api_waiter *w, int64_t until) {
         return;
     }
     courier_run(&zk->courier, true);
-    if (zk->threads || zk->polling)
-        api_cond_wait(&w->woken, &zk->lock, until);
-    else
+    if (!zk->threads && !zk->polling) {
         api_turn(zk, until);
+        return;
+    }
+    api_hurry(zk);
+    api_cond_wait(&w->woken, &zk->lock, until);
 }
 
 ZK_PRIVATE int api_wait(struct zk *zk, api_ready ready, const void *arg, int timeout_ms) {
@@ -26504,14 +26907,16 @@ static void api_tell(struct zk *zk, struct client_post *p) {
     (void)pthread_cond_broadcast(&zk->told);
 }
 
-/* All calls that are due now. */
+/* All calls that are due now; one at a time, whichever threads there are. */
 static void api_tell_all(struct zk *zk) {
     struct client_post *p;
-    while ((p = client_take_post(zk->client))) api_tell(zk, p);
+    while (!zk->telling && (p = client_take_post(zk->client))) api_tell(zk, p);
 }
 
 ZK_PRIVATE void api_settle(struct zk *zk, const void *owner) {
     client_unpost(zk->client, owner);
+    courier_run(&zk->courier, false);
+    api_hurry(zk);
     while (zk->telling && zk->telling_owner == owner && !api_in_callback(zk))
         (void)pthread_cond_wait(&zk->told, &zk->lock);
 }
@@ -26523,10 +26928,7 @@ static void *api_io_main(void *arg) {
     (void)pthread_mutex_lock(&zk->lock);
     client_tick(zk->client, os_now_ms());
     courier_run(&zk->courier, true);
-    while (!zk->stopping) {
-        zk->io_until = client_next_at(zk->client);
-        api_turn(zk, INT64_MAX);
-    }
+    while (!zk->stopping) api_turn(zk, INT64_MAX);
     (void)pthread_mutex_unlock(&zk->lock);
     return NULL;
 }
@@ -26615,12 +27017,7 @@ static int api_make(struct zk **out, const struct zk_options *o, struct client_s
     struct zk *zk = mem_try(sizeof *zk);
     int err = zk ? client_new(&zk->client, setup) : ZK_OUT_OF_MEMORY;
     if (!err) err = courier_open(&zk->courier, zk->client);
-#if ZK_WITH_SERVER
-    if (!err && o->server) {
-        zk->courier.offer = server_offer;
-        zk->courier.server = o->server;
-    }
-#endif
+    if (!err) zk->courier.door = (struct duct_door *)(void *)o->server;
     if (err) {
         if (zk) client_free(zk->client);
         mem_free(zk);
@@ -26631,7 +27028,6 @@ static int api_make(struct zk **out, const struct zk_options *o, struct client_s
     api_cond_init(&zk->told);
     zk->log = o->log;
     zk->log_user = o->log_user;
-    zk->io_until = INT64_MAX;
     *out = zk; /* before the first callback can look for it */
     if ((o->flags & ZK_OWN_LOOP) || api_start_threads(zk)) return ZK_OK;
     *out = NULL;
@@ -26671,16 +27067,29 @@ static void api_finish_telling(struct zk *zk) {
     }
 }
 
+/* In the caller's own loop: a callback has freed the handle, and has returned. */
+static void api_bury(struct zk *zk) {
+    client_end(zk->client);
+    api_tell_all(zk);
+    (void)pthread_mutex_unlock(&zk->lock);
+    api_destroy(zk);
+}
+
 static int api_end(struct zk *zk, bool politely, int timeout_ms) {
     struct client *c = api_enter(zk);
     if (!c) return ZK_BAD_ARGUMENTS;
     client_close(c, politely);
-    if (!api_in_callback(zk)) {
+    courier_run(&zk->courier, true); /* the goodbye leaves, even if nobody waits for its reply */
+    bool inside = api_in_callback(zk);
+    if (!inside) {
         if (api_wait(zk, api_is_over, zk, timeout_ms) == ZK_TIMED_OUT) client_end(c);
         courier_run(&zk->courier, true);
         api_finish_telling(zk);
     }
-    api_leave(zk);
+    if (inside || zk->threads || !zk->doomed)
+        api_leave(zk);
+    else
+        api_bury(zk);
     return ZK_OK;
 }
 
@@ -26806,7 +27215,8 @@ ZK_API int zk_wants(struct zk *zk) {
 ZK_API int zk_wait_ms(struct zk *zk) {
     struct client *c = api_enter(zk);
     if (!c) return -1;
-    bool now = client_has_posts(c) || (client_connection_is_up(c) && client_should_send(c));
+    bool now = (client_has_posts(c) && !zk->telling) ||
+               (client_connection_is_up(c) && client_should_send(c));
     int ms = now ? 0 : api_ms_until(client_next_at(c));
     api_leave(zk);
     return ms;
@@ -26820,18 +27230,15 @@ ZK_API int zk_step(struct zk *zk) {
         return ZK_WRONG_THREAD;
     }
     struct os_event events[COURIER_EVENTS];
-    client_tick(c, os_now_ms());
     courier_run(&zk->courier, true);
+    /* What has come is read first: a loop that is late may have the server's answer there. */
     courier_take(&zk->courier, events, courier_poll(&zk->courier, events, 0));
     client_tick(c, os_now_ms());
     courier_run(&zk->courier, true);
     api_tell_all(zk);
     courier_run(&zk->courier, true);
-    if (zk->doomed) {
-        client_end(c);
-        api_tell_all(zk);
-        (void)pthread_mutex_unlock(&zk->lock);
-        api_destroy(zk);
+    if (zk->doomed && !zk->telling) {
+        api_bury(zk);
         return ZK_CLOSING;
     }
     int err = client_error(c);
@@ -26923,8 +27330,12 @@ ZK_API void zk_get_counters(struct zk *zk, struct zk_counters *out) {
 ZK_API const char *zk_error_name(int error) {
     static const char *const own[] = {"OUT_OF_MEMORY", "TIMED_OUT", "CANCELED",
                                       "TOO_LARGE",     "BUSY",      "WRONG_THREAD"};
+    static const char *const recipes[] = {"IN_USE",            "NOT_OWNED", "LOCKED",
+                                          "SEQUENCE_OVERFLOW", "UNCERTAIN", "MALFORMED"};
     size_t i = (size_t)((int64_t)ZK_OUT_OF_MEMORY - error);
+    size_t k = (size_t)((int64_t)ZK_IN_USE - error);
     if (error == ZK_CLOSING) return "CLOSING";
+    if (k < sizeof recipes / sizeof *recipes) return recipes[k];
     return i < sizeof own / sizeof *own ? own[i] : wire_error_name(error);
 }
 
@@ -26970,6 +27381,12 @@ ZK_API const char *zk_strerror(int error) {
         {ZK_TOO_LARGE, "larger than max_packet"},
         {ZK_BUSY, "too much is waiting for the server"},
         {ZK_WRONG_THREAD, "may not be called here"},
+        {ZK_IN_USE, "the object is in use already"},
+        {ZK_NOT_OWNED, "nothing is held that could be given back"},
+        {ZK_LOCKED, "somebody else has it"},
+        {ZK_SEQUENCE_OVERFLOW, "no sequence numbers are left below this node"},
+        {ZK_UNCERTAIN, "the reply was lost, and it is not known whether it was done"},
+        {ZK_MALFORMED, "the node's data is not what it should be"},
     };
     for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++)
         if (WORDS[i].code == error) return WORDS[i].text;
@@ -26987,7 +27404,8 @@ ZK_API bool zk_maybe_applied(int error) {
     case ZK_MARSHALLING_ERROR:
     case ZK_OUT_OF_MEMORY:
     case ZK_TIMED_OUT:
-    case ZK_CANCELED: return true;
+    case ZK_CANCELED:
+    case ZK_UNCERTAIN: return true;
     default: return false;
     }
 }
@@ -27017,16 +27435,10 @@ static struct client *recipes_enter(struct zk *zk, int *error) {
 }
 
 /* The end of a synchronous call: `error` is how it began. */
-static int recipes_leave(struct zk *zk, struct wish *w, int error) {
-    if (!error && w->open) {
-        error = api_wait(zk, wish_over, w, -1);
-        if (w->open)
-            wish_stop(w);
-        else
-            error = w->error;
-    } else if (!error) {
-        error = w->error;
-    }
+static int recipes_leave(struct zk *zk, struct wish *w, struct wish_answer *answer, int error) {
+    if (!error && !answer->over) error = api_wait(zk, wish_over, answer, -1);
+    if (answer->over) error = answer->error;
+    if (w->answer == answer) wish_stop(w);
     api_leave(zk);
     return error;
 }
@@ -27055,15 +27467,14 @@ ZK_API int zk_lock_new(struct zk *zk, const char *path, const struct zk_lock_opt
     struct client *c = recipes_enter(zk, &error);
     if (!c) return error;
     struct zk_lock *lock = mem_try(sizeof *lock);
+    if (lock) lock->zk = zk;
     error = lock ? lock_init(&lock->m, c, lock, path, options) : ZK_OUT_OF_MEMORY;
-    api_leave(zk);
-    if (error) {
+    if (error)
         mem_free(lock);
-        return error;
-    }
-    lock->zk = zk;
-    *out = lock;
-    return ZK_OK;
+    else
+        *out = lock;
+    api_leave(zk);
+    return error;
 }
 
 ZK_API void zk_lock_free(struct zk_lock *lock) {
@@ -27076,11 +27487,12 @@ ZK_API void zk_lock_free(struct zk_lock *lock) {
 }
 
 ZK_API int zk_lock_acquire(struct zk_lock *lock, int timeout_ms) {
+    struct wish_answer answer = {0};
     int error;
     if (!lock) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(lock->zk, &error)) return error;
-    error = lock_acquire(&lock->m, timeout_ms, false, NULL, NULL);
-    return recipes_leave(lock->zk, &lock->m.wish, error);
+    error = lock_acquire(&lock->m, timeout_ms, false, NULL, &answer);
+    return recipes_leave(lock->zk, &lock->m.wish, &answer, error);
 }
 
 ZK_API int zk_lock_acquire_async(struct zk_lock *lock, int timeout_ms, zk_done_fn done,
@@ -27094,11 +27506,12 @@ ZK_API int zk_lock_acquire_async(struct zk_lock *lock, int timeout_ms, zk_done_f
 }
 
 ZK_API int zk_lock_try(struct zk_lock *lock) {
+    struct wish_answer answer = {0};
     int error;
     if (!lock) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(lock->zk, &error)) return error;
-    error = lock_acquire(&lock->m, -1, true, NULL, NULL);
-    return recipes_leave(lock->zk, &lock->m.wish, error);
+    error = lock_acquire(&lock->m, -1, true, NULL, &answer);
+    return recipes_leave(lock->zk, &lock->m.wish, &answer, error);
 }
 
 ZK_API int zk_lock_release(struct zk_lock *lock) {
@@ -27110,11 +27523,12 @@ ZK_API int zk_lock_release(struct zk_lock *lock) {
 }
 
 ZK_API int zk_lock_downgrade(struct zk_lock *write, struct zk_lock *read, int timeout_ms) {
+    struct wish_answer answer = {0};
     int error;
     if (!write || !read || write->zk != read->zk) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(write->zk, &error)) return error;
-    error = lock_downgrade(&write->m, &read->m, timeout_ms, NULL, NULL);
-    return recipes_leave(write->zk, &read->m.wish, error);
+    error = lock_downgrade(&write->m, &read->m, timeout_ms, NULL, &answer);
+    return recipes_leave(write->zk, &read->m.wish, &answer, error);
 }
 
 ZK_API int zk_lock_revoke(struct zk_lock *lock) {
@@ -27163,15 +27577,14 @@ ZK_API int zk_leader_new(struct zk *zk, const char *path, const struct zk_leader
     struct client *c = recipes_enter(zk, &error);
     if (!c) return error;
     struct zk_leader *leader = mem_try(sizeof *leader);
+    if (leader) leader->zk = zk;
     error = leader ? latch_init(&leader->m, c, leader, path, options) : ZK_OUT_OF_MEMORY;
-    api_leave(zk);
-    if (error) {
+    if (error)
         mem_free(leader);
-        return error;
-    }
-    leader->zk = zk;
-    *out = leader;
-    return ZK_OK;
+    else
+        *out = leader; /* before the first callback can look for it */
+    api_leave(zk);
+    return error;
 }
 
 ZK_API void zk_leader_free(struct zk_leader *leader) {
@@ -27201,11 +27614,12 @@ ZK_API int64_t zk_leader_token(struct zk_leader *leader) {
 }
 
 ZK_API int zk_leader_wait(struct zk_leader *leader, int timeout_ms) {
+    struct wish_answer answer = {0};
     int error;
     if (!leader) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(leader->zk, &error)) return error;
-    error = latch_wait(&leader->m, timeout_ms, NULL, NULL);
-    return recipes_leave(leader->zk, &leader->m.wish, error);
+    error = latch_wait(&leader->m, timeout_ms, NULL, &answer);
+    return recipes_leave(leader->zk, &leader->m.wish, &answer, error);
 }
 
 ZK_API int zk_leader_wait_async(struct zk_leader *leader, int timeout_ms, zk_done_fn done,
@@ -27285,11 +27699,12 @@ static int barrier_make(struct zk *zk, const char *path, int members, struct zk_
 }
 
 static int barrier_run(struct zk_barrier *b, enum barrier_step first, int timeout_ms) {
+    struct wish_answer answer = {0};
     int error;
     if (!b) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(b->zk, &error)) return error;
-    error = barrier_do(&b->m, first, timeout_ms, NULL, NULL);
-    return recipes_leave(b->zk, &b->m.wish, error);
+    error = barrier_do(&b->m, first, timeout_ms, NULL, &answer);
+    return recipes_leave(b->zk, &b->m.wish, &answer, error);
 }
 
 static int barrier_run_async(struct zk_barrier *b, enum barrier_step first, int timeout_ms,
@@ -27394,15 +27809,14 @@ ZK_API int zk_queue_new(struct zk *zk, const char *path, enum zk_queue_layout la
     struct client *c = recipes_enter(zk, &error);
     if (!c) return error;
     struct zk_queue *queue = mem_try(sizeof *queue);
+    if (queue) queue->zk = zk;
     error = queue ? queue_init(&queue->m, c, queue, path, layout) : ZK_OUT_OF_MEMORY;
-    api_leave(zk);
-    if (error) {
+    if (error)
         mem_free(queue);
-        return error;
-    }
-    queue->zk = zk;
-    *out = queue;
-    return ZK_OK;
+    else
+        *out = queue;
+    api_leave(zk);
+    return error;
 }
 
 ZK_API void zk_queue_free(struct zk_queue *queue) {
@@ -27415,11 +27829,12 @@ ZK_API void zk_queue_free(struct zk_queue *queue) {
 }
 
 ZK_API int zk_queue_put(struct zk_queue *queue, const void *data, int len, int32_t priority) {
+    struct wish_answer answer = {0};
     int error;
     if (!queue) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(queue->zk, &error)) return error;
-    error = queue_put(&queue->m, data, len, priority, NULL, NULL);
-    return recipes_leave(queue->zk, &queue->m.wish, error);
+    error = queue_put(&queue->m, data, len, priority, NULL, &answer);
+    return recipes_leave(queue->zk, &queue->m.wish, &answer, error);
 }
 
 ZK_API int zk_queue_put_async(struct zk_queue *queue, const void *data, int len, int32_t priority,
@@ -27433,11 +27848,12 @@ ZK_API int zk_queue_put_async(struct zk_queue *queue, const void *data, int len,
 }
 
 ZK_API int zk_queue_take(struct zk_queue *queue, int timeout_ms) {
+    struct wish_answer answer = {0};
     int error;
     if (!queue) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(queue->zk, &error)) return error;
-    error = queue_take(&queue->m, timeout_ms, NULL, NULL);
-    return recipes_leave(queue->zk, &queue->m.wish, error);
+    error = queue_take(&queue->m, timeout_ms, NULL, &answer);
+    return recipes_leave(queue->zk, &queue->m.wish, &answer, error);
 }
 
 ZK_API int zk_queue_take_async(struct zk_queue *queue, int timeout_ms, zk_done_fn done,
@@ -27473,15 +27889,14 @@ ZK_API int zk_counter_new(struct zk *zk, const char *path, int bytes, struct zk_
     struct client *c = recipes_enter(zk, &error);
     if (!c) return error;
     struct zk_counter *counter = mem_try(sizeof *counter);
+    if (counter) counter->zk = zk;
     error = counter ? counter_init(&counter->m, c, counter, path, bytes) : ZK_OUT_OF_MEMORY;
-    api_leave(zk);
-    if (error) {
+    if (error)
         mem_free(counter);
-        return error;
-    }
-    counter->zk = zk;
-    *out = counter;
-    return ZK_OK;
+    else
+        *out = counter;
+    api_leave(zk);
+    return error;
 }
 
 ZK_API void zk_counter_free(struct zk_counter *counter) {
@@ -27495,11 +27910,12 @@ ZK_API void zk_counter_free(struct zk_counter *counter) {
 
 static int counter_run(struct zk_counter *counter, enum counter_job job, int64_t operand,
                        int64_t expected) {
+    struct wish_answer answer = {0};
     int error;
     if (!counter) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(counter->zk, &error)) return error;
-    error = counter_do(&counter->m, job, operand, expected, NULL, NULL);
-    return recipes_leave(counter->zk, &counter->m.wish, error);
+    error = counter_do(&counter->m, job, operand, expected, NULL, &answer);
+    return recipes_leave(counter->zk, &counter->m.wish, &answer, error);
 }
 
 ZK_API int zk_counter_get(struct zk_counter *counter) {
@@ -27552,15 +27968,14 @@ ZK_API int zk_cache_new(struct zk *zk, const char *path, const struct zk_cache_o
     struct client *c = recipes_enter(zk, &error);
     if (!c) return error;
     struct zk_cache *cache = mem_try(sizeof *cache);
+    if (cache) cache->zk = zk;
     error = cache ? cache_init(&cache->m, c, cache, path, options) : ZK_OUT_OF_MEMORY;
-    api_leave(zk);
-    if (error) {
+    if (error)
         mem_free(cache);
-        return error;
-    }
-    cache->zk = zk;
-    *out = cache;
-    return ZK_OK;
+    else
+        *out = cache; /* before the first callback can look for it */
+    api_leave(zk);
+    return error;
 }
 
 ZK_API void zk_cache_free(struct zk_cache *cache) {
@@ -27573,11 +27988,12 @@ ZK_API void zk_cache_free(struct zk_cache *cache) {
 }
 
 ZK_API int zk_cache_wait(struct zk_cache *cache, int timeout_ms) {
+    struct wish_answer answer = {0};
     int error;
     if (!cache) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(cache->zk, &error)) return error;
-    error = cache_wait(&cache->m, timeout_ms, NULL, NULL);
-    return recipes_leave(cache->zk, &cache->m.wish, error);
+    error = cache_wait(&cache->m, timeout_ms, NULL, &answer);
+    return recipes_leave(cache->zk, &cache->m.wish, &answer, error);
 }
 
 ZK_API int zk_cache_get(struct zk_cache *cache, const char *path, struct zk_result **out) {
@@ -27605,16 +28021,15 @@ ZK_API int zk_member_new(struct zk *zk, const char *path, const void *data, int 
     struct client *c = recipes_enter(zk, &error);
     if (!c) return error;
     struct zk_member *member = mem_try(sizeof *member);
+    if (member) member->zk = zk;
     error = member ? member_init(&member->m, c, member, path, data, len, options)
                    : ZK_OUT_OF_MEMORY;
-    api_leave(zk);
-    if (error) {
+    if (error)
         mem_free(member);
-        return error;
-    }
-    member->zk = zk;
-    *out = member;
-    return ZK_OK;
+    else
+        *out = member; /* before the first callback can look for it */
+    api_leave(zk);
+    return error;
 }
 
 ZK_API void zk_member_free(struct zk_member *member) {
@@ -27627,11 +28042,12 @@ ZK_API void zk_member_free(struct zk_member *member) {
 }
 
 ZK_API int zk_member_wait(struct zk_member *member, int timeout_ms) {
+    struct wish_answer answer = {0};
     int error;
     if (!member) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(member->zk, &error)) return error;
-    error = member_wait(&member->m, timeout_ms, NULL, NULL);
-    return recipes_leave(member->zk, &member->m.wish, error);
+    error = member_wait(&member->m, timeout_ms, NULL, &answer);
+    return recipes_leave(member->zk, &member->m.wish, &answer, error);
 }
 
 ZK_API int zk_member_set(struct zk_member *member, const void *data, int len) {
@@ -27655,8 +28071,9 @@ ZK_API int zk_service_register(struct zk *zk, const char *base, const struct zk_
                                const struct zk_member_options *options, struct zk_member **out) {
     struct zk_member_options o = {0};
     struct buf json = {0};
-    if (!out || !base || !service) return ZK_BAD_ARGUMENTS;
+    if (!out) return ZK_BAD_ARGUMENTS;
     *out = NULL;
+    if (!base || !path_valid(slice_str(base)) || !service) return ZK_BAD_ARGUMENTS;
     struct zk_service s = *service;
     if (!s.registered) s.registered = os_wall_ms();
     if (options) o = *options;
@@ -27685,7 +28102,7 @@ ZK_API void zk_service_free(struct zk_service *service) {
 }
 
 ZK_API void zk_services_free(struct zk_service **services, int count) {
-    for (int i = 0; i < count; i++) zk_service_free(services[i]);
+    for (int i = 0; services && i < count; i++) zk_service_free(services[i]);
     mem_free(services);
 }
 
@@ -27708,7 +28125,8 @@ ZK_API int zk_service_list(struct zk *zk, const char *base, const char *name,
     if (!out || !count) return ZK_BAD_ARGUMENTS;
     *out = NULL;
     *count = 0;
-    if (!base || !name) return ZK_BAD_ARGUMENTS;
+    if (!base || !path_valid(slice_str(base)) || !name || strchr(name, '/'))
+        return ZK_BAD_ARGUMENTS;
     struct zk_result *children = NULL;
     char *dir = recipe_join(base, name);
     int error = dir ? zk_call(zk, zk_get_children(dir), &children) : ZK_OUT_OF_MEMORY;

@@ -202,7 +202,8 @@ struct zk_options {
     int op_timeout_ms; /* of an operation that has none of its own; 0: as session_timeout_ms;
                           -1: none. What is sent or waits fails in any case when the session ends */
     unsigned flags;    /* enum zk_option_flag */
-    uint32_t max_packet; /* largest request and reply, bytes; 0: 1,048,575, as in stock */
+    uint32_t max_packet; /* largest request, bytes; 0: 1,048,575, as in stock. A reply may have
+                            1,024 more, so that what was written can be read */
     int64_t session_id;  /* of a session to re-attach, with its password; 0: a new one */
     const uint8_t *session_passwd; /* 16 bytes */
     struct zk_server *server; /* talk to this server of the same process, without a socket; hosts
@@ -254,6 +255,7 @@ struct zk_counters {
     uint64_t requests, replies, events; /* pings and the session's own packets not counted */
     uint64_t bytes_sent, bytes_received;
     uint64_t connects; /* sessions established or re-attached */
+    uint64_t failures; /* attempts to connect that came to nothing, one for each server tried */
     uint32_t watches;  /* registered now */
     uint32_t waiting;  /* operations without their reply, sent or not */
 };
@@ -604,9 +606,10 @@ static inline struct zk_op zk_remove_watches(const char *path, enum zk_watch_kin
  *
  * Calls that wait come in two forms. The plain one returns when it is over; with the name ending in
  * _async it returns at once and done is called with the outcome, exactly once, unless it returned
- * an error or the object is freed before. timeout_ms < 0: no limit. Callbacks are called like those
- * of operations, one at a time; freeing an object waits for one of its own that is running, unless
- * called from it. Every function may be called from callbacks, also those that wait.
+ * an error or the object is freed before. timeout_ms < 0: no limit; calls without it take at most
+ * the handle's op_timeout_ms. Callbacks are called like those of operations, one at a time; freeing
+ * an object waits for one of its own that is running, unless called from it. Every function may be
+ * called from callbacks, also those that wait.
  *
  * What breaks is mended: requests are repeated over lost connections; missing parents are made, as
  * containers; a lost reply to a create is cleared up by the unique part of the node's name, and a
@@ -621,7 +624,8 @@ enum zk_recipe_error {
     ZK_NOT_OWNED = -1011, /* nothing is held that could be given back */
     ZK_LOCKED = -1012,    /* somebody else has it, and it was not to be waited for */
     ZK_SEQUENCE_OVERFLOW = -1013, /* 2^31 names were given below this node: use another one */
-    ZK_UNCERTAIN = -1014, /* the reply was lost, and what is there now does not tell either */
+    ZK_UNCERTAIN = -1014, /* the reply was lost, and what is there now does not tell either, or
+                             could not be looked at in time */
     ZK_MALFORMED = -1015  /* a node's data is not what the layout says */
 };
 
@@ -667,7 +671,8 @@ struct zk_lock_options {
     enum zk_lock_kind kind;
     bool kazoo; /* names of kazoo's Lock, WriteLock and ReadLock: <32 digits>__lock__<sequence>,
                    ...__rlock__<sequence>. Excludes those; not Curator's. Not for leases */
-    bool reentrant; /* an owner may acquire again, and releases as often. Not for leases */
+    bool reentrant; /* an owner may acquire again, and releases as often, also what was lost; while
+                       SUSPENDED it cannot: ZK_CONNECTION_LOSS. Not for leases */
     int leases;     /* of a LEASE; else 0 */
     const char *const *extra_patterns; /* nodes whose names end in one of these and a sequence are
                                           waited for too, e.g. "__lock__" while moving away from
@@ -794,7 +799,8 @@ ZK_API int zk_queue_put_async(struct zk_queue *queue, const void *data, int len,
                               zk_done_fn done, void *user);
 /*
  * Waits for an item; timeout_ms 0: ZK_TIMED_OUT if there is none now. ZK_UNCERTAIN: the reply was
- * lost; the item is taken, by us or by somebody else at that moment. After both, zk_queue_item.
+ * lost; the item is taken, by us or by somebody else at that moment, or there was no connection for
+ * op_timeout_ms more to see whether it is. After both, zk_queue_item.
  * One call of an object at a time (ZK_IN_USE).
  */
 ZK_API int zk_queue_take(struct zk_queue *queue, int timeout_ms);
@@ -813,7 +819,8 @@ ZK_API void zk_queue_free(struct zk_queue *queue);
  *
  * zk_counter_value is the value that the latest call saw or made; also after ZK_BAD_VERSION
  * (compare_and_set: it is not what was expected) and ZK_UNCERTAIN (the reply was lost, and the node
- * has changed since: by us or somebody else). ZK_MALFORMED: data of another length.
+ * has changed since: by us or somebody else; or it could not be looked at in time). ZK_MALFORMED:
+ * data of another length.
  */
 struct zk_counter;
 ZK_API int zk_counter_new(struct zk *zk, const char *path, int bytes, struct zk_counter **out);

@@ -15,7 +15,12 @@ from harness.servers import ZkdServer
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 ASAN = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-BUILDS = {"asan": ASAN, "tsan": ["-fsanitize=thread"], "poll": [*ASAN, "-DZK_WITH_EPOLL=0"]}
+TSAN = ["-fsanitize=thread"]
+POLL = ["-DZK_WITH_EPOLL=0"]
+BUILDS = {"asan": ASAN, "tsan": TSAN, "poll": [*ASAN, *POLL], "poll-tsan": [*TSAN, *POLL]}
+# Programs of cases: what they are built of beside themselves, and their cases, at least.
+PROGRAMS = {"client_test": ([TOP / "zk.c"], 22), "puppet_test": ([TOP / "zk.c"], 22),
+            "inner_test": ([], 2)}
 TIMEOUT_S = 100
 
 
@@ -33,23 +38,14 @@ def run(*argv, **env):
 
 # --- cases ---------------------------------------------------------------------------------------
 
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory):
-    made = {}
-
-    def get(kind):
-        if kind not in made:
-            made[kind] = build(tmp_path_factory, f"client_test-{kind}", HERE / "client_test.c",
-                               TOP / "zk.c", flags=BUILDS[kind])
-        return made[kind]
-    return get
-
-
 @pytest.mark.parametrize("kind", BUILDS)
-def test_every_case(kind, programs, tmp_path):
-    program = programs(kind)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_case(name, kind, tmp_path_factory, tmp_path):
+    sources, least = PROGRAMS[name]
+    program = build(tmp_path_factory, f"{name}-{kind}", HERE / f"{name}.c", *sources,
+                    flags=BUILDS[kind])
     cases = run(program, "--list").stdout.split()
-    assert len(cases) >= 21
+    assert len(cases) >= least
     for case in cases:
         done = run(program, case, tmp_path / case)
         assert (done.returncode, done.stdout) == (0, "ok\n"), f"{case}: {done.stderr[-3000:]}"

@@ -384,7 +384,8 @@ static void world(uint64_t seed, int voters, int observers, int64_t delay, const
     net.delay = delay;
     net.n = voters + observers;
     struct buf text = {0};
-    buf_printf(&text, "dataDir=/d\nclientPort=1\ntickTime=1000\ninitLimit=5\nsyncLimit=2\n%s\n", more);
+    buf_printf(&text, "dataDir=/d\nclientPort=1\ntickTime=1000\ninitLimit=5\nsyncLimit=2\n%s\n",
+               more);
     for (int i = 0; i < net.n; i++)
         buf_printf(&text, "server.%d=127.0.0.1:%d:%d:%s\n", i + 1, 28881 + i, 38881 + i,
                    i < voters ? "participant" : "observer");

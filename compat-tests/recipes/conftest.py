@@ -1,16 +1,14 @@
 """Contenders of zk.h beside those of Curator and kazoo."""
-import os
-
 import pytest
 
-from contending import SANITIZED, Contender, program
+from contending import Contender, program
 from harness import clients
 from losing import LosingProxy
 
 
 @pytest.fixture(scope="session")
 def contender_program():
-    return program(os.environ.get("ZK_CLIENT_CFLAGS", SANITIZED))
+    return program("contender")
 
 
 @pytest.fixture

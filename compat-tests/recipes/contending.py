@@ -4,6 +4,7 @@ ZK_CLIENT_CFLAGS builds the program otherwise, e.g. with -fsanitize=thread. ZK_S
 directory with zk.c and zk.h.
 """
 import os
+import threading
 from pathlib import Path
 
 from harness import cache, clients
@@ -16,17 +17,32 @@ def source_tree() -> Path:
     return Path(os.environ.get("ZK_SOURCE") or cache.TESTS.parent)
 
 
-def program(flags) -> Path:
-    source = Path(__file__).with_name("contender.c")
-    top, library = source_tree(), cache.jansson()
+def flags():
+    return os.environ.get("ZK_CLIENT_CFLAGS", SANITIZED)
+
+
+def compiler(*words):
+    cache._run("a program of recipes", [
+        "cc", "-std=c11", "-D_GNU_SOURCE", "-DZK_WITH_SERVER=0", "-Wall", "-Wextra", "-Werror",
+        *flags().split(), "-pthread", f"-I{source_tree()}", f"-I{cache.jansson()}/include", *words])
+
+
+def library() -> Path:
+    top = source_tree()
 
     def build(work):
-        cache._run("contender", [
-            "cc", "-std=c11", "-D_GNU_SOURCE", "-DZK_WITH_SERVER=0", "-Wall", "-Wextra", "-Werror",
-            *flags.split(), "-pthread", f"-I{top}", f"-I{library}/include", source, top / "zk.c",
-            library / "lib" / "libjansson.a", "-o", work / "contender"])
-    return cache._piece("contender", [source, top / "zk.c", top / "zk.h"], build,
-                        flags) / "contender"
+        compiler("-c", top / "zk.c", "-o", work / "zk.o")
+    return cache._piece("recipes", [top / "zk.c", top / "zk.h"], build, flags()) / "zk.o"
+
+
+def program(name, *linking) -> Path:
+    """One of the programs beside this file."""
+    source, zk = Path(__file__).with_name(f"{name}.c"), library()
+
+    def build(work):
+        compiler(source, zk, cache.jansson() / "lib" / "libjansson.a", *linking,
+                 "-o", work / name)
+    return cache._piece(name, [source, zk], build, " ".join([flags(), *linking])) / name
 
 
 class Contender(clients.Driver):
@@ -46,3 +62,43 @@ class Contender(clients.Driver):
         status = self._process.returncode
         clients.reap(self._process)
         assert status in (0, -9), f"the contender ended with {status}"
+
+
+class Exclusive:
+    """What only one may do at a time: checked here, where all contenders are driven from, and by
+    the version of a node."""
+
+    def __init__(self, zk, path):
+        self.zk, self.path = zk, zk.create(path, b"0")
+        self.lock = threading.Lock()
+        self.count = 0
+
+    def work(self):
+        assert self.lock.acquire(blocking=False), "two owners"
+        value, stat = self.zk.get(self.path)
+        assert int(value) == self.count
+        self.zk.set(self.path, b"%d" % (self.count + 1), stat["version"])
+        self.count += 1
+        self.lock.release()
+
+
+def contention(exclusive, contenders, total):
+    """All contend until the work was done so often; each contender is (acquire, release)."""
+    problems = []
+
+    def run(take, give):
+        try:
+            while exclusive.count < total and not problems:
+                assert take() is True
+                exclusive.work()
+                give()
+        except BaseException as problem:
+            problems.append(problem)
+    threads = [threading.Thread(target=run, args=one) for one in contenders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if problems:
+        raise problems[0]
+    assert total <= exclusive.count < total + len(contenders)

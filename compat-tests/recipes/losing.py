@@ -4,13 +4,15 @@ import threading
 
 from harness.proxy import Proxy
 
-CREATE, DELETE, SET, CREATE2, CREATE_CONTAINER = 1, 2, 5, 15, 19
+CREATE, DELETE, GET, SET, CREATE2, CREATE_CONTAINER, ADD_WATCH = 1, 2, 4, 5, 15, 19, 106
 
 
 class LosingProxy(Proxy):
     """lose(ops...) makes it drop the connection rather than hand on the next reply to one of
     these operations, which the server then has carried out; or, with request=True, rather than
-    hand on the request. Waiting for `lost` tells when."""
+    hand on the request. Waiting for `lost` tells when.
+
+    hold(op) keeps the next such request, and all behind it, until let_go(); `held` tells when."""
 
     def __init__(self, *targets):
         self._armed = ()
@@ -18,6 +20,8 @@ class LosingProxy(Proxy):
         self.overflows = False  # names in replies end in the number after 2147483647
         self._xids = {}
         self.lost = threading.Event()
+        self._to_hold = None
+        self.held, self._going = threading.Event(), threading.Event()
         super().__init__(*targets)
 
     @property
@@ -30,6 +34,20 @@ class LosingProxy(Proxy):
         self.lost.clear()
         self._requests = request
         self._armed = ops
+
+    def hold(self, op):
+        self.held.clear()
+        self._going.clear()
+        self._to_hold = op
+
+    def let_go(self):
+        self._going.set()
+
+    def _holds(self, to_server, frame):
+        if not to_server or len(frame) < 12 or self._to_hold is None:
+            return False
+        xid, op = struct.unpack_from(">ii", frame, 4)
+        return xid > 0 and op == self._to_hold
 
     def _drops(self, pair, to_server, frame):
         """Whether this frame is the one to lose."""
@@ -69,6 +87,10 @@ class LosingProxy(Proxy):
                         self._xids.pop(pair, None)
                         self.lost.set()
                         raise OSError
+                    if self._holds(to_server, frame):
+                        self._to_hold = None
+                        self.held.set()
+                        self._going.wait()
                     self._flowing.wait()
                     sink.sendall(self._overflown(frame) if self.overflows else frame)
         except OSError:

@@ -8,8 +8,9 @@ from harness.clients import refused
 from harness.servers import wait_for
 
 IN_USE, NOT_OWNED = -1010, -1011
-SESSION_MS = 4000
+SESSION_MS = 2500
 SOON_S = 15
+pytestmark = pytest.mark.server(config={"tickTime": 500})   # sessions may be short
 
 
 def waiting(zk, path, count):
@@ -35,17 +36,23 @@ def test_a_barrier(contend, curators, zk, path):
         ours.call("barrier_open", path=f"{path}/deep/er")
 
 
-def test_a_barrier_with_kazoo(contend, zk, path):
+def test_a_barrier_with_kazoo(contend, kazoo, zk, path):
     """Whose barrier is the node, and no more."""
-    client = contend()
-    zk.create(path)
+    client, theirs = contend(), kazoo()
+    client.call("barrier_close", path=path)
+    future = theirs.submit("barrier_wait", path=path)
+    theirs.call("barrier_close", path=path)     # which is closed already
+    assert not future.done()
+    client.call("barrier_open", path=path)
+    assert theirs.result(future) is True
+    theirs.call("barrier_close", path=path)
     future = client.submit("barrier_wait", path=path)
     with refused(IN_USE):
         client.call("barrier_close", path=path)
     zk.set(path, b"something else")     # wakes, but does not open
     assert client.call("barrier_wait", path=path, wait_ms=200, **{"as": "other"}) is False
     assert not future.done()
-    zk.delete(path)
+    assert theirs.call("barrier_open", path=path) is True
     assert client.result(future) is True
 
 
@@ -58,6 +65,22 @@ def test_a_barrier_goes_while_the_connection_is_broken(contend, losing, zk, path
     zk.delete(path)
     losing.accept()
     assert client.result(future) is True
+
+
+def test_freed_after_a_broken_connection(contend, losing, zk, path):
+    """The event of the old watch and the answer that sets a new one come together then."""
+    client = contend(losing.address)
+    zk.create(path)
+    future = client.submit("barrier_wait", path=path)
+    wait_for(lambda: client.call("watches") == 1, SOON_S, "watch")
+    losing.refuse()
+    zk.delete(path)
+    losing.accept()
+    assert client.result(future) is True
+    assert client.call("watches") == 0
+    client.call("free", path=path)
+    zk.create(path)
+    assert client.call("barrier_wait", path=path, wait_ms=200, **{"as": "other"}) is False
 
 
 def together(clients, op, path, members):

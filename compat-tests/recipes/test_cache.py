@@ -5,6 +5,7 @@ import pytest
 
 from harness.clients import ALL, READ, ZkError
 from harness.servers import wait_for
+from losing import ADD_WATCH, GET
 
 SOON_S = 15
 
@@ -105,6 +106,41 @@ def test_what_happens_while_it_is_away(contend, losing, zk, path, no_watch_reset
     assert node(client, path, path)[2] == ["changes", "comes", "keeps", "returns"]
     zk.set(f"{path}/keeps", b"new")         # the watch is there again
     told(client, "changed", f"{path}/keeps")
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["first", "again"])
+def test_a_node_changes_before_it_is_listed(contend, losing, zk, path, before):
+    """So that it is read twice; and what is below it must be read all the same."""
+    for one in (path, f"{path}/a", f"{path}/a/b"):
+        zk.create(one)
+    client = contend(losing.address)
+    if before:
+        cache(client, path)
+    losing.hold(GET)
+    if before:
+        losing.cut()
+    else:
+        client.call("cache_start", path=path, levels=0)
+    assert losing.held.wait(SOON_S)
+    zk.set(f"{path}/a", b"new")
+    wait_for(lambda: client.call("waiting") == 2, SOON_S, "two reads")
+    losing.let_go()
+    client.call("cache_wait", path=path, wait_ms=SOON_S * 1000)
+    assert node(client, path, f"{path}/a") == (b"new", 1, ["b"])
+    assert node(client, path, f"{path}/a/b") is not None
+    assert "removed" not in [change[0] for change in changes(client)]
+
+
+def test_freed_before_its_watch_is_set(contend, losing, server, zk, path):
+    zk.create(path)
+    client = contend(losing.address)
+    losing.hold(ADD_WATCH)
+    client.call("cache_start", path=path, levels=0)
+    assert losing.held.wait(SOON_S)
+    client.call("free", path=path)
+    losing.let_go()
+    wait_for(lambda: client.call("waiting") == 0, SOON_S, "all replies")
+    assert path.encode() not in server.four("wchp")
 
 
 def test_many_nodes(contend, zk, path):

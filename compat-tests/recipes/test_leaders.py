@@ -8,8 +8,9 @@ from harness.clients import NOAUTH, READ, refused
 from harness.servers import wait_for
 
 NOT_OWNED = -1011
-SESSION_MS = 4000
+SESSION_MS = 2500
 SOON_S = 15
+pytestmark = pytest.mark.server(config={"tickTime": 500})   # sessions may be short
 
 
 def leaders(clients, path):

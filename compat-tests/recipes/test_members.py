@@ -1,6 +1,7 @@
 """Members of groups and services of zk.h, alone and with Curator's."""
 import json
 import os
+import random
 import signal
 
 import pytest
@@ -9,8 +10,9 @@ from harness.clients import EPHEMERAL, NOAUTH, NONODE, READ, ZkError, encode, re
 from harness.servers import wait_for
 
 MALFORMED = -1015
-SESSION_MS = 4000
+SESSION_MS = 2500
 SOON_S = 15
+pytestmark = pytest.mark.server(config={"tickTime": 500})   # sessions may be short
 
 
 def start(client, path, data=b"", **args):
@@ -102,6 +104,21 @@ def test_a_broken_connection(contend, losing, zk, path):
     wait_for(lambda: not zk.exists(path), SOON_S, "its end")
 
 
+def test_freed_after_a_broken_connection(contend, losing, zk, path):
+    """The event of the old watch and the answer that sets a new one come together then."""
+    client = contend(losing.address)
+    start(client, path, b"1")
+    losing.refuse()
+    client.wait_event(SOON_S, kind="hold", hold="suspended")
+    zk.set(path, b"2")
+    losing.accept()
+    wait_for(lambda: client.call("member_state", path=path) == "owned", SOON_S, "its state")
+    client.call("free", path=path)
+    assert client.call("watches") == 0
+    wait_for(lambda: not zk.exists(path), SOON_S, "its end")
+    start(client, f"{path}-2")
+
+
 def test_not_allowed(contend, zk, path):
     zk.create(path, acl=[[READ, "world", "anyone"]])
     with refused(NOAUTH):
@@ -177,13 +194,49 @@ def test_services_as_they_may_be(contend):
     assert read(client, b'{"serviceType":"DYNAMIC_SEQUENTIAL"}')["type"] == 3
     assert read(client, b'{"payload":["java.util.ArrayList",["a",{"b":"}"}]]}')["payload"] == (
         '["java.util.ArrayList",["a",{"b":"}"}]]')
+    assert read(client, b'{"x":123456789012345678901234567890,"y":-0.5e+400,"id":"\xc3\xa9"}')[
+        "id"] == "\u00e9"
     for wrong in (b"", b"null", b"[]", b"{", b'{"id"}', b'{"id":}', b'{"id":"a",}', b'{"id":"a"}x',
                   b'{"id":"\\ud83d"}', b'{"id":"\\u0000"}', b'{"id":"a\nb"}', b'{"id":"\\x"}',
                   b'{"id":1}', b'{"port":"1"}', b'{"port":99999999999}', b'{"enabled":1}',
                   b'{"serviceType":"OTHER"}', b'{"id":"', b'{"x":' + b"[" * 100 + b"]" * 100 +
-                  b"}", b"{'id':1}", b'{"port":-}', b'{"port":1.}', b'{"x":tru}', b"\xff\x00"):
+                  b"}", b"{'id':1}", b'{"port":-}', b'{"port":1.}', b'{"x":tru}', b"\xff\x00",
+                  b'{"port":01}', b'{"id":"\xff"}', b'{"id":"\xc0\x80"}',
+                  b'{"id":"\xed\xa0\x80"}', b'{"x":"\xf4\x90\x80\x80"}', b'{"id":"\xc3"}'):
         with refused(MALFORMED):
             read(client, wrong)
+
+
+def test_services_damaged_by_chance(contend):
+    """What is accepted is JSON for others too."""
+    client, rng = contend(), random.Random(20)
+    whole = json.dumps({
+        "name": "s\u00e9\U0001f600\n", "id": "i\\\"", "address": None, "port": -0, "sslPort": 443,
+        "payload": ["java.lang.Long", 5, {"a": [True, 1.5e-7, {}]}], "uriSpec": URI,
+        "registrationTimeUTC": 1700000000000, "serviceType": "STATIC", "enabled": False})
+    seeds = [whole.encode(), json.dumps(json.loads(whole), ensure_ascii=False).encode()]
+    accepted = 0
+    for number in range(1500):
+        text = bytearray(seeds[number % 2])
+        for _ in range(rng.choice([1, 1, 2, 5])):
+            at = rng.randrange(len(text))
+            kind = rng.randrange(4)
+            if kind == 0:
+                text[at] ^= 1 << rng.randrange(8)
+            elif kind == 1:
+                del text[at:at + rng.randrange(1, 9)]
+            elif kind == 2:
+                text[at:at] = text[at:at + rng.randrange(1, 9)]
+            else:
+                text[at:at] = rng.choice([b'"', b"\\", b"{", b"]", b",", b"0", b"e", b"\\ud800"])
+        try:
+            read(client, bytes(text))
+        except ZkError as problem:
+            assert problem.code == MALFORMED
+            continue
+        accepted += 1
+        assert isinstance(json.loads(text.decode()), dict)
+    assert 100 < accepted < 1400
 
 
 @pytest.mark.parametrize("wrong", [

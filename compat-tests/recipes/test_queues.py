@@ -9,7 +9,7 @@ from harness.clients import encode, refused
 from harness.servers import wait_for
 from losing import CREATE2, DELETE, SET
 
-IN_USE, UNCERTAIN, MALFORMED, BAD_VERSION = -1010, -1014, -1015, -103
+IN_USE, UNCERTAIN, MALFORMED, BAD_VERSION, TIMED_OUT = -1010, -1014, -1015, -103, -1001
 SIMPLE, DISTRIBUTED, PRIORITY = range(3)
 SOON_S = 15
 
@@ -104,7 +104,7 @@ def test_what_is_no_item_stays(contend, zk, path):
 
 
 def test_replies_are_lost(contend, losing, zk, path):
-    client = contend(losing.address)
+    client = contend(losing.address, timeout_ms=4000)
     put(client, path, b"0")
     losing.lose(CREATE2)
     with refused(UNCERTAIN):
@@ -122,7 +122,7 @@ def test_replies_are_lost(contend, losing, zk, path):
 
 
 def test_a_queue_and_a_broken_connection(contend, losing, zk, path):
-    client, giver = contend(losing.address), contend()
+    client, giver = contend(losing.address, timeout_ms=4000), contend()
     put(giver, path, b"x")
     assert take(client, path) == b"x"
     future = client.submit("queue_take", path=path)
@@ -131,6 +131,48 @@ def test_a_queue_and_a_broken_connection(contend, losing, zk, path):
     put(giver, path, b"y")
     losing.accept()
     assert base64.b64decode(client.result(future)) == b"y"
+
+
+def test_freed_after_a_broken_connection(contend, losing, zk, path):
+    """The event of the old watch and the answer that sets a new one come together then."""
+    client = contend(losing.address)
+    zk.create(path)
+    future = client.submit("queue_take", path=path)
+    wait_for(lambda: client.call("watches") == 1, SOON_S, "watch")
+    losing.refuse()
+    zk.create(f"{path}/qn-0000000000", b"x")
+    losing.accept()
+    assert base64.b64decode(client.result(future)) == b"x"
+    client.call("free", path=path)
+    assert client.call("watches") == 0
+    put(client, path, b"y", **{"as": "other"})
+
+
+def test_without_a_connection(contend, losing, zk, path):
+    """Calls without a time of their own have that of the handle's operations."""
+    client = contend(losing.address, op_ms=500, timeout_ms=4000)
+    put(client, path, b"0")
+    losing.refuse()
+    client.wait_event(kind="session", state="SUSPENDED")
+    with refused(UNCERTAIN):    # it waits to be sent
+        put(client, path, b"1")
+    assert take(client, path, wait_ms=0) is None
+    with refused(TIMED_OUT):
+        counter(client, f"{path}-number", "add", 1)
+    with refused(TIMED_OUT):
+        client.call("barrier_close", path=path)
+    losing.accept()
+    wait_for(lambda: len(zk.children(path)) == 2, SOON_S, "what was sent then")
+
+
+def test_taking_and_the_connection_breaks_for_good(contend, losing, zk, path):
+    client = contend(losing.address, op_ms=500, timeout_ms=4000)
+    put(client, path, b"0")
+    losing.shut()
+    losing.lose(DELETE)
+    with refused(UNCERTAIN):
+        take(client, path, wait_ms=200)
+    assert zk.children(path) == []
 
 
 # --- counters ---
@@ -195,7 +237,7 @@ def test_a_counter_of_kazoo(contend, kazoo, path):
 
 
 def test_replies_to_counters_are_lost(contend, losing, zk, path):
-    client = contend(losing.address)
+    client = contend(losing.address, timeout_ms=4000)
     assert counter(client, path, "set", 1) == 1
     losing.lose(SET, request=True)
     assert counter(client, path, "add", 1) == 2     # it was certainly not applied

@@ -1,23 +1,16 @@
 """Memory that cannot be had, at every allocation in turn: recipes answer with an error, leave
 nothing behind, and work afterwards."""
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from contending import SANITIZED, source_tree
+from contending import program
 from harness.servers import wait_for
 
-HERE = Path(__file__).parent
 
-
-@pytest.fixture(scope="module")
-def torture(tmp_path_factory):
-    program, top = tmp_path_factory.mktemp("torture") / "torture", source_tree()
-    subprocess.run(["cc", "-std=c11", "-D_GNU_SOURCE", "-DZK_WITH_SERVER=0",
-                    *SANITIZED.split(), "-pthread", f"-I{top}",
-                    HERE / "torture.c", "-o", program], check=True)
-    return program
+@pytest.fixture(scope="session")
+def torture():
+    return program("torture", "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc")
 
 
 @pytest.mark.timeout(300)

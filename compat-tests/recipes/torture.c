@@ -6,13 +6,17 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-static void *scarce_malloc(size_t n);
-static void *scarce_realloc(void *p, size_t n);
-#define ZK_MALLOC(n) scarce_malloc(n)
-#define ZK_REALLOC(p, n) scarce_realloc(p, n)
-#define ZK_FREE(p) free(p)
-#include "zk.c"
+#include "zk.h"
+
+/* The linker leads the library's allocations here (--wrap), and these to the C library's. */
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
 
 static _Atomic long countdown, failures;
 
@@ -22,12 +26,16 @@ static int fails(void) {
     return 1;
 }
 
-static void *scarce_malloc(size_t n) {
-    return fails() ? NULL : malloc(n);
+void *__wrap_malloc(size_t n) {
+    return fails() ? NULL : __real_malloc(n);
 }
 
-static void *scarce_realloc(void *p, size_t n) {
-    return fails() ? NULL : realloc(p, n);
+void *__wrap_calloc(size_t n, size_t size) {
+    return fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t n) {
+    return fails() ? NULL : __real_realloc(p, n);
 }
 
 #define WAIT_MS 3000

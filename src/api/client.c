@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "api/server.h"
 #include "base/wire.h"
 #include "state/path.h"
 
@@ -26,9 +25,9 @@ struct zk {
     bool threads;  /* io and teller; else the caller runs it */
     bool stopping; /* the threads shall end */
     bool doomed;   /* freed from a callback: freed when it has returned */
-    bool polling;  /* somebody is in courier_poll */
+    bool polling;  /* somebody is in api_turn's courier_poll */
+    int64_t poll_until; /* ... and looks at the clock again then */
     pthread_t io, teller;
-    int64_t io_until;           /* when io looks at the clock again */
     struct api_waiter *waiters; /* who waits; the first may take over the socket */
     bool reading;               /* one of them has it */
     pthread_cond_t to_tell;     /* posts, or stopping */
@@ -93,13 +92,17 @@ ZK_PRIVATE struct client *api_enter(struct zk *zk) {
     return zk->client;
 }
 
+/* Before the lock is given away: whoever polls must know of what has become due earlier. */
+static void api_hurry(struct zk *zk) {
+    if (!zk->polling || client_next_at(zk->client) >= zk->poll_until) return;
+    zk->poll_until = INT64_MIN; /* once is enough */
+    courier_wake(&zk->courier);
+}
+
 ZK_PRIVATE void api_leave(struct zk *zk) {
     courier_run(&zk->courier, false);
     api_spread(zk);
-    if (zk->threads && client_next_at(zk->client) < zk->io_until) {
-        zk->io_until = INT64_MIN; /* once is enough */
-        courier_wake(&zk->courier);
-    }
+    api_hurry(zk);
     (void)pthread_mutex_unlock(&zk->lock);
 }
 
@@ -122,8 +125,10 @@ static void api_part(struct zk *zk, struct api_waiter *w) {
 static void api_turn(struct zk *zk, int64_t until) {
     struct os_event events[COURIER_EVENTS];
     int64_t next = client_next_at(zk->client);
-    int timeout = api_ms_until(next < until ? next : until);
+    if (next < until) until = next;
+    int timeout = api_ms_until(until);
     zk->polling = true;
+    zk->poll_until = until;
     (void)pthread_mutex_unlock(&zk->lock);
     int n = courier_poll(&zk->courier, events, timeout);
     (void)pthread_mutex_lock(&zk->lock);
@@ -164,10 +169,12 @@ static void api_wait_once(struct zk *zk, struct api_waiter *w, int64_t until) {
         return;
     }
     courier_run(&zk->courier, true);
-    if (zk->threads || zk->polling)
-        api_cond_wait(&w->woken, &zk->lock, until);
-    else
+    if (!zk->threads && !zk->polling) {
         api_turn(zk, until);
+        return;
+    }
+    api_hurry(zk);
+    api_cond_wait(&w->woken, &zk->lock, until);
 }
 
 ZK_PRIVATE int api_wait(struct zk *zk, api_ready ready, const void *arg, int timeout_ms) {
@@ -205,14 +212,16 @@ static void api_tell(struct zk *zk, struct client_post *p) {
     (void)pthread_cond_broadcast(&zk->told);
 }
 
-/* All calls that are due now. */
+/* All calls that are due now; one at a time, whichever threads there are. */
 static void api_tell_all(struct zk *zk) {
     struct client_post *p;
-    while ((p = client_take_post(zk->client))) api_tell(zk, p);
+    while (!zk->telling && (p = client_take_post(zk->client))) api_tell(zk, p);
 }
 
 ZK_PRIVATE void api_settle(struct zk *zk, const void *owner) {
     client_unpost(zk->client, owner);
+    courier_run(&zk->courier, false);
+    api_hurry(zk);
     while (zk->telling && zk->telling_owner == owner && !api_in_callback(zk))
         (void)pthread_cond_wait(&zk->told, &zk->lock);
 }
@@ -224,10 +233,7 @@ static void *api_io_main(void *arg) {
     (void)pthread_mutex_lock(&zk->lock);
     client_tick(zk->client, os_now_ms());
     courier_run(&zk->courier, true);
-    while (!zk->stopping) {
-        zk->io_until = client_next_at(zk->client);
-        api_turn(zk, INT64_MAX);
-    }
+    while (!zk->stopping) api_turn(zk, INT64_MAX);
     (void)pthread_mutex_unlock(&zk->lock);
     return NULL;
 }
@@ -316,12 +322,7 @@ static int api_make(struct zk **out, const struct zk_options *o, struct client_s
     struct zk *zk = mem_try(sizeof *zk);
     int err = zk ? client_new(&zk->client, setup) : ZK_OUT_OF_MEMORY;
     if (!err) err = courier_open(&zk->courier, zk->client);
-#if ZK_WITH_SERVER
-    if (!err && o->server) {
-        zk->courier.offer = server_offer;
-        zk->courier.server = o->server;
-    }
-#endif
+    if (!err) zk->courier.door = (struct duct_door *)(void *)o->server;
     if (err) {
         if (zk) client_free(zk->client);
         mem_free(zk);
@@ -332,7 +333,6 @@ static int api_make(struct zk **out, const struct zk_options *o, struct client_s
     api_cond_init(&zk->told);
     zk->log = o->log;
     zk->log_user = o->log_user;
-    zk->io_until = INT64_MAX;
     *out = zk; /* before the first callback can look for it */
     if ((o->flags & ZK_OWN_LOOP) || api_start_threads(zk)) return ZK_OK;
     *out = NULL;
@@ -372,16 +372,29 @@ static void api_finish_telling(struct zk *zk) {
     }
 }
 
+/* In the caller's own loop: a callback has freed the handle, and has returned. */
+static void api_bury(struct zk *zk) {
+    client_end(zk->client);
+    api_tell_all(zk);
+    (void)pthread_mutex_unlock(&zk->lock);
+    api_destroy(zk);
+}
+
 static int api_end(struct zk *zk, bool politely, int timeout_ms) {
     struct client *c = api_enter(zk);
     if (!c) return ZK_BAD_ARGUMENTS;
     client_close(c, politely);
-    if (!api_in_callback(zk)) {
+    courier_run(&zk->courier, true); /* the goodbye leaves, even if nobody waits for its reply */
+    bool inside = api_in_callback(zk);
+    if (!inside) {
         if (api_wait(zk, api_is_over, zk, timeout_ms) == ZK_TIMED_OUT) client_end(c);
         courier_run(&zk->courier, true);
         api_finish_telling(zk);
     }
-    api_leave(zk);
+    if (inside || zk->threads || !zk->doomed)
+        api_leave(zk);
+    else
+        api_bury(zk);
     return ZK_OK;
 }
 
@@ -507,7 +520,8 @@ ZK_API int zk_wants(struct zk *zk) {
 ZK_API int zk_wait_ms(struct zk *zk) {
     struct client *c = api_enter(zk);
     if (!c) return -1;
-    bool now = client_has_posts(c) || (client_connection_is_up(c) && client_should_send(c));
+    bool now = (client_has_posts(c) && !zk->telling) ||
+               (client_connection_is_up(c) && client_should_send(c));
     int ms = now ? 0 : api_ms_until(client_next_at(c));
     api_leave(zk);
     return ms;
@@ -521,18 +535,15 @@ ZK_API int zk_step(struct zk *zk) {
         return ZK_WRONG_THREAD;
     }
     struct os_event events[COURIER_EVENTS];
-    client_tick(c, os_now_ms());
     courier_run(&zk->courier, true);
+    /* What has come is read first: a loop that is late may have the server's answer there. */
     courier_take(&zk->courier, events, courier_poll(&zk->courier, events, 0));
     client_tick(c, os_now_ms());
     courier_run(&zk->courier, true);
     api_tell_all(zk);
     courier_run(&zk->courier, true);
-    if (zk->doomed) {
-        client_end(c);
-        api_tell_all(zk);
-        (void)pthread_mutex_unlock(&zk->lock);
-        api_destroy(zk);
+    if (zk->doomed && !zk->telling) {
+        api_bury(zk);
         return ZK_CLOSING;
     }
     int err = client_error(c);
@@ -624,8 +635,12 @@ ZK_API void zk_get_counters(struct zk *zk, struct zk_counters *out) {
 ZK_API const char *zk_error_name(int error) {
     static const char *const own[] = {"OUT_OF_MEMORY", "TIMED_OUT", "CANCELED",
                                       "TOO_LARGE",     "BUSY",      "WRONG_THREAD"};
+    static const char *const recipes[] = {"IN_USE",            "NOT_OWNED", "LOCKED",
+                                          "SEQUENCE_OVERFLOW", "UNCERTAIN", "MALFORMED"};
     size_t i = (size_t)((int64_t)ZK_OUT_OF_MEMORY - error);
+    size_t k = (size_t)((int64_t)ZK_IN_USE - error);
     if (error == ZK_CLOSING) return "CLOSING";
+    if (k < sizeof recipes / sizeof *recipes) return recipes[k];
     return i < sizeof own / sizeof *own ? own[i] : wire_error_name(error);
 }
 
@@ -671,6 +686,12 @@ ZK_API const char *zk_strerror(int error) {
         {ZK_TOO_LARGE, "larger than max_packet"},
         {ZK_BUSY, "too much is waiting for the server"},
         {ZK_WRONG_THREAD, "may not be called here"},
+        {ZK_IN_USE, "the object is in use already"},
+        {ZK_NOT_OWNED, "nothing is held that could be given back"},
+        {ZK_LOCKED, "somebody else has it"},
+        {ZK_SEQUENCE_OVERFLOW, "no sequence numbers are left below this node"},
+        {ZK_UNCERTAIN, "the reply was lost, and it is not known whether it was done"},
+        {ZK_MALFORMED, "the node's data is not what it should be"},
     };
     for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++)
         if (WORDS[i].code == error) return WORDS[i].text;
@@ -688,7 +709,8 @@ ZK_API bool zk_maybe_applied(int error) {
     case ZK_MARSHALLING_ERROR:
     case ZK_OUT_OF_MEMORY:
     case ZK_TIMED_OUT:
-    case ZK_CANCELED: return true;
+    case ZK_CANCELED:
+    case ZK_UNCERTAIN: return true;
     default: return false;
     }
 }

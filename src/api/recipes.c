@@ -9,6 +9,7 @@
 #include "client/lock.h"
 #include "client/member.h"
 #include "client/queue.h"
+#include "state/path.h"
 
 /* --- common --- */
 
@@ -22,16 +23,10 @@ static struct client *recipes_enter(struct zk *zk, int *error) {
 }
 
 /* The end of a synchronous call: `error` is how it began. */
-static int recipes_leave(struct zk *zk, struct wish *w, int error) {
-    if (!error && w->open) {
-        error = api_wait(zk, wish_over, w, -1);
-        if (w->open)
-            wish_stop(w);
-        else
-            error = w->error;
-    } else if (!error) {
-        error = w->error;
-    }
+static int recipes_leave(struct zk *zk, struct wish *w, struct wish_answer *answer, int error) {
+    if (!error && !answer->over) error = api_wait(zk, wish_over, answer, -1);
+    if (answer->over) error = answer->error;
+    if (w->answer == answer) wish_stop(w);
     api_leave(zk);
     return error;
 }
@@ -60,15 +55,14 @@ ZK_API int zk_lock_new(struct zk *zk, const char *path, const struct zk_lock_opt
     struct client *c = recipes_enter(zk, &error);
     if (!c) return error;
     struct zk_lock *lock = mem_try(sizeof *lock);
+    if (lock) lock->zk = zk;
     error = lock ? lock_init(&lock->m, c, lock, path, options) : ZK_OUT_OF_MEMORY;
-    api_leave(zk);
-    if (error) {
+    if (error)
         mem_free(lock);
-        return error;
-    }
-    lock->zk = zk;
-    *out = lock;
-    return ZK_OK;
+    else
+        *out = lock;
+    api_leave(zk);
+    return error;
 }
 
 ZK_API void zk_lock_free(struct zk_lock *lock) {
@@ -81,11 +75,12 @@ ZK_API void zk_lock_free(struct zk_lock *lock) {
 }
 
 ZK_API int zk_lock_acquire(struct zk_lock *lock, int timeout_ms) {
+    struct wish_answer answer = {0};
     int error;
     if (!lock) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(lock->zk, &error)) return error;
-    error = lock_acquire(&lock->m, timeout_ms, false, NULL, NULL);
-    return recipes_leave(lock->zk, &lock->m.wish, error);
+    error = lock_acquire(&lock->m, timeout_ms, false, NULL, &answer);
+    return recipes_leave(lock->zk, &lock->m.wish, &answer, error);
 }
 
 ZK_API int zk_lock_acquire_async(struct zk_lock *lock, int timeout_ms, zk_done_fn done,
@@ -99,11 +94,12 @@ ZK_API int zk_lock_acquire_async(struct zk_lock *lock, int timeout_ms, zk_done_f
 }
 
 ZK_API int zk_lock_try(struct zk_lock *lock) {
+    struct wish_answer answer = {0};
     int error;
     if (!lock) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(lock->zk, &error)) return error;
-    error = lock_acquire(&lock->m, -1, true, NULL, NULL);
-    return recipes_leave(lock->zk, &lock->m.wish, error);
+    error = lock_acquire(&lock->m, -1, true, NULL, &answer);
+    return recipes_leave(lock->zk, &lock->m.wish, &answer, error);
 }
 
 ZK_API int zk_lock_release(struct zk_lock *lock) {
@@ -115,11 +111,12 @@ ZK_API int zk_lock_release(struct zk_lock *lock) {
 }
 
 ZK_API int zk_lock_downgrade(struct zk_lock *write, struct zk_lock *read, int timeout_ms) {
+    struct wish_answer answer = {0};
     int error;
     if (!write || !read || write->zk != read->zk) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(write->zk, &error)) return error;
-    error = lock_downgrade(&write->m, &read->m, timeout_ms, NULL, NULL);
-    return recipes_leave(write->zk, &read->m.wish, error);
+    error = lock_downgrade(&write->m, &read->m, timeout_ms, NULL, &answer);
+    return recipes_leave(write->zk, &read->m.wish, &answer, error);
 }
 
 ZK_API int zk_lock_revoke(struct zk_lock *lock) {
@@ -168,15 +165,14 @@ ZK_API int zk_leader_new(struct zk *zk, const char *path, const struct zk_leader
     struct client *c = recipes_enter(zk, &error);
     if (!c) return error;
     struct zk_leader *leader = mem_try(sizeof *leader);
+    if (leader) leader->zk = zk;
     error = leader ? latch_init(&leader->m, c, leader, path, options) : ZK_OUT_OF_MEMORY;
-    api_leave(zk);
-    if (error) {
+    if (error)
         mem_free(leader);
-        return error;
-    }
-    leader->zk = zk;
-    *out = leader;
-    return ZK_OK;
+    else
+        *out = leader; /* before the first callback can look for it */
+    api_leave(zk);
+    return error;
 }
 
 ZK_API void zk_leader_free(struct zk_leader *leader) {
@@ -206,11 +202,12 @@ ZK_API int64_t zk_leader_token(struct zk_leader *leader) {
 }
 
 ZK_API int zk_leader_wait(struct zk_leader *leader, int timeout_ms) {
+    struct wish_answer answer = {0};
     int error;
     if (!leader) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(leader->zk, &error)) return error;
-    error = latch_wait(&leader->m, timeout_ms, NULL, NULL);
-    return recipes_leave(leader->zk, &leader->m.wish, error);
+    error = latch_wait(&leader->m, timeout_ms, NULL, &answer);
+    return recipes_leave(leader->zk, &leader->m.wish, &answer, error);
 }
 
 ZK_API int zk_leader_wait_async(struct zk_leader *leader, int timeout_ms, zk_done_fn done,
@@ -290,11 +287,12 @@ static int barrier_make(struct zk *zk, const char *path, int members, struct zk_
 }
 
 static int barrier_run(struct zk_barrier *b, enum barrier_step first, int timeout_ms) {
+    struct wish_answer answer = {0};
     int error;
     if (!b) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(b->zk, &error)) return error;
-    error = barrier_do(&b->m, first, timeout_ms, NULL, NULL);
-    return recipes_leave(b->zk, &b->m.wish, error);
+    error = barrier_do(&b->m, first, timeout_ms, NULL, &answer);
+    return recipes_leave(b->zk, &b->m.wish, &answer, error);
 }
 
 static int barrier_run_async(struct zk_barrier *b, enum barrier_step first, int timeout_ms,
@@ -399,15 +397,14 @@ ZK_API int zk_queue_new(struct zk *zk, const char *path, enum zk_queue_layout la
     struct client *c = recipes_enter(zk, &error);
     if (!c) return error;
     struct zk_queue *queue = mem_try(sizeof *queue);
+    if (queue) queue->zk = zk;
     error = queue ? queue_init(&queue->m, c, queue, path, layout) : ZK_OUT_OF_MEMORY;
-    api_leave(zk);
-    if (error) {
+    if (error)
         mem_free(queue);
-        return error;
-    }
-    queue->zk = zk;
-    *out = queue;
-    return ZK_OK;
+    else
+        *out = queue;
+    api_leave(zk);
+    return error;
 }
 
 ZK_API void zk_queue_free(struct zk_queue *queue) {
@@ -420,11 +417,12 @@ ZK_API void zk_queue_free(struct zk_queue *queue) {
 }
 
 ZK_API int zk_queue_put(struct zk_queue *queue, const void *data, int len, int32_t priority) {
+    struct wish_answer answer = {0};
     int error;
     if (!queue) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(queue->zk, &error)) return error;
-    error = queue_put(&queue->m, data, len, priority, NULL, NULL);
-    return recipes_leave(queue->zk, &queue->m.wish, error);
+    error = queue_put(&queue->m, data, len, priority, NULL, &answer);
+    return recipes_leave(queue->zk, &queue->m.wish, &answer, error);
 }
 
 ZK_API int zk_queue_put_async(struct zk_queue *queue, const void *data, int len, int32_t priority,
@@ -438,11 +436,12 @@ ZK_API int zk_queue_put_async(struct zk_queue *queue, const void *data, int len,
 }
 
 ZK_API int zk_queue_take(struct zk_queue *queue, int timeout_ms) {
+    struct wish_answer answer = {0};
     int error;
     if (!queue) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(queue->zk, &error)) return error;
-    error = queue_take(&queue->m, timeout_ms, NULL, NULL);
-    return recipes_leave(queue->zk, &queue->m.wish, error);
+    error = queue_take(&queue->m, timeout_ms, NULL, &answer);
+    return recipes_leave(queue->zk, &queue->m.wish, &answer, error);
 }
 
 ZK_API int zk_queue_take_async(struct zk_queue *queue, int timeout_ms, zk_done_fn done,
@@ -478,15 +477,14 @@ ZK_API int zk_counter_new(struct zk *zk, const char *path, int bytes, struct zk_
     struct client *c = recipes_enter(zk, &error);
     if (!c) return error;
     struct zk_counter *counter = mem_try(sizeof *counter);
+    if (counter) counter->zk = zk;
     error = counter ? counter_init(&counter->m, c, counter, path, bytes) : ZK_OUT_OF_MEMORY;
-    api_leave(zk);
-    if (error) {
+    if (error)
         mem_free(counter);
-        return error;
-    }
-    counter->zk = zk;
-    *out = counter;
-    return ZK_OK;
+    else
+        *out = counter;
+    api_leave(zk);
+    return error;
 }
 
 ZK_API void zk_counter_free(struct zk_counter *counter) {
@@ -500,11 +498,12 @@ ZK_API void zk_counter_free(struct zk_counter *counter) {
 
 static int counter_run(struct zk_counter *counter, enum counter_job job, int64_t operand,
                        int64_t expected) {
+    struct wish_answer answer = {0};
     int error;
     if (!counter) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(counter->zk, &error)) return error;
-    error = counter_do(&counter->m, job, operand, expected, NULL, NULL);
-    return recipes_leave(counter->zk, &counter->m.wish, error);
+    error = counter_do(&counter->m, job, operand, expected, NULL, &answer);
+    return recipes_leave(counter->zk, &counter->m.wish, &answer, error);
 }
 
 ZK_API int zk_counter_get(struct zk_counter *counter) {
@@ -557,15 +556,14 @@ ZK_API int zk_cache_new(struct zk *zk, const char *path, const struct zk_cache_o
     struct client *c = recipes_enter(zk, &error);
     if (!c) return error;
     struct zk_cache *cache = mem_try(sizeof *cache);
+    if (cache) cache->zk = zk;
     error = cache ? cache_init(&cache->m, c, cache, path, options) : ZK_OUT_OF_MEMORY;
-    api_leave(zk);
-    if (error) {
+    if (error)
         mem_free(cache);
-        return error;
-    }
-    cache->zk = zk;
-    *out = cache;
-    return ZK_OK;
+    else
+        *out = cache; /* before the first callback can look for it */
+    api_leave(zk);
+    return error;
 }
 
 ZK_API void zk_cache_free(struct zk_cache *cache) {
@@ -578,11 +576,12 @@ ZK_API void zk_cache_free(struct zk_cache *cache) {
 }
 
 ZK_API int zk_cache_wait(struct zk_cache *cache, int timeout_ms) {
+    struct wish_answer answer = {0};
     int error;
     if (!cache) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(cache->zk, &error)) return error;
-    error = cache_wait(&cache->m, timeout_ms, NULL, NULL);
-    return recipes_leave(cache->zk, &cache->m.wish, error);
+    error = cache_wait(&cache->m, timeout_ms, NULL, &answer);
+    return recipes_leave(cache->zk, &cache->m.wish, &answer, error);
 }
 
 ZK_API int zk_cache_get(struct zk_cache *cache, const char *path, struct zk_result **out) {
@@ -610,16 +609,15 @@ ZK_API int zk_member_new(struct zk *zk, const char *path, const void *data, int 
     struct client *c = recipes_enter(zk, &error);
     if (!c) return error;
     struct zk_member *member = mem_try(sizeof *member);
+    if (member) member->zk = zk;
     error = member ? member_init(&member->m, c, member, path, data, len, options)
                    : ZK_OUT_OF_MEMORY;
-    api_leave(zk);
-    if (error) {
+    if (error)
         mem_free(member);
-        return error;
-    }
-    member->zk = zk;
-    *out = member;
-    return ZK_OK;
+    else
+        *out = member; /* before the first callback can look for it */
+    api_leave(zk);
+    return error;
 }
 
 ZK_API void zk_member_free(struct zk_member *member) {
@@ -632,11 +630,12 @@ ZK_API void zk_member_free(struct zk_member *member) {
 }
 
 ZK_API int zk_member_wait(struct zk_member *member, int timeout_ms) {
+    struct wish_answer answer = {0};
     int error;
     if (!member) return ZK_BAD_ARGUMENTS;
     if (!recipes_enter(member->zk, &error)) return error;
-    error = member_wait(&member->m, timeout_ms, NULL, NULL);
-    return recipes_leave(member->zk, &member->m.wish, error);
+    error = member_wait(&member->m, timeout_ms, NULL, &answer);
+    return recipes_leave(member->zk, &member->m.wish, &answer, error);
 }
 
 ZK_API int zk_member_set(struct zk_member *member, const void *data, int len) {
@@ -660,8 +659,9 @@ ZK_API int zk_service_register(struct zk *zk, const char *base, const struct zk_
                                const struct zk_member_options *options, struct zk_member **out) {
     struct zk_member_options o = {0};
     struct buf json = {0};
-    if (!out || !base || !service) return ZK_BAD_ARGUMENTS;
+    if (!out) return ZK_BAD_ARGUMENTS;
     *out = NULL;
+    if (!base || !path_valid(slice_str(base)) || !service) return ZK_BAD_ARGUMENTS;
     struct zk_service s = *service;
     if (!s.registered) s.registered = os_wall_ms();
     if (options) o = *options;
@@ -690,7 +690,7 @@ ZK_API void zk_service_free(struct zk_service *service) {
 }
 
 ZK_API void zk_services_free(struct zk_service **services, int count) {
-    for (int i = 0; i < count; i++) zk_service_free(services[i]);
+    for (int i = 0; services && i < count; i++) zk_service_free(services[i]);
     mem_free(services);
 }
 
@@ -713,7 +713,8 @@ ZK_API int zk_service_list(struct zk *zk, const char *base, const char *name,
     if (!out || !count) return ZK_BAD_ARGUMENTS;
     *out = NULL;
     *count = 0;
-    if (!base || !name) return ZK_BAD_ARGUMENTS;
+    if (!base || !path_valid(slice_str(base)) || !name || strchr(name, '/'))
+        return ZK_BAD_ARGUMENTS;
     struct zk_result *children = NULL;
     char *dir = recipe_join(base, name);
     int error = dir ? zk_call(zk, zk_get_children(dir), &children) : ZK_OUT_OF_MEMORY;

@@ -5,6 +5,7 @@
 #include "ensemble/quorum.h"
 
 struct zk_server {
+    struct duct_door door; /* first: a client of this process finds it there */
     struct loop loop;
     pthread_t thread;
     int wait_pipe[2]; /* a byte: interrupted, or stopped by itself */
@@ -129,6 +130,11 @@ static int server_result(enum loop_error e) {
                                         : ZK_SERVER_FAILED;
 }
 
+/* A client of this process connects. */
+static bool server_offer(struct duct_door *door, struct duct *d) {
+    return loop_offer(&((struct zk_server *)(void *)door)->loop, d);
+}
+
 ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_options *options,
                            char *error, size_t n) {
     struct config cfg;
@@ -143,6 +149,7 @@ ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_option
         return bad ? ZK_SERVER_BAD_CONFIG : ZK_SERVER_FAILED;
     }
     struct zk_server *s = mem_zalloc(sizeof *s);
+    s->door.offer = server_offer;
     s->wait_pipe[0] = s->wait_pipe[1] = -1;
     enum loop_error e = loop_open(&s->loop, &cfg, options->log, options->log_user);
     if (e == LOOP_STARTED && os_blocking_pipe(s->wait_pipe) < 0) e = LOOP_FAILED;
@@ -154,10 +161,6 @@ ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_option
     }
     *out = s;
     return ZK_SERVER_OK;
-}
-
-ZK_PRIVATE bool server_offer(void *server, struct duct *d) {
-    return loop_offer(&((struct zk_server *)server)->loop, d);
 }
 
 ZK_API int zk_server_port(const struct zk_server *s) {

@@ -5,7 +5,4 @@
 #include "host/loop.h"
 #include "zk.h"
 
-/* A client of this process connects; server is a struct zk_server. False: not now. */
-ZK_PRIVATE bool server_offer(void *server, struct duct *d);
-
 #endif

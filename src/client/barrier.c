@@ -166,6 +166,7 @@ static bool barrier_creates(enum barrier_step step) {
 
 static void barrier_answer(void *user, const struct zk_result *r) {
     struct barrier *b = user;
+    if (ask_watches(&b->ask, r)) b->watching = true;
     if (r->error == ZK_NO_NODE && barrier_creates(b->step)) {
         const char *path = b->step == BARRIER_CLOSING ? b->path : b->ready;
         int error = mkdirs_start(&b->parents, b->c, path, &b->node, barrier_with_parents, b);
@@ -265,6 +266,8 @@ ZK_PRIVATE int barrier_do(struct barrier *b, enum barrier_step first, int timeou
     if (b->step != BARRIER_IDLE) return ZK_IN_USE;
     if (first == BARRIER_LOOKING && b->inside) return ZK_IN_USE;
     if (first == BARRIER_GATHERING && !b->inside) return ZK_NOT_OWNED;
+    if (first == BARRIER_CLOSING || first == BARRIER_OPENING)
+        timeout_ms = client_op_timeout(b->c);
     int error = first == BARRIER_LOOKING ? barrier_new_name(b) : ZK_OK;
     if (!error)
         error = wish_begin(&b->wish, b->c, b->owner, timeout_ms, barrier_late, b, done, user);

@@ -252,7 +252,9 @@ static bool cache_list(struct cache *h, struct cache_node *n, const struct zk_re
         if (path && !child) child = cache_add(h, at, n);
         mem_free(path);
         if (!child) return false;
-        if (child->there && child->round == h->round) continue;
+        /* An event may have had it read already, but not its children. */
+        if (child->listed == h->round) continue;
+        child->listed = h->round;
         child->children_wanted = true;
         cache_push(h, child);
     }
@@ -262,6 +264,7 @@ static bool cache_list(struct cache *h, struct cache_node *n, const struct zk_re
 /* --- readers --- */
 
 static void cache_fail(struct cache *h, int error) {
+    if (h->state == CACHE_FAILED && h->error == error) return;
     h->state = CACHE_FAILED;
     h->error = error;
     (void)cache_tell(h, ZK_CACHE_FAILED, h->root, NULL, NULL);
@@ -395,7 +398,6 @@ static void cache_event(void *user, const struct zk_event *event) {
 /* --- rounds --- */
 
 static void cache_stop_reading(struct cache *h) {
-    ask_stop(&h->watch);
     client_timer_stop(h->c, &h->timer);
     for (int i = 0; i < CACHE_READERS; i++) {
         struct cache_reader *r = &h->readers[i];
@@ -410,8 +412,32 @@ static void cache_stop_reading(struct cache *h) {
     while ((n = cache_pop(h))) cache_settle(h, n);
 }
 
+static void cache_deaf(struct cache_ear *ear) {
+    client_unwatch(ear->c, cache_event, ear);
+    mem_free(ear->path);
+    mem_free(ear);
+}
+
+static void cache_watch_removed(void *user, const struct zk_result *r) {
+    (void)r;
+    cache_deaf(user);
+}
+
+/* The watch is taken off the server, unless others have it too; until then the ear lives. */
+static void cache_remove_watch(struct cache_ear *ear) {
+    struct zk_op op = zk_remove_watches(ear->path, ear->kind, cache_event, ear);
+    op.local = true;
+    op.timeout_ms = -1;
+    if (client_submit(ear->c, &op, CLIENT_INSIDE, cache_watch_removed, ear) <= 0) cache_deaf(ear);
+}
+
 static void cache_watches(void *user, const struct zk_result *r) {
-    struct cache *h = user;
+    struct cache_ear *ear = user;
+    struct cache *h = ear->cache;
+    if (!h) {
+        cache_remove_watch(ear);
+        return;
+    }
     struct cache_node *root = r->error ? NULL : cache_make(h, slice_str(h->root));
     if (r->error && r->error != ZK_OUT_OF_MEMORY) {
         cache_fail(h, r->error);
@@ -432,9 +458,9 @@ static void cache_sync(void *user) {
     h->state = CACHE_SYNCING;
     h->error = ZK_OK;
     h->round++;
-    enum zk_watch_kind kind = h->levels == 1 ? ZK_WATCH_PERSISTENT : ZK_WATCH_RECURSIVE;
-    ask_start(&h->watch, h->c, zk_add_watch(h->root, kind, cache_event, h->ear), ASK_ALWAYS,
-              cache_watches, h);
+    ask_stop(&h->ear->ask);
+    ask_start(&h->ear->ask, h->c, zk_add_watch(h->root, h->ear->kind, cache_event, h->ear),
+              ASK_ALWAYS, cache_watches, h->ear);
 }
 
 static void cache_observe(void *user, enum zk_state state, int64_t session_id) {
@@ -447,6 +473,7 @@ static void cache_observe(void *user, enum zk_state state, int64_t session_id) {
         cache_sync(h);
     } else if (h->state == CACHE_SYNCING || h->state == CACHE_READY) {
         cache_stop_reading(h);
+        ask_stop(&h->ear->ask);
         h->state = CACHE_WAITING;
         (void)cache_tell(h, ZK_CACHE_STALE, h->root, NULL, NULL);
     }
@@ -469,15 +496,16 @@ ZK_PRIVATE int cache_init(struct cache *h, struct client *c, const void *owner, 
     h->queue_end = &h->queue;
     h->timer.user = h;
     for (int i = 0; i < CACHE_READERS; i++) h->readers[i].cache = h;
-    h->root = recipe_copy(path, strlen(path));
     h->ear = mem_try(sizeof *h->ear);
-    if (!h->root || !h->ear) {
-        mem_free(h->root);
+    if (!h->ear) return ZK_OUT_OF_MEMORY;
+    h->root = h->ear->path = recipe_copy(path, strlen(path));
+    if (!h->root) {
         mem_free(h->ear);
         return ZK_OUT_OF_MEMORY;
     }
     h->ear->c = c;
     h->ear->cache = h;
+    h->ear->kind = o->levels == 1 ? ZK_WATCH_PERSISTENT : ZK_WATCH_RECURSIVE;
     h->observer.fn = cache_observe;
     h->observer.user = h;
     client_observe(c, &h->observer);
@@ -486,32 +514,17 @@ ZK_PRIVATE int cache_init(struct cache *h, struct client *c, const void *owner, 
     return ZK_OK;
 }
 
-static void cache_deaf(struct cache_ear *ear) {
-    client_unwatch(ear->c, cache_event, ear);
-    mem_free(ear);
-}
-
-static void cache_watch_removed(void *user, const struct zk_result *r) {
-    (void)r;
-    cache_deaf(user);
-}
-
-/* The watch is taken off the server, unless others have it too; until then the ear lives. */
-static void cache_remove_watch(struct cache *h) {
-    enum zk_watch_kind kind = h->levels == 1 ? ZK_WATCH_PERSISTENT : ZK_WATCH_RECURSIVE;
-    struct zk_op op = zk_remove_watches(h->root, kind, cache_event, h->ear);
-    op.local = true;
-    op.timeout_ms = -1;
-    h->ear->cache = NULL;
-    if (client_submit(h->c, &op, CLIENT_INSIDE, cache_watch_removed, h->ear) <= 0)
-        cache_deaf(h->ear);
-}
-
 ZK_PRIVATE void cache_free(struct cache *h) {
     client_unobserve(h->c, &h->observer);
     cache_stop_reading(h);
     wish_stop(&h->wish);
-    cache_remove_watch(h);
+    h->ear->cache = NULL;
+    if (ask_sent(&h->ear->ask)) { /* whose answer may set a watch */
+        h->ear->ask.last = true;
+    } else {
+        ask_stop(&h->ear->ask);
+        cache_remove_watch(h->ear);
+    }
     for (uint32_t i = 0; i < h->cap; i++) {
         for (struct cache_node *n = h->buckets[i], *next; n; n = next) {
             next = n->next;
@@ -520,7 +533,6 @@ ZK_PRIVATE void cache_free(struct cache *h) {
         }
     }
     mem_free(h->buckets);
-    mem_free(h->root);
 }
 
 /* --- asking --- */

@@ -32,6 +32,7 @@ struct cache_node {
     bool again;            /* to be read again when that is done */
     bool children_wanted;  /* to be listed, too */
     uint32_t round;        /* that saw it last */
+    uint32_t listed;       /* round in whose list it was: its own children are wanted then */
     void *data;            /* owned; a NUL follows */
     int data_len;
     struct zk_stat stat;
@@ -50,20 +51,22 @@ struct cache_reader {
 struct cache_ear {
     struct client *c;
     struct cache *cache; /* NULL: it is gone */
+    char *path;          /* owned: the root */
+    enum zk_watch_kind kind;
+    struct ask ask; /* sets the watch */
 };
 
 struct cache {
     struct client *c;
     struct cache_ear *ear; /* owned */
     const void *owner;
-    char *root; /* owned */
+    const char *root; /* the ear's */
     int levels; /* 0: all */
     zk_cache_fn fn;
     void *user;
     enum cache_state state;
     int error;
     struct client_observer observer;
-    struct ask watch; /* sets it */
     struct client_timer timer; /* for memory */
     struct cache_reader readers[CACHE_READERS];
     int busy; /* of those */

@@ -14,6 +14,8 @@ enum codec_part {
     PART_IN_READ = 128 /* may stand in a multi_read */
 };
 
+enum { CODEC_MULTI_HEADER = 9 }; /* bytes: in front of each operation, and at the end */
+
 struct codec_shape {
     int32_t op; /* on the wire */
     int parts;  /* enum codec_part */
@@ -118,7 +120,7 @@ ZK_PRIVATE int codec_check(const struct zk_op *op, struct slice chroot, uint32_t
     if (!err && op->type == ZK_OP_CREATE) err = codec_check_create(op);
     if (!err && (parts & PART_ACL)) err = codec_check_acl(op);
     if (!err && (parts & PART_OPS)) err = codec_check_ops(op, chroot, max);
-    if (!err && codec_bound(op, chroot) > max) err = ZK_TOO_LARGE;
+    if (!err && codec_size(op, chroot) - 4 > max) err = ZK_TOO_LARGE;
     return err;
 }
 
@@ -128,15 +130,56 @@ static size_t codec_len(const char *s) {
     return s ? strlen(s) : 0;
 }
 
-/* A little more than it will be: 64 bytes are for lengths and numbers. */
-ZK_PRIVATE size_t codec_bound(const struct zk_op *op, struct slice chroot) {
-    size_t n = 64 + chroot.n + codec_len(op->path) + codec_len(op->scheme);
-    if (op->data && op->data_len > 0) n += (size_t)op->data_len;
-    for (int i = 0; i < op->acl_count; i++)
-        n += 12 + codec_len(op->acl[i].scheme) + codec_len(op->acl[i].id);
-    n += codec_len(op->joining) + codec_len(op->leaving) + codec_len(op->members);
-    for (int i = 0; i < op->op_count; i++) n += codec_bound(&op->ops[i], chroot);
+/* An access control list; NULL stands for an open one. */
+static const struct zk_acl *codec_acl_of(const struct zk_op *op, int *n) {
+    static const struct zk_acl open = {ZK_PERM_ALL, "world", "anyone"};
+    *n = op->acl ? op->acl_count : 1;
+    return op->acl ? op->acl : &open;
+}
+
+/* stock: ZooKeeper.delete, which lets the root be refused rather than take the chroot away */
+static struct slice codec_chroot_of(const struct zk_op *op, struct slice chroot) {
+    bool root = op->type == ZK_OP_DELETE && strcmp(op->path, "/") == 0;
+    return root ? slice_of(NULL, 0) : chroot;
+}
+
+static size_t codec_path_size(const struct zk_op *op, struct slice chroot) {
+    chroot = codec_chroot_of(op, chroot);
+    bool alone = chroot.n && strcmp(op->path, "/") == 0;
+    return 4 + chroot.n + (alone ? 0 : strlen(op->path));
+}
+
+static size_t codec_acl_size(const struct zk_op *op) {
+    int count;
+    const struct zk_acl *acl = codec_acl_of(op, &count);
+    size_t n = 4;
+    for (int i = 0; i < count; i++) n += 12 + strlen(acl[i].scheme) + strlen(acl[i].id);
     return n;
+}
+
+/* What codec_put_body writes. */
+static size_t codec_body_size(const struct zk_op *op, struct slice chroot) {
+    int parts = codec_shape(op)->parts;
+    size_t n = op->type == ZK_OP_GET_CONFIG ? 4 + strlen(CODEC_CONFIG_PATH) : 0;
+    if (op->type == ZK_OP_ADD_AUTH) n += 8 + strlen(op->scheme);
+    if (parts & PART_PATH) n += codec_path_size(op, chroot);
+    if (parts & PART_WATCH) n += 1;
+    if (parts & PART_DATA) n += 4 + (size_t)(op->data_len > 0 ? op->data_len : 0);
+    if (parts & PART_ACL) n += codec_acl_size(op);
+    if (parts & PART_VERSION) n += 4;
+    if (op->type == ZK_OP_CREATE) n += codec_is_ttl(op) ? 12 : 4;
+    if (op->type == ZK_OP_ADD_WATCH || op->type == ZK_OP_REMOVE_WATCHES) n += 4;
+    if (op->type == ZK_OP_RECONFIG)
+        n += 20 + codec_len(op->joining) + codec_len(op->leaving) + codec_len(op->members);
+    return n;
+}
+
+ZK_PRIVATE size_t codec_size(const struct zk_op *op, struct slice chroot) {
+    size_t n = 12 + codec_body_size(op, chroot);
+    if (!(codec_shape(op)->parts & PART_OPS)) return n;
+    for (int i = 0; i < op->op_count; i++)
+        n += CODEC_MULTI_HEADER + codec_body_size(&op->ops[i], chroot);
+    return n + CODEC_MULTI_HEADER;
 }
 
 ZK_PRIVATE struct slice codec_path(struct buf *out, struct slice path, struct slice chroot) {
@@ -149,9 +192,7 @@ ZK_PRIVATE struct slice codec_path(struct buf *out, struct slice path, struct sl
 static void codec_put_path(struct buf *out, const struct zk_op *op, struct slice chroot) {
     size_t at = out->n;
     (void)buf_grow(out, 4);
-    /* stock: ZooKeeper.delete, which lets the root be refused rather than take the chroot away */
-    bool root = op->type == ZK_OP_DELETE && strcmp(op->path, "/") == 0;
-    struct slice path = codec_path(out, slice_str(op->path), root ? slice_of(NULL, 0) : chroot);
+    struct slice path = codec_path(out, slice_str(op->path), codec_chroot_of(op, chroot));
     put_be32(out->p + at, (uint32_t)path.n);
 }
 
@@ -168,9 +209,8 @@ static void codec_put_data(struct buf *out, const struct zk_op *op) {
 }
 
 static void codec_put_acl(struct buf *out, const struct zk_op *op) {
-    static const struct zk_acl open = {ZK_PERM_ALL, "world", "anyone"};
-    const struct zk_acl *acl = op->acl ? op->acl : &open;
-    int n = op->acl ? op->acl_count : 1;
+    int n;
+    const struct zk_acl *acl = codec_acl_of(op, &n);
     jw_i32(out, n);
     for (int i = 0; i < n; i++) {
         jw_i32(out, acl[i].perms);
@@ -318,7 +358,11 @@ static int32_t codec_count(struct jr *r, size_t least) {
 /* How much memory the parts of one record will need; goes past it. */
 static size_t codec_measure(struct jr *r, int parts) {
     size_t need = 0;
-    if (parts & HAS_PATH) need += jr_bytes(r).n + 16;
+    if (parts & HAS_PATH) {
+        struct slice path = jr_bytes(r);
+        need += path.n + 16;
+        if (!path.p) r->bad = true; /* who creates a node counts on its name */
+    }
     if (parts & HAS_DATA) need += jr_bytes(r).n + 16;
     if (parts & HAS_NAMES) {
         int32_t n = codec_count(r, 4);
@@ -367,10 +411,7 @@ static void codec_acl(struct jr *r, struct shelf *s, struct zk_result *out, bool
 /* What codec_measure went past, into out. */
 static void codec_record(struct jr *r, struct shelf *s, int parts, struct zk_result *out,
                          struct slice chroot) {
-    if (parts & HAS_PATH) {
-        struct slice path = jr_bytes(r);
-        if (path.p) out->path = shelf_text(s, codec_strip(path, chroot));
-    }
+    if (parts & HAS_PATH) out->path = shelf_text(s, codec_strip(jr_bytes(r), chroot));
     if (parts & HAS_DATA) {
         struct slice data = jr_bytes(r);
         if (data.p) out->data = shelf_text(s, data);
@@ -432,20 +473,21 @@ static struct zk_result *codec_plain(int64_t zxid, int32_t error, size_t more, s
     return out;
 }
 
-ZK_PRIVATE struct zk_result *codec_reply(enum zk_op_type type, int64_t zxid, int32_t error,
-                                         struct slice body, struct slice chroot) {
+ZK_PRIVATE struct zk_result *codec_reply(const struct codec_answer *a, struct slice chroot) {
     struct shelf shelf;
-    bool multi = type == ZK_OP_MULTI || type == ZK_OP_MULTI_READ;
-    int parts = codec_reply_parts(CODEC_SHAPES[type].op);
+    bool multi = a->type == ZK_OP_MULTI || a->type == ZK_OP_MULTI_READ;
+    int parts = codec_reply_parts(CODEC_SHAPES[a->type].op);
     /* A multi_read that failed as a whole may have results all the same. */
-    if (error && !(type == ZK_OP_MULTI_READ && body.n)) return codec_plain(zxid, error, 0, &shelf);
-    struct jr r = jr_open(body, UINT32_MAX);
+    if (a->error && !(a->type == ZK_OP_MULTI_READ && a->body.n))
+        return codec_plain(a->zxid, a->error, 0, &shelf);
+    struct jr r = jr_open(a->body, UINT32_MAX);
     int32_t count = 0;
     size_t need = multi ? codec_measure_multi(&r, &count) : codec_measure(&r, parts);
-    if (r.bad) return codec_plain(zxid, error ? error : ZK_MARSHALLING_ERROR, 0, &shelf);
-    struct zk_result *out = codec_plain(zxid, error, need, &shelf);
+    if (r.bad || (multi && count != a->op_count))
+        return codec_plain(a->zxid, a->error ? a->error : ZK_MARSHALLING_ERROR, 0, &shelf);
+    struct zk_result *out = codec_plain(a->zxid, a->error, need, &shelf);
     if (!out) return NULL;
-    r = jr_open(body, UINT32_MAX);
+    r = jr_open(a->body, UINT32_MAX);
     if (multi)
         codec_multi(&r, &shelf, count, out, chroot);
     else

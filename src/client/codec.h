@@ -14,12 +14,13 @@
 
 #define CODEC_CONFIG_PATH "/zookeeper/config"
 
-/* ZK_OK, or why an operation cannot be sent: bad path, missing argument, larger than max. */
+/* ZK_OK, or why an operation cannot be sent: bad path, missing argument, a frame (its length
+ * not counted) larger than max. */
 ZK_PRIVATE int codec_check(const struct zk_op *op, struct slice chroot, uint32_t max);
 
-/* Appends the frame, with its length, to out, which has room for codec_bound bytes more. Only for
- * what codec_check liked. */
-ZK_PRIVATE size_t codec_bound(const struct zk_op *op, struct slice chroot);
+/* Appends the frame, with its length, to out, which has room for codec_size bytes more: exactly as
+ * many as it will be. Only for what codec_check liked. */
+ZK_PRIVATE size_t codec_size(const struct zk_op *op, struct slice chroot);
 ZK_PRIVATE void codec_request(struct buf *out, const struct zk_op *op, int32_t xid,
                               struct slice chroot);
 
@@ -28,11 +29,16 @@ ZK_PRIVATE struct slice codec_path(struct buf *out, struct slice path, struct sl
 /* What a path of the server is called under the chroot; as it is when it is not below it. */
 ZK_PRIVATE struct slice codec_strip(struct slice path, struct slice chroot);
 
-/*
- * The reply to an operation of this type, behind its header. NULL: no memory. A body that cannot be
- * read gives a result with ZK_MARSHALLING_ERROR. Free with mem_free.
- */
-ZK_PRIVATE struct zk_result *codec_reply(enum zk_op_type type, int64_t zxid, int32_t error,
-                                         struct slice body, struct slice chroot);
+/* A reply, behind its header, and what it answers. */
+struct codec_answer {
+    enum zk_op_type type;
+    int op_count; /* of a multi: as many results there must be */
+    int64_t zxid;
+    int32_t error;
+    struct slice body;
+};
+/* NULL: no memory. A body that cannot be read, or is not what was asked for, gives a result with
+ * ZK_MARSHALLING_ERROR. Free with mem_free. */
+ZK_PRIVATE struct zk_result *codec_reply(const struct codec_answer *a, struct slice chroot);
 
 #endif

@@ -107,6 +107,15 @@ static void counter_step(struct counter *n, enum counter_step step) {
               counter_answer, n);
 }
 
+/* What is with the client may be applied yet. */
+static void counter_late(void *user) {
+    struct counter *n = user;
+    bool maybe = n->doubtful || (n->step == COUNTER_WRITING && ask_sent(&n->ask));
+    ask_stop(&n->ask);
+    mkdirs_stop(&n->parents);
+    counter_over(n, maybe ? ZK_UNCERTAIN : ZK_TIMED_OUT);
+}
+
 static void counter_observe(void *user, enum zk_state state, int64_t session_id) {
     struct counter *n = user;
     (void)session_id;
@@ -122,7 +131,8 @@ ZK_PRIVATE int counter_do(struct counter *n, enum counter_job job, int64_t opera
     if (n->step != COUNTER_IDLE) return ZK_IN_USE;
     if (counter_fit(n, operand) != operand || counter_fit(n, expected) != expected)
         return ZK_BAD_ARGUMENTS;
-    int error = wish_begin(&n->wish, n->c, n->owner, -1, NULL, n, done, user);
+    int error = wish_begin(&n->wish, n->c, n->owner, client_op_timeout(n->c), counter_late, n,
+                           done, user);
     if (error) return error;
     n->job = job;
     n->operand = operand;

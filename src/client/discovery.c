@@ -22,6 +22,8 @@ static bool discovery_ok(const struct zk_service *s) {
     if (!s->name || !*s->name || !s->id || !*s->id) return false;
     if (strchr(s->name, '/') || strchr(s->id, '/')) return false;
     if (s->type < ZK_SERVICE_DYNAMIC || s->type > ZK_SERVICE_PERMANENT) return false;
+    if (!json_is_text(s->name) || !json_is_text(s->id)) return false;
+    if (s->address && !json_is_text(s->address)) return false;
     if (s->payload && !discovery_is_json(s->payload)) return false;
     return !s->uri_spec || discovery_is_json(s->uri_spec);
 }

@@ -59,7 +59,7 @@ ZK_PRIVATE int hosts_parse(struct hosts *h, const char *text, const char **chroo
         if (one.n && !hosts_read_one(one, &h->at[h->n++])) break;
         p = comma + 1;
         if (p > end && h->n) {
-            h->current = h->n;
+            h->current = h->probed = h->n;
             return ZK_OK;
         }
     }
@@ -151,6 +151,19 @@ ZK_PRIVATE const struct host *hosts_next(struct hosts *h, struct prng *r) {
     h->current = i;
     h->next = (i + 1) % h->n;
     return &h->at[i];
+}
+
+ZK_PRIVATE const struct host *hosts_probe(struct hosts *h) {
+    h->probed = h->next;
+    h->next = (h->next + 1) % h->n;
+    return &h->at[h->probed];
+}
+
+ZK_PRIVATE bool hosts_take_probed(struct hosts *h) {
+    if (h->probed == h->n) return false;
+    h->next = h->probed;
+    h->moving = false;
+    return true;
 }
 
 ZK_PRIVATE uint32_t hosts_pause(const struct hosts *h, uint32_t max_ms, struct prng *r) {

@@ -28,6 +28,7 @@ struct hosts {
     struct host *at; /* owned */
     uint32_t n, next;
     uint32_t current;     /* the one tried last; n: none */
+    uint32_t probed;      /* the one that was asked last whether it is better; n: none */
     uint32_t failures;    /* since a connection stood */
     bool moving;          /* to spread over a new list: fresh ones with chance p_fresh */
     uint32_t p_fresh;     /* of 1,000,000 */
@@ -44,6 +45,10 @@ ZK_PRIVATE bool hosts_replace(struct hosts *h, struct hosts *by, bool connected,
 
 /* The server to try now. */
 ZK_PRIVATE const struct host *hosts_next(struct hosts *h, struct prng *r);
+/* One to ask about while connected to another; and it is to be the next one to try. False: the list
+ * has changed since. */
+ZK_PRIVATE const struct host *hosts_probe(struct hosts *h);
+ZK_PRIVATE bool hosts_take_probed(struct hosts *h);
 /* How long to wait before that, ms. */
 ZK_PRIVATE uint32_t hosts_pause(const struct hosts *h, uint32_t max_ms, struct prng *r);
 ZK_PRIVATE void hosts_failed(struct hosts *h);

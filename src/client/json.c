@@ -51,33 +51,70 @@ static bool json_is_digit(const struct json *j) {
     return j->p < j->end && *j->p >= '0' && *j->p <= '9';
 }
 
-/* Fractions and exponents are gone past; what does not fit is bad. */
-ZK_PRIVATE int64_t json_int(struct json *j) {
-    bool minus = json_take(j, '-');
-    int64_t value = 0;
-    if (j->bad || !json_is_digit(j)) {
-        j->bad = true;
-        return 0;
-    }
-    for (; json_is_digit(j); j->p++) {
-        if (value > (INT64_MAX - 9) / 10) j->bad = true;
-        if (!j->bad) value = value * 10 + (*j->p - '0');
-    }
+/* At least one. */
+static void json_digits(struct json *j) {
+    if (!json_is_digit(j)) j->bad = true;
+    while (json_is_digit(j)) j->p++;
+}
+
+/* Past a number of any size. */
+static void json_number(struct json *j) {
+    (void)json_take(j, '-');
+    bool zero = j->p < j->end && *j->p == '0';
+    if (zero)
+        j->p++; /* after which no digit may follow */
+    else
+        json_digits(j);
+    if (zero && json_is_digit(j)) j->bad = true;
     if (j->p < j->end && *j->p == '.') {
         j->p++;
-        if (!json_is_digit(j)) j->bad = true;
-        while (json_is_digit(j)) j->p++;
+        json_digits(j);
     }
     if (j->p < j->end && (*j->p == 'e' || *j->p == 'E')) {
         j->p++;
         if (j->p < j->end && (*j->p == '+' || *j->p == '-')) j->p++;
-        if (!json_is_digit(j)) j->bad = true;
-        while (json_is_digit(j)) j->p++;
+        json_digits(j);
+    }
+}
+
+/* Fractions and exponents are gone past; what does not fit is bad. */
+ZK_PRIVATE int64_t json_int(struct json *j) {
+    json_spaces(j);
+    const uint8_t *p = j->p;
+    int64_t value = 0;
+    json_number(j);
+    if (j->bad) return 0;
+    bool minus = *p == '-';
+    for (p += minus; p < j->p && *p >= '0' && *p <= '9'; p++) {
+        if (value > (INT64_MAX - 9) / 10) j->bad = true;
+        if (!j->bad) value = value * 10 + (*p - '0');
     }
     return minus ? -value : value;
 }
 
 /* --- strings --- */
+
+/* The bytes of one character; 0: that is not UTF-8. */
+static size_t json_char(const uint8_t *p, const uint8_t *end) {
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t n = *p < 0x80 ? 1 : *p < 0xc0 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf8 ? 4 : 0;
+    if (n < 2) return n;
+    if ((size_t)(end - p) < n) return 0;
+    uint32_t c = *p & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80) return 0;
+        c = c << 6 | (p[i] & 0x3f);
+    }
+    return c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : n;
+}
+
+ZK_PRIVATE bool json_is_text(const char *s) {
+    const uint8_t *p = (const uint8_t *)s, *end = p + strlen(s);
+    size_t n;
+    for (; p < end; p += n)
+        if (!(n = json_char(p, end))) return false;
+    return true;
+}
 
 static uint32_t json_hex(struct json *j) {
     uint32_t value = 0;
@@ -128,18 +165,29 @@ static size_t json_escape(struct json *j, char *out) {
     return json_utf8(out, code);
 }
 
+/* The next character of a string into out, which has room for 4 bytes. 0: its end, or bad. */
+static size_t json_next(struct json *j, char *out) {
+    uint8_t c = j->p < j->end ? *j->p : 0;
+    size_t n = c < 0x20 ? 0 : json_char(j->p, j->end);
+    if (!n) {
+        j->bad = true;
+        return 0;
+    }
+    if (c == '"' || c == '\\') j->p++;
+    if (c == '"') return 0;
+    if (c == '\\') return json_escape(j, out);
+    memcpy(out, j->p, n);
+    j->p += n;
+    return n;
+}
+
 ZK_PRIVATE size_t json_string(struct json *j, char *out) {
-    size_t n = 0;
+    char c[4];
+    size_t n = 0, m;
     json_need(j, '"');
-    while (!j->bad) {
-        uint8_t c = j->p < j->end ? *j->p++ : 0;
-        if (c == '"') break;
-        if (c < 0x20)
-            j->bad = true;
-        else if (c == '\\')
-            n += json_escape(j, out + n);
-        else
-            out[n++] = (char)c;
+    while (!j->bad && (m = json_next(j, c)) > 0) {
+        memcpy(out + n, c, m);
+        n += m;
     }
     out[n] = '\0';
     return n;
@@ -147,15 +195,9 @@ ZK_PRIVATE size_t json_string(struct json *j, char *out) {
 
 /* Past a string, unread. */
 static void json_skip_string(struct json *j) {
+    char c[4];
     json_need(j, '"');
-    while (!j->bad) {
-        uint8_t c = j->p < j->end ? *j->p++ : 0;
-        if (c == '"') return;
-        if (c < 0x20) j->bad = true;
-        if (c != '\\') continue;
-        char utf8[4];
-        (void)json_escape(j, utf8);
-    }
+    while (!j->bad && json_next(j, c) > 0) continue;
 }
 
 /* --- structure --- */
@@ -167,7 +209,7 @@ static void json_skip(struct json *j, int depth) {
     } else if (open == 't' || open == 'f') {
         (void)json_bool(j);
     } else if (open != '{' && open != '[') {
-        if (!json_null(j)) (void)json_int(j);
+        if (!json_null(j)) json_number(j);
     } else if (depth == JSON_DEPTH) {
         j->bad = true;
     } else {

@@ -27,6 +27,7 @@ ZK_PRIVATE size_t json_string(struct json *j, char *out);
 ZK_PRIVATE struct slice json_any(struct json *j); /* the text of any value */
 ZK_PRIVATE bool json_at_end(struct json *j);      /* nothing but spaces is left */
 
+ZK_PRIVATE bool json_is_text(const char *s); /* UTF-8 */
 /* With quotes. Room for 6 bytes a character, and 2, is there. */
 ZK_PRIVATE void json_put_string(struct buf *b, const char *s);
 

@@ -2,7 +2,7 @@
 
 #define LINE_NAME 64 /* bytes of a name and a sequence */
 
-static void line_look(struct line *l);
+static void line_look(struct line *l, bool watch);
 static void line_wait(struct line *l);
 static void line_woken(void *user, const struct zk_event *event);
 
@@ -148,6 +148,7 @@ static void line_begin_again(struct line *l) {
 
 static void line_looked(void *user, const struct zk_result *r) {
     struct line *l = user;
+    if (ask_watches(&l->ask, r)) l->watching = true;
     if (l->left) {
         line_tidy(l);
         return;
@@ -161,10 +162,12 @@ static void line_looked(void *user, const struct zk_result *r) {
         return;
     }
     if (l->counting) {
-        if (line_is_crowded(l, r))
+        if (!line_is_crowded(l, r))
+            line_set_first(l);
+        else if (l->watching)
             line_tell(l, LINE_BEHIND, ZK_OK);
         else
-            line_set_first(l);
+            line_look(l, true);
         return;
     }
     const char *nearest = line_nearest(l, r);
@@ -178,10 +181,11 @@ static void line_looked(void *user, const struct zk_result *r) {
         line_fail(l, ZK_OUT_OF_MEMORY);
 }
 
-static void line_look(struct line *l) {
+/* Without a watch first when counting: whoever gets in at once shall not be woken by others. */
+static void line_look(struct line *l, bool watch) {
     struct zk_op op = zk_get_children(l->dir);
-    if (l->counting) op = zk_watching(op, line_woken, l);
-    if (l->counting) l->watching = true;
+    if (watch) op = zk_watching(op, line_woken, l);
+    if (watch) l->watching = true;
     ask_start(&l->ask, l->c, op, ASK_ALWAYS, line_looked, l);
 }
 
@@ -189,15 +193,14 @@ static void line_look(struct line *l) {
 
 static void line_waits(void *user, const struct zk_result *r) {
     struct line *l = user;
-    if (r->error == ZK_NO_NODE) l->watching = false; /* otherwise there may be one */
+    l->watching = ask_watches(&l->ask, r);
     if (l->left) {
         line_tidy(l);
     } else if (r->error == ZK_NO_NODE) {
-        line_look(l);
+        line_look(l, false);
     } else if (r->error) {
         line_fail(l, r->error);
     } else {
-        l->watching = true;
         line_tell(l, LINE_BEHIND, ZK_OK);
     }
 }
@@ -217,7 +220,7 @@ static void line_woken(void *user, const struct zk_event *event) {
     if (event->type == ZK_NODE_DATA_CHANGED)
         line_wait(l);
     else
-        line_look(l);
+        line_look(l, false);
 }
 
 /* --- the own node --- */
@@ -232,7 +235,7 @@ static void line_is_there(struct line *l) {
     else if (l->seq < 0)
         line_fail(l, ZK_SEQUENCE_OVERFLOW);
     else
-        line_look(l);
+        line_look(l, false);
 }
 
 static void line_own(void *user, enum protect_event event) {
@@ -286,7 +289,7 @@ static void line_reconnected(struct line *l) {
     else if (!ask_busy(&l->ask) && l->ahead)
         line_wait(l);
     else if (!ask_busy(&l->ask))
-        line_look(l);
+        line_look(l, l->counting);
 }
 
 static void line_state(void *user, enum zk_state state, int64_t session_id) {
@@ -335,6 +338,10 @@ ZK_PRIVATE int line_join(struct line **out, struct client *c, const char *dir,
     client_observe(c, &l->observer);
     *out = l;
     return ZK_OK;
+}
+
+ZK_PRIVATE void line_check(struct line *l) {
+    if (l->first) protect_ask(&l->own);
 }
 
 ZK_PRIVATE const char *line_path(const struct line *l) {

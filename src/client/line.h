@@ -10,7 +10,7 @@
  * Each waits for the one ahead of it only, so that one wakes when one leaves. Whoever wakes looks
  * again and assumes nothing. Order is that of the sequence as a signed number, then of the name;
  * children that are no contenders are passed over. With a number of leases it is instead whether
- * the contenders are more than those, and all changes of the children wake.
+ * the contenders are more than those, and while they are, all changes of the children wake.
  * stock: Curator's LockInternals.
  */
 #ifndef ZK_CLIENT_LINE_H
@@ -63,6 +63,8 @@ struct line {
 ZK_PRIVATE int line_join(struct line **out, struct client *c, const char *dir,
                          const struct line_rule *rule, const struct recipe_node *node, line_fn fn,
                          void *user);
+/* Asks whether the own node of one that is first is still there. */
+ZK_PRIVATE void line_check(struct line *l);
 ZK_PRIVATE void line_leave(struct line *l); /* it must not be touched any more */
 /* Of the children of a line's node the first; NULL: none. */
 ZK_PRIVATE const char *line_head(const struct line_rule *rule, const struct zk_result *children);

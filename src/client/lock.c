@@ -112,8 +112,11 @@ static void lock_give_up(struct lock *l, int error) {
     wish_end(&l->wish, error);
 }
 
+/* Whoever has acquired it more than once will release it as often. */
 static void lock_lost(struct lock *l) {
+    unsigned depth = l->depth;
     lock_leave(l);
+    l->depth = depth;
     notice_tell(&l->notice, ZK_HOLD_LOST, 0);
 }
 
@@ -164,6 +167,7 @@ static void lock_listen(struct lock *l) {
 static void lock_woken(void *user, const struct zk_event *event) {
     struct lock *l = user;
     if (event->type == ZK_NODE_DATA_CHANGED && l->line) lock_listen(l);
+    if (event->type == ZK_NODE_DELETED && l->line) line_check(l->line);
 }
 
 ZK_PRIVATE const char *lock_first(const struct lock *l, const struct zk_result *children) {
@@ -250,9 +254,11 @@ ZK_PRIVATE int lock_acquire(struct lock *l, int timeout_ms, bool trying, zk_done
         wish_end(&l->wish, ZK_OK);
         return ZK_OK;
     }
+    if (l->notice.state == ZK_HOLD_SUSPENDED && l->reentrant) return ZK_CONNECTION_LOSS;
     if (l->line || l->lease) return ZK_IN_USE;
     if (trying && !client_is_up(l->c)) return ZK_CONNECTION_LOSS;
     l->trying = trying;
+    l->depth = 0;
     l->rule.place = NULL;
     return lock_join(l, timeout_ms, done, user);
 }

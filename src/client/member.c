@@ -57,6 +57,7 @@ static void member_looked(struct member *m, const struct zk_result *r) {
 static void member_answer(void *user, const struct zk_result *r) {
     struct member *m = user;
     bool missing = r->error == ZK_NO_NODE;
+    if (ask_watches(&m->ask, r)) m->watching = true;
     if (m->step == MEMBER_CREATING && missing) {
         m->step = MEMBER_PARENTS;
         int error = mkdirs_start(&m->parents, m->c, m->path, &m->node, member_with_parents, m);

@@ -195,6 +195,7 @@ static void queue_read(struct queue *q, const struct zk_result *r) {
 static void queue_answer(void *user, const struct zk_result *r) {
     struct queue *q = user;
     bool missing = r->error == ZK_NO_NODE;
+    if (ask_watches(&q->ask, r)) q->watching = true;
     if (q->step == QUEUE_PUTTING && missing) {
         queue_make_parents(q);
     } else if (q->step == QUEUE_PUTTING) {
@@ -259,11 +260,18 @@ static void queue_step(struct queue *q, enum queue_step step) {
 
 static void queue_late(void *user) {
     struct queue *q = user;
-    /* What is being taken will be ours or not: that is heard to its end. */
-    if (q->step == QUEUE_TAKING || q->step == QUEUE_SYNCING || q->step == QUEUE_CHECKING) return;
+    bool taking = q->step == QUEUE_TAKING || q->step == QUEUE_SYNCING ||
+                  q->step == QUEUE_CHECKING;
+    if (taking && !q->overdue) { /* it will be ours or not */
+        int more = client_op_timeout(q->c);
+        q->overdue = true;
+        if (more >= 0) client_timer_set(q->c, &q->wish.timer, client_now(q->c) + more);
+        return;
+    }
+    bool maybe = taking || (q->step == QUEUE_PUTTING && ask_sent(&q->ask));
     ask_stop(&q->ask);
     mkdirs_stop(&q->parents);
-    queue_over(q, ZK_TIMED_OUT);
+    queue_over(q, maybe ? ZK_UNCERTAIN : ZK_TIMED_OUT);
 }
 
 ZK_PRIVATE int queue_put(struct queue *q, const void *data, int len, int32_t priority,
@@ -279,7 +287,8 @@ ZK_PRIVATE int queue_put(struct queue *q, const void *data, int len, int32_t pri
     int error = queue_wrap(q, data, len);
     q->at = error ? NULL : recipe_join(q->path, name);
     if (!q->at) return ZK_OUT_OF_MEMORY;
-    error = wish_begin(&q->wish, q->c, q->owner, -1, queue_late, q, done, user);
+    error = wish_begin(&q->wish, q->c, q->owner, client_op_timeout(q->c), queue_late, q, done,
+                       user);
     if (error) {
         mem_free(q->at);
         q->at = NULL;
@@ -292,8 +301,9 @@ ZK_PRIVATE int queue_put(struct queue *q, const void *data, int len, int32_t pri
 ZK_PRIVATE int queue_take(struct queue *q, int timeout_ms, zk_done_fn done, void *user) {
     if (q->step != QUEUE_IDLE) return ZK_IN_USE;
     q->patient = timeout_ms != 0;
-    int error = wish_begin(&q->wish, q->c, q->owner, q->patient ? timeout_ms : -1, queue_late, q,
-                           done, user);
+    q->overdue = false;
+    if (!q->patient) timeout_ms = client_op_timeout(q->c);
+    int error = wish_begin(&q->wish, q->c, q->owner, timeout_ms, queue_late, q, done, user);
     if (error) return error;
     if (queue_unwrap(q)) {
         wish_end(&q->wish, ZK_OK);

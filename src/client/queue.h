@@ -34,6 +34,7 @@ struct queue {
     enum queue_step step;
     bool patient;  /* waits when there is nothing */
     bool watching;
+    bool overdue; /* hears to its end, for a while, what becomes of an item */
     char **names; /* owned: one block, in order */
     int next_name, n_names;
     int foreign; /* of those read so far, no items */

@@ -239,6 +239,10 @@ ZK_PRIVATE bool ask_sent(const struct ask *a) {
     return a->ticket != NULL;
 }
 
+ZK_PRIVATE bool ask_watches(const struct ask *a, const struct zk_result *r) {
+    return a->op.watch && (a->op.type == ZK_OP_EXISTS || r->error != ZK_NO_NODE);
+}
+
 ZK_PRIVATE bool ask_busy(const struct ask *a) {
     return a->ticket || a->timer.link;
 }
@@ -349,6 +353,8 @@ ZK_PRIVATE int wish_begin(struct wish *w, struct client *c, const void *owner, i
         w->post->post.drop = wish_drop;
         w->post->done = done;
         w->post->user = done_user;
+    } else {
+        w->answer = done_user;
     }
     w->c = c;
     w->open = true;
@@ -361,8 +367,12 @@ ZK_PRIVATE int wish_begin(struct wish *w, struct client *c, const void *owner, i
 ZK_PRIVATE void wish_end(struct wish *w, int error) {
     if (!w->open) return;
     w->open = false;
-    w->error = error;
     if (w->timer.link) client_timer_stop(w->c, &w->timer);
+    if (w->answer) {
+        w->answer->over = true;
+        w->answer->error = error;
+        w->answer = NULL;
+    }
     if (!w->post) return;
     w->post->error = error;
     client_post(w->c, &w->post->post);
@@ -373,11 +383,12 @@ ZK_PRIVATE void wish_stop(struct wish *w) {
     if (w->timer.link) client_timer_stop(w->c, &w->timer);
     mem_free(w->post);
     w->post = NULL;
+    w->answer = NULL;
     w->open = false;
 }
 
-ZK_PRIVATE bool wish_over(const void *wish) {
-    return !((const struct wish *)wish)->open;
+ZK_PRIVATE bool wish_over(const void *answer) {
+    return ((const struct wish_answer *)answer)->over;
 }
 
 /* --- notice --- */

@@ -76,6 +76,9 @@ ZK_PRIVATE void ask_start(struct ask *a, struct client *c, struct zk_op op, enum
                           zk_result_fn done, void *user);
 ZK_PRIVATE void ask_stop(struct ask *a); /* done is not called any more; fine when nothing runs */
 ZK_PRIVATE bool ask_sent(const struct ask *a); /* the request is with the client: it may happen */
+/* Within done: whether the answer has set a watch, or may have. After a new connection the event of
+ * an older one may have come just before it. */
+ZK_PRIVATE bool ask_watches(const struct ask *a, const struct zk_result *r);
 ZK_PRIVATE bool ask_busy(const struct ask *a); /* sent, or waiting for the next try */
 
 /* --- mkdirs --- */
@@ -98,24 +101,31 @@ ZK_PRIVATE void mkdirs_stop(struct mkdirs *m);
 
 /* --- wish --- */
 
+/* What a synchronous caller looks at: on its own stack, since the next wish of the object may have
+ * begun before it does. */
+struct wish_answer {
+    bool over;
+    int error;
+};
+
 struct wish_post;
 struct wish {
     struct client *c;
     bool open; /* somebody waits */
-    int error; /* how the latest ended */
     struct client_timer timer;
-    struct wish_post *post; /* owned; got at the beginning, so that the end cannot fail */
+    struct wish_post *post;     /* owned; got at the beginning, so that the end cannot fail */
+    struct wish_answer *answer; /* of a synchronous caller, borrowed until the end */
 };
 
 /*
  * ZK_OK, ZK_IN_USE or ZK_OUT_OF_MEMORY. late(user) is called at the deadline (timeout_ms < 0: none)
- * and has to end the wish. done NULL: a synchronous caller looks at `open`.
+ * and has to end the wish. done NULL: done_user is a wish_answer.
  */
 ZK_PRIVATE int wish_begin(struct wish *w, struct client *c, const void *owner, int timeout_ms,
                           void (*late)(void *user), void *user, zk_done_fn done, void *done_user);
 ZK_PRIVATE void wish_end(struct wish *w, int error); /* nothing when none is open */
 ZK_PRIVATE void wish_stop(struct wish *w);           /* nobody is told */
-ZK_PRIVATE bool wish_over(const void *wish);         /* for a synchronous caller */
+ZK_PRIVATE bool wish_over(const void *answer);       /* for a synchronous caller */
 
 /* --- notice --- */
 

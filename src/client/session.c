@@ -18,6 +18,7 @@ enum {
     CLIENT_PASSWD = 16,
     CLIENT_PINGS = 4, /* without an answer; the connection is given up before there are more */
     CLIENT_WATCHES_BATCH = 128 * 1024, /* bytes of paths. stock: SET_WATCHES_MAX_LENGTH */
+    CLIENT_REPLY_MORE = 1024, /* than max_packet: what fitted into a set fits into its get */
     CLIENT_SEND_SOON = 16 * 1024,      /* so much output is worth a packet of its own */
     CLIENT_STEADY_MS = 1000, /* a connection that broke sooner counts as a failed attempt */
     CLIENT_PROBE_MIN_MS = 100,
@@ -35,6 +36,7 @@ struct client_request {
     int64_t id, sent_at, deadline; /* deadline: INT64_MAX when there is none */
     int32_t xid;
     enum zk_op_type type;
+    int op_count; /* of a multi */
     enum zk_watch_kind kind;
     bool inside, watch_inside, local;
     bool on_server; /* of a removal: the server takes its watch away too */
@@ -59,6 +61,7 @@ struct client_identity {
     struct client_identity *next;
     struct client_request *request; /* whoever waits to hear; NULL: nobody any more */
     uint32_t scheme_len, auth_len;
+    bool no_auth;  /* null, which is not the same as empty */
     char scheme[]; /* with a NUL, then auth */
 };
 
@@ -436,12 +439,20 @@ static void client_fail_all(struct client *c, int error) {
 }
 
 /* Takes a request out and leaves an empty one in its place, which the reply will find, or whose
- * frame will not be sent. NULL: no memory for that. */
+ * frame will not be sent. One of a removal still knows what the server may have removed. NULL: no
+ * memory for that. */
 static struct client_request *client_detach(struct client_list *l, struct client_request **link) {
-    struct client_request *r = *link, *stub = mem_try(sizeof *stub);
+    struct client_request *r = *link;
+    uint32_t path_len = r->type == ZK_OP_REMOVE_WATCHES ? r->path_len : 0;
+    struct client_request *stub = mem_try(sizeof *stub + path_len + 1);
     if (!stub) return NULL;
     stub->gone = true;
     stub->type = r->type;
+    stub->kind = r->kind;
+    stub->watch = r->watch;
+    stub->watch_user = r->watch_user;
+    stub->path_len = path_len;
+    if (path_len) memcpy(stub->path, r->path, path_len);
     stub->xid = r->xid;
     stub->sent_at = r->sent_at;
     stub->frame = r->frame;
@@ -498,7 +509,7 @@ ZK_PRIVATE bool client_forget(struct client *c, int64_t id) {
     if (!link && id > 0) link = client_find(c, id, &in);
     if (!link) return false;
     (*link)->done = NULL; /* it goes its way, unheard; so do its watches */
-    (*link)->watch = NULL;
+    if ((*link)->type != ZK_OP_REMOVE_WATCHES) (*link)->watch = NULL;
     return true;
 }
 
@@ -519,9 +530,12 @@ static void client_expire_requests(struct client *c) {
     }
     for (struct client_identity *n = c->identities; n; n = n->next) {
         struct client_request *r = n->request;
-        if (!r || r->deadline > c->now) continue;
-        n->request = NULL;
-        client_finish(c, r, ZK_TIMED_OUT, NULL);
+        if (r && r->deadline <= c->now) {
+            n->request = NULL;
+            client_finish(c, r, ZK_TIMED_OUT, NULL);
+        } else if (r && r->deadline < c->next_deadline) {
+            c->next_deadline = r->deadline;
+        }
     }
 }
 
@@ -569,7 +583,8 @@ static bool client_send_identity(struct client *c, struct client_identity *i) {
     size_t at = client_begin(c, CLIENT_XID_AUTH, ZOP_AUTH);
     jw_i32(&c->out, 0);
     jw_bytes(&c->out, slice_of(i->scheme, i->scheme_len));
-    jw_bytes(&c->out, slice_of(i->scheme + i->scheme_len + 1, i->auth_len));
+    const char *auth = i->no_auth ? NULL : i->scheme + i->scheme_len + 1;
+    jw_bytes(&c->out, slice_of(auth, i->auth_len));
     client_end_frame(c, at);
     if (!c->identity_next) c->identity_next = i;
     return true;
@@ -696,6 +711,7 @@ static struct client_request *client_make(struct client *c, const struct zk_op *
     r->post.drop = client_request_drop;
     r->deadline = timeout > 0 ? c->now + timeout : INT64_MAX;
     r->type = op->type;
+    r->op_count = op->op_count;
     r->kind = op->watch_kind;
     r->inside = way != CLIENT_POSTED;
     r->watch_inside = way == CLIENT_INSIDE;
@@ -714,6 +730,7 @@ static bool client_remember_identity(struct client *c, const struct zk_op *op,
     if (!i) return false;
     i->scheme_len = (uint32_t)scheme;
     i->auth_len = (uint32_t)auth;
+    i->no_auth = op->data_len < 0;
     memcpy(i->scheme, op->scheme, scheme);
     if (auth) memcpy(i->scheme + scheme + 1, op->data, auth);
     struct client_identity **link = &c->identities;
@@ -749,7 +766,7 @@ static bool client_enqueue(struct client *c, const struct zk_op *op, struct clie
     bool up = c->link == CLIENT_UP;
     struct buf *to = up ? &c->out : &c->held;
     buf_compact(to);
-    if (!buf_try_reserve(to, codec_bound(op, chroot))) return false;
+    if (!buf_try_reserve(to, codec_size(op, chroot))) return false;
     size_t at = to->n;
     r->xid = client_next_xid(c);
     codec_request(to, op, r->xid, chroot);
@@ -792,7 +809,8 @@ ZK_PRIVATE void client_unwatch(struct client *c, zk_watch_fn fn, void *user) {
     struct client_list *lists[] = {&c->sent, &c->waiting};
     for (int i = 0; i < 2; i++)
         for (struct client_request *r = lists[i]->first; r; r = r->next)
-            if (r->watch == fn && r->watch_user == user) r->watch = NULL;
+            if (r->watch == fn && r->watch_user == user && r->type != ZK_OP_REMOVE_WATCHES)
+                r->watch = NULL; /* of a removal NULL would mean everybody's */
 }
 
 /* --- the connection --- */
@@ -800,6 +818,11 @@ ZK_PRIVATE void client_unwatch(struct client *c, zk_watch_fn fn, void *user) {
 /* stock: ClientCnxn, connectTimeout and readTimeout */
 static int64_t client_read_timeout(const struct client *c) {
     return (int64_t)c->timeout * 2 / 3;
+}
+
+/* When a connection that stands is given up. A greeting that took long has used up no time. */
+static int64_t client_silent_at(const struct client *c) {
+    return (c->proven > c->up_since ? c->proven : c->up_since) + client_read_timeout(c);
 }
 
 static int64_t client_attempt_ms(const struct client *c) {
@@ -847,6 +870,7 @@ static void client_rest(struct client *c) {
 static void client_break(struct client *c, int level, const char *why) {
     if (c->link == CLIENT_RESTING) return;
     client_say(c, level, "connection given up: ", why);
+    if (c->link != CLIENT_UP) c->counters.failures++;
     bool steady = c->link == CLIENT_UP && c->now - c->up_since >= CLIENT_STEADY_MS;
     (steady ? hosts_worked : hosts_failed)(&c->hosts);
     client_order(c, CLIENT_HANG_UP, NULL, NULL);
@@ -856,7 +880,7 @@ static void client_break(struct client *c, int level, const char *why) {
 static void client_attempt(struct client *c) {
     const struct host *host = hosts_next(&c->hosts, &c->random);
     c->link = CLIENT_RESOLVING;
-    c->attempt_until = c->now + client_attempt_ms(c);
+    c->attempt_until = c->now + c->timeout; /* a slow name may be all that there is */
     c->n_at = c->next_at = 0;
     client_order(c, CLIENT_RESOLVE, host, NULL);
 }
@@ -920,6 +944,11 @@ static void client_expired(struct client *c) {
         client_over(c, ZK_SESSION_EXPIRED, ZK_STATE_EXPIRED);
         return;
     }
+    bool had_one = c->writable_seen; /* else a new one was refused: this is a failed attempt */
+    if (!had_one) {
+        c->counters.failures++;
+        hosts_failed(&c->hosts);
+    }
     client_order(c, CLIENT_HANG_UP, NULL, NULL);
     c->link = CLIENT_RESTING;
     client_fail_all(c, ZK_SESSION_EXPIRED);
@@ -929,7 +958,7 @@ static void client_expired(struct client *c) {
     memset(c->passwd, 0, sizeof c->passwd);
     client_rest(c);
     c->lost_at = INT64_MAX;
-    c->rest_until = c->now;
+    if (had_one) c->rest_until = c->now;
 }
 
 /* Everything that goes out before the first request. */
@@ -978,12 +1007,12 @@ static void client_probe(struct client *c) {
     c->probe_pause *= 2;
     if (c->probe_pause > CLIENT_PROBE_MAX_MS) c->probe_pause = CLIENT_PROBE_MAX_MS;
     c->probe_at = c->now + c->probe_pause;
-    client_order(c, CLIENT_PROBE, hosts_next(&c->hosts, &c->random), NULL);
+    client_order(c, CLIENT_PROBE, hosts_probe(&c->hosts), NULL);
 }
 
 ZK_PRIVATE void client_probed(struct client *c, bool can_write) {
     if (!can_write || c->link != CLIENT_UP || c->state != ZK_STATE_READ_ONLY) return;
-    c->hosts.next = c->hosts.current; /* that one again, this time for good */
+    if (!hosts_take_probed(&c->hosts)) return;
     client_break(c, LOG_INFO_LEVEL, "there is a server that can write");
     c->rest_until = c->now;
 }
@@ -1008,6 +1037,7 @@ static uint8_t client_watch_set(const struct client_request *r, int32_t error) {
 
 static void client_reply(struct client *c, struct client_request *r, int64_t zxid, int32_t error,
                          struct slice body) {
+    if (r->type == ZK_OP_REMOVE_WATCHES && !error) (void)client_settle_removal(c, r);
     if (r->gone) {
         mem_free(r);
         return;
@@ -1018,8 +1048,8 @@ static void client_reply(struct client *c, struct client_request *r, int64_t zxi
         client_finish(c, r, ZK_OUT_OF_MEMORY, NULL);
         return;
     }
-    if (r->type == ZK_OP_REMOVE_WATCHES && !error) (void)client_settle_removal(c, r);
-    struct zk_result *result = codec_reply(r->type, zxid, error, body, client_chroot(c));
+    struct codec_answer answer = {r->type, r->op_count, zxid, error, body};
+    struct zk_result *result = codec_reply(&answer, client_chroot(c));
     client_finish(c, r, result ? result->error : ZK_OUT_OF_MEMORY, result);
 }
 
@@ -1130,7 +1160,7 @@ static size_t client_parse(struct client *c, struct slice bytes) {
     size_t at = 0;
     while (bytes.n - at >= 4 && c->link >= CLIENT_GREETING) {
         uint32_t n = be32(bytes.p + at);
-        if (n > c->max_packet) {
+        if (n > c->max_packet + CLIENT_REPLY_MORE) {
             client_break(c, LOG_WARN_LEVEL, "a reply is larger than max_packet");
             return bytes.n;
         }
@@ -1175,7 +1205,7 @@ ZK_PRIVATE void client_received(struct client *c, struct slice bytes) {
  * alike presumed; events alone, from a server that hears nothing any more, do not show that.
  */
 static void client_keep_alive(struct client *c) {
-    if (c->now - c->proven >= client_read_timeout(c)) {
+    if (c->now >= client_silent_at(c)) {
         client_break(c, LOG_WARN_LEVEL, "the server has gone silent");
         return;
     }
@@ -1219,7 +1249,7 @@ static int64_t client_link_next(const struct client *c) {
     case CLIENT_RESTING: return c->rest_until;
     case CLIENT_UP:
         ping = c->spoke + c->timeout / 3;
-        silent = c->proven + client_read_timeout(c);
+        silent = client_silent_at(c);
         return ping < silent ? ping : silent;
     default: return c->attempt_until;
     }
@@ -1348,7 +1378,7 @@ ZK_PRIVATE int client_error(const struct client *c) {
 ZK_PRIVATE bool client_set_hosts(struct client *c, struct hosts *hosts) {
     if (!(c->flags & ZK_KEEP_HOST_ORDER)) hosts_shuffle(hosts, &c->random);
     bool move = hosts_replace(&c->hosts, hosts, c->link >= CLIENT_GREETING, &c->random);
-    if (move || c->link == CLIENT_RESOLVING || c->link == CLIENT_DIALING) {
+    if (move || c->link < CLIENT_GREETING) { /* at once, whatever pause there was */
         client_break(c, LOG_INFO_LEVEL, "the list of servers has changed");
         c->rest_until = c->now;
     }
@@ -1369,6 +1399,10 @@ ZK_PRIVATE enum zk_state client_state(const struct client *c) {
 
 ZK_PRIVATE int64_t client_session_id(const struct client *c) {
     return c->session_id;
+}
+
+ZK_PRIVATE int client_op_timeout(const struct client *c) {
+    return c->op_timeout;
 }
 
 ZK_PRIVATE bool client_is_up(const struct client *c) {

@@ -88,6 +88,7 @@ ZK_PRIVATE int64_t client_now(const struct client *c); /* monotonic ms, of the l
 ZK_PRIVATE uint64_t client_random(struct client *c);
 ZK_PRIVATE enum zk_state client_state(const struct client *c);
 ZK_PRIVATE int64_t client_session_id(const struct client *c);
+ZK_PRIVATE int client_op_timeout(const struct client *c); /* of what has none of its own */
 ZK_PRIVATE bool client_is_up(const struct client *c); /* connected, to a server that can write */
 
 /* --- what the host and the public functions use --- */

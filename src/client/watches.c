@@ -125,54 +125,83 @@ static uint8_t watches_one_shot(enum zk_event_type type) {
     return 0;
 }
 
-/*
- * Tells those at one path. The list may change under fn: they are copied out, and the used bits
- * taken, before the first is told.
- */
+/* Those that are to be told of one event, each once. */
+struct watches_told {
+    struct watcher few[8], *all; /* all: owned unless it is few; bits: those that are used up */
+    uint32_t n, cap;
+};
 
-static bool watches_tell_at(struct watches *w, struct slice path, uint8_t want, uint8_t used,
-                            watches_fn fn, void *user) {
-    struct watched *at = watches_find(w, path);
-    if (!at) return true;
-    uint32_t n = 0, k = 0;
-    for (struct watcher *one = at->first; one; one = one->next) n += (one->bits & want) != 0;
-    if (!n) return true;
-    struct watcher few[8], *all = n <= 8 ? few : mem_try(sizeof *all * n);
-    if (!all) return false;
-    for (struct watcher **link = &at->first; *link;) {
-        if (!((*link)->bits & want)) {
-            link = &(*link)->next;
-            continue;
-        }
-        all[k++] = **link;
-        if (!watches_take(w, link, used)) link = &(*link)->next;
-    }
-    if (!at->first) watches_drop(w, at);
-    bool ok = true;
-    for (k = 0; k < n; k++) {
-        ok = ok && fn(user, &all[k]);
-        if (ok) continue;
-        all[k].bits &= used; /* refused: as if it had not been touched */
-        if (all[k].bits) (void)watches_add(w, path, &all[k]);
-    }
-    if (all != few) mem_free(all);
-    return ok;
+static bool watches_told_has(const struct watches_told *t, const struct watcher *one) {
+    for (uint32_t i = 0; i < t->n; i++)
+        if (t->all[i].fn == one->fn && t->all[i].user == one->user) return true;
+    return false;
 }
 
-ZK_PRIVATE bool watches_fire(struct watches *w, enum zk_event_type type, struct slice path,
-                             watches_fn fn, void *user) {
+static bool watches_told_grow(struct watches_told *t) {
+    struct watcher *all = mem_try(sizeof *all * t->cap * 2);
+    if (!all) return false;
+    memcpy(all, t->all, sizeof *all * t->n);
+    if (t->all != t->few) mem_free(t->all);
+    t->all = all;
+    t->cap *= 2;
+    return true;
+}
+
+/* Those at a path that want it. Within one path nobody is there twice, so the first need no look.
+ * False: no memory. */
+static bool watches_collect(const struct watches *w, struct slice path, uint8_t want, uint8_t used,
+                            struct watches_told *t) {
+    const struct watched *at = watches_find(w, path);
+    bool look = t->n != 0;
+    for (const struct watcher *one = at ? at->first : NULL; one; one = one->next) {
+        if (!(one->bits & want) || (look && watches_told_has(t, one))) continue;
+        if (t->n == t->cap && !watches_told_grow(t)) return false;
+        t->all[t->n] = *one;
+        t->all[t->n++].bits = one->bits & used;
+    }
+    return true;
+}
+
+/* And those above it. */
+static bool watches_collect_all(const struct watches *w, enum zk_event_type type,
+                                struct slice path, struct watches_told *t) {
     uint8_t used = watches_one_shot(type);
     uint8_t want = used | WATCH_BIT_PERSISTENT;
-    if (type != ZK_NODE_CHILDREN_CHANGED) want |= WATCH_BIT_RECURSIVE;
-    if (!watches_tell_at(w, path, want, used, fn, user)) return false;
-    if (!w->recursive || type == ZK_NODE_CHILDREN_CHANGED) return true;
-    for (struct slice up = path; up.n > 1;) {
+    bool above = type != ZK_NODE_CHILDREN_CHANGED; /* they hear of the child itself */
+    if (above) want |= WATCH_BIT_RECURSIVE;
+    if (!watches_collect(w, path, want, used, t)) return false;
+    for (struct slice up = path; above && w->recursive && up.n > 1;) {
         do up.n--;
         while (up.n && up.p[up.n] != '/');
         struct slice at = up.n ? up : slice_of(path.p, 1);
-        if (!watches_tell_at(w, at, WATCH_BIT_RECURSIVE, 0, fn, user)) return false;
+        if (!watches_collect(w, at, WATCH_BIT_RECURSIVE, 0, t)) return false;
     }
     return true;
+}
+
+static void watches_use_up(struct watches *w, struct slice path, uint8_t used) {
+    struct watched *at = watches_find(w, path);
+    for (struct watcher **link = at ? &at->first : NULL; link && *link;)
+        if (!((*link)->bits & used) || !watches_take(w, link, used)) link = &(*link)->next;
+    if (at && !at->first) watches_drop(w, at);
+}
+
+/* The lists may change under fn: all is copied, and the used bits taken, before the first call. */
+ZK_PRIVATE bool watches_fire(struct watches *w, enum zk_event_type type, struct slice path,
+                             watches_fn fn, void *user) {
+    struct watches_told t = {.cap = sizeof t.few / sizeof *t.few};
+    t.all = t.few;
+    bool ok = watches_collect_all(w, type, path, &t);
+    if (ok)
+        watches_use_up(w, path, watches_one_shot(type));
+    else
+        t.n = 0; /* nothing was touched yet */
+    for (uint32_t i = 0; i < t.n; i++) {
+        ok = ok && fn(user, &t.all[i]);
+        if (!ok && t.all[i].bits) (void)watches_add(w, path, &t.all[i]); /* as it was */
+    }
+    if (t.all != t.few) mem_free(t.all);
+    return ok;
 }
 
 /* --- removal --- */

@@ -3,7 +3,8 @@
  *
  * One table of paths; at each path its watchers, each with the kinds of watch it holds there. The
  * same function and user at one path is one watcher, whatever it was set by and however often, and
- * is told of an event once. Paths are those of the server, chroot included.
+ * whoever watches several paths is told of an event once. Paths are those of the server, chroot
+ * included.
  *   DATA, EXIST, CHILD   one-shot: set by reads, gone with the event
  *   PERSISTENT           stays; the node itself and its children's coming and going
  *   RECURSIVE            stays; the node and everything below it
@@ -50,9 +51,9 @@ ZK_PRIVATE void watches_free(struct watches *w);
 /* False: no memory. */
 ZK_PRIVATE bool watches_add(struct watches *w, struct slice path, const struct watcher *what);
 
-/* Calls fn(user, watcher, bits) for each that is to be told of an event, and takes away the bits
- * that are used up by it. fn may refuse (no memory): then the rest stays, and the result is false.
- * fn may add and remove watches. */
+/* Calls fn(user, watcher) for each that is to be told of an event, once however many of its watches
+ * it is for, and takes away those that are used up by it. fn may refuse (no memory): then the rest
+ * stays, and the result is false. fn may add and remove watches. */
 typedef bool (*watches_fn)(void *user, const struct watcher *who);
 ZK_PRIVATE bool watches_fire(struct watches *w, enum zk_event_type type, struct slice path,
                              watches_fn fn, void *user);

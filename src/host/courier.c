@@ -27,8 +27,15 @@ static void courier_drop_probe(struct courier *k) {
     k->probe = -1;
 }
 
-static void courier_hang_up(struct courier *k) {
+/* Nobody wants to know any more. */
+static void courier_forget(struct courier *k) {
+    if (k->resolver) resolver_forget(k->resolver, k->ticket);
+    if (k->resolver) resolver_forget(k->resolver, k->ticket | COURIER_PROBE_TICKET);
     k->ticket = 0;
+}
+
+static void courier_hang_up(struct courier *k) {
+    courier_forget(k);
     courier_drop_probe(k);
     if (k->fd < 0) return;
     if (k->lent) {
@@ -40,9 +47,8 @@ static void courier_hang_up(struct courier *k) {
         return;
     }
     os_poller_del(k->poller, k->fd);
-    int placeholder = k->stable >= 0 ? os_dup(k->wake[0]) : -1;
-    if (placeholder >= 0)
-        (void)os_dup_over(placeholder, k->stable);
+    if (k->stable >= 0)
+        (void)os_dup_over(k->wake[0], k->stable); /* which ends the socket that had the number */
     else
         (void)os_close(k->fd);
     if (k->duct) duct_close(k->duct, DUCT_CLIENT);
@@ -68,7 +74,7 @@ static int courier_connect_inside(struct courier *k) {
     struct duct *d = duct_new();
     if (!d) return -1;
     int fd = os_dup(duct_bell(d, DUCT_CLIENT));
-    if (fd < 0 || !k->offer(k->server, d)) {
+    if (fd < 0 || !k->door->offer(k->door, d)) {
         duct_close(d, DUCT_SERVER);
         duct_close(d, DUCT_CLIENT);
         if (fd >= 0) (void)os_close(fd);
@@ -79,8 +85,12 @@ static int courier_connect_inside(struct courier *k) {
 }
 
 static void courier_dial(struct courier *k, const struct net_addr *addr) {
-    int fd = k->offer ? courier_connect_inside(k) : os_connect(addr, false);
-    if (fd >= 0 && k->stable >= 0) fd = os_dup_over(fd, k->stable) ? -1 : k->stable;
+    int fd = k->door ? courier_connect_inside(k) : os_connect(addr, false);
+    if (fd >= 0 && k->stable >= 0) {
+        int err = os_dup_over(fd, k->stable);
+        (void)os_close(fd);
+        fd = err ? -1 : k->stable;
+    }
     k->fd = fd;
     k->standing = k->duct != NULL;
     k->want_write = !k->duct;
@@ -151,7 +161,7 @@ static void courier_resolve(struct courier *k, const struct client_order *o) {
     struct net_addr at[OS_ADDRS_MAX] = {0};
     static const uint64_t mask = COURIER_PROBE_TICKET - 1;
     k->ticket = (uint64_t)client_random(k->client) & mask;
-    int n = k->offer ? 1 : os_resolve(o->name, o->port, true, at);
+    int n = k->door ? 1 : os_resolve(o->name, o->port, true, at);
     if (n > 0)
         client_resolved(k->client, at, n);
     else
@@ -171,7 +181,7 @@ static void courier_dial_probe(struct courier *k, const struct net_addr *addr) {
 
 static void courier_begin_probe(struct courier *k, const struct client_order *o) {
     struct net_addr at[OS_ADDRS_MAX];
-    if (k->offer) return;
+    if (k->door) return;
     if (os_resolve(o->name, o->port, true, at) > 0)
         courier_dial_probe(k, &at[0]);
     else

@@ -9,7 +9,7 @@
  * One descriptor for callers with a loop of their own stays the same all the time: the poller's,
  * or, where a poller has none, a number that each new socket is moved to.
  *
- * With `offer` it does not dial: it offers a duct to a server of the same process.
+ * With a `door` it does not dial: it offers a duct to that server of the same process.
  */
 #ifndef ZK_HOST_COURIER_H
 #define ZK_HOST_COURIER_H
@@ -21,16 +21,13 @@
 #define COURIER_READ 65536
 #define COURIER_EVENTS 4
 
-typedef bool (*courier_offer)(void *server, struct duct *d); /* takes d's server side over */
-
 struct courier {
     struct client *client; /* borrowed */
     struct os_poller *poller;
     int wake[2]; /* [0] is watched; a byte ends a courier_poll */
     int fd;      /* of the connection; -1: none */
     struct duct *duct; /* that the connection is; fd is its bell. NULL: fd is a socket */
-    courier_offer offer; /* NULL: dial */
-    void *server;
+    struct duct_door *door; /* of a server of this process; NULL: dial */
     int stable;  /* the number that sockets are moved to; -1: they keep their own */
     bool standing, want_write, lent, shut;
     struct resolver *resolver; /* made for the first name */

@@ -78,10 +78,14 @@ ZK_PRIVATE int64_t duct_send(struct duct *d, enum duct_side side, const void *p,
             d->side[other].full = true;
         }
         buf_compact(to);
-        if (n && !buf_try_reserve(to, n)) n = 0;
+        bool starved = n && !buf_try_reserve(to, n);
+        if (starved) {
+            n = 0;
+            d->side[other].full = true; /* room for more, too, comes from reading */
+        }
         buf_put(to, p, n);
         if (n && quiet) duct_wake(d, other);
-        result = n ? (int64_t)n : -EAGAIN;
+        result = n ? (int64_t)n : starved && quiet ? -ENOMEM : -EAGAIN;
     }
     (void)pthread_mutex_unlock(&d->lock);
     return result;

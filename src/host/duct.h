@@ -27,6 +27,11 @@ struct duct {
     } side[2];
 };
 
+/* Where a client of the process knocks; the first member of struct zk_server. */
+struct duct_door {
+    bool (*offer)(struct duct_door *door, struct duct *d); /* takes d's server side; false: no */
+};
+
 ZK_PRIVATE struct duct *duct_new(void); /* NULL: no memory, or no descriptors */
 ZK_PRIVATE void duct_close(struct duct *d, enum duct_side side);
 ZK_PRIVATE void duct_wake(struct duct *d, enum duct_side side); /* makes its bell readable */

@@ -387,6 +387,13 @@ static void loop_interest(struct loop *l, uint64_t tag) {
     os_poller_set(l->poller, c->fd, tag, !c->paused || c->duct, c->want_write && !c->duct);
 }
 
+static void loop_pause(struct loop *l, uint64_t tag, bool pause) {
+    struct loop_conn *c = loop_at(l, tag);
+    c->paused = pause;
+    if (c->duct && !pause) duct_wake(c->duct, DUCT_SERVER); /* for what came meanwhile */
+    loop_interest(l, tag);
+}
+
 static int64_t loop_recv(struct loop *l, struct loop_conn *c) {
     if (c->duct) return duct_recv(c->duct, DUCT_SERVER, l->scratch, LOOP_READ);
     return os_recv(c->fd, l->scratch, LOOP_READ);
@@ -394,6 +401,10 @@ static int64_t loop_recv(struct loop *l, struct loop_conn *c) {
 
 static void loop_read(struct loop *l, uint64_t tag) {
     struct loop_conn *c = loop_at(l, tag);
+    if (c->duct && c->paused) { /* its bell says more than that there is input */
+        os_drain(c->fd);
+        return;
+    }
     int64_t n = loop_recv(l, c);
     if (n == -EAGAIN || n == -EWOULDBLOCK) return;
     if (n == 0 && c->closing && c->want_write) {
@@ -572,8 +583,7 @@ static void loop_output(struct loop *l, struct node_output *o) {
     case NODE_READ_PAUSE:
     case NODE_READ_RESUME:
         if (loop_at(l, o->conn)->fd < 0) break;
-        loop_at(l, o->conn)->paused = o->kind == NODE_READ_PAUSE;
-        loop_interest(l, o->conn);
+        loop_pause(l, o->conn, o->kind == NODE_READ_PAUSE);
         break;
     case NODE_LINK_DIAL:
     case NODE_LINK_SEND:

@@ -21,6 +21,8 @@
 
 #if ZK_WITH_EPOLL
 #include <sys/epoll.h>
+#else
+#include <pthread.h>
 #endif
 
 /* --- time and randomness --- */
@@ -266,10 +268,25 @@ ZK_PRIVATE void os_unmap(struct slice bytes) {
 
 /* --- sockets --- */
 
+/*
+ * Where the system can, descriptors are born close-on-exec: between two calls another thread may
+ * start a program, which would inherit them. Elsewhere the flags come as soon as possible.
+ */
+#ifdef SOCK_CLOEXEC
+#define OS_SOCKET_FLAGS (SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+#else
+#define OS_SOCKET_FLAGS SOCK_STREAM
+#endif
+
 static int os_set_flags(int fd) {
+#ifdef SOCK_CLOEXEC
+    (void)fd;
+    return 0;
+#else
     int fl = fcntl(fd, F_GETFL);
     if (fl < 0 || fcntl(fd, F_SETFL, fl | O_NONBLOCK) < 0) return -errno;
     return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+#endif
 }
 
 static in_port_t *os_port_of(struct sockaddr_storage *sa) {
@@ -278,7 +295,7 @@ static in_port_t *os_port_of(struct sockaddr_storage *sa) {
 }
 
 static int os_listen_one(struct sockaddr_storage sa, socklen_t len, int backlog, uint16_t *port) {
-    int one = 1, fd = socket(sa.ss_family, SOCK_STREAM, 0);
+    int one = 1, fd = socket(sa.ss_family, OS_SOCKET_FLAGS, 0);
     if (fd < 0) return -errno;
     *os_port_of(&sa) = htons(*port);
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
@@ -407,7 +424,7 @@ static void os_set_stream(int fd, bool keepalive) {
 ZK_PRIVATE int os_connect(const struct net_addr *addr, bool keepalive) {
     struct sockaddr_storage sa;
     socklen_t len = os_from_addr(addr, &sa);
-    int fd = socket(sa.ss_family, SOCK_STREAM, 0);
+    int fd = socket(sa.ss_family, OS_SOCKET_FLAGS, 0);
     if (fd < 0) return -errno;
     os_set_stream(fd, keepalive);
     int err = os_set_flags(fd);
@@ -437,7 +454,11 @@ ZK_PRIVATE int os_accept(int fd, struct net_addr *addr, bool keepalive) {
     struct sockaddr_storage sa;
     socklen_t len = sizeof sa;
     int c;
+#ifdef SOCK_CLOEXEC
+    do c = accept4(fd, (struct sockaddr *)&sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+#else
     do c = accept(fd, (struct sockaddr *)&sa, &len);
+#endif
     while (c < 0 && (errno == EINTR || errno == ECONNABORTED));
     if (c < 0) return -errno;
     int err = os_set_flags(c);
@@ -478,16 +499,24 @@ ZK_PRIVATE void os_hang_up(int fd, bool abort_now) {
 }
 
 ZK_PRIVATE int os_pipe(int fds[2]) {
+#ifdef SOCK_CLOEXEC
+    return pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0 ? -errno : 0;
+#else
     if (pipe(fds) < 0) return -errno;
     int err = os_set_flags(fds[0]);
     return err ? err : os_set_flags(fds[1]);
+#endif
 }
 
 ZK_PRIVATE int os_blocking_pipe(int fds[2]) {
+#ifdef SOCK_CLOEXEC
+    return pipe2(fds, O_CLOEXEC) < 0 ? -errno : 0;
+#else
     if (pipe(fds) < 0) return -errno;
     for (int i = 0; i < 2; i++)
         if (fcntl(fds[i], F_SETFD, FD_CLOEXEC) < 0) return -errno;
     return 0;
+#endif
 }
 
 ZK_PRIVATE void os_notify(int fd) {
@@ -502,9 +531,16 @@ ZK_PRIVATE void os_drain(int fd) {
 }
 
 ZK_PRIVATE int os_dup_over(int fd, int number) {
-    int err = dup2(fd, number) < 0 || fcntl(number, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
-    (void)close(fd);
-    return err;
+    int n;
+#ifdef SOCK_CLOEXEC
+    do n = dup3(fd, number, O_CLOEXEC);
+    while (n < 0 && errno == EINTR);
+#else
+    do n = dup2(fd, number);
+    while (n < 0 && errno == EINTR);
+    if (n >= 0) n = fcntl(number, F_SETFD, FD_CLOEXEC);
+#endif
+    return n < 0 ? -errno : 0;
 }
 
 ZK_PRIVATE int os_dup(int fd) {
@@ -587,14 +623,49 @@ ZK_PRIVATE int os_poller_wait(struct os_poller *p, struct os_event *out, int max
 
 #else
 
+enum { OS_FEW_FDS = 16 };
+
+/* poll takes the list along when it begins to wait: who changes the list meanwhile rings. */
 struct os_poller {
-    struct pollfd *fds; /* owned */
-    uint64_t *tags;     /* owned */
+    pthread_mutex_t lock; /* of everything here; nobody waits under it */
+    struct pollfd *fds;   /* owned; the first is the bell */
+    uint64_t *tags;       /* owned */
     uint32_t n, cap;
+    uint32_t waiting; /* threads in poll */
+    int bell[2];
 };
 
+static bool os_poller_grow(struct os_poller *p) {
+    uint32_t cap = p->cap ? p->cap * 2 : 16;
+    struct pollfd *fds = mem_try(sizeof *fds * cap);
+    uint64_t *tags = mem_try(sizeof *tags * cap);
+    if (!fds || !tags) {
+        mem_free(fds);
+        mem_free(tags);
+        return false;
+    }
+    if (p->n) memcpy(fds, p->fds, sizeof *fds * p->n);
+    if (p->n) memcpy(tags, p->tags, sizeof *tags * p->n);
+    mem_free(p->fds);
+    mem_free(p->tags);
+    p->fds = fds;
+    p->tags = tags;
+    p->cap = cap;
+    return true;
+}
+
 ZK_PRIVATE struct os_poller *os_poller_new(void) {
-    return mem_try(sizeof(struct os_poller));
+    struct os_poller *p = mem_try(sizeof *p);
+    if (!p || !os_poller_grow(p) || os_pipe(p->bell)) {
+        if (p) mem_free(p->fds);
+        if (p) mem_free(p->tags);
+        mem_free(p);
+        return NULL;
+    }
+    (void)pthread_mutex_init(&p->lock, NULL);
+    p->fds[p->n].fd = p->bell[0];
+    p->fds[p->n++].events = POLLIN;
+    return p;
 }
 
 ZK_PRIVATE int os_poller_fd(const struct os_poller *p) {
@@ -604,55 +675,94 @@ ZK_PRIVATE int os_poller_fd(const struct os_poller *p) {
 
 ZK_PRIVATE void os_poller_free(struct os_poller *p) {
     if (!p) return;
+    (void)close(p->bell[0]);
+    (void)close(p->bell[1]);
+    (void)pthread_mutex_destroy(&p->lock);
     mem_free(p->fds);
     mem_free(p->tags);
     mem_free(p);
 }
 
 static uint32_t os_poll_find(const struct os_poller *p, int fd) {
-    uint32_t i = 0;
+    uint32_t i = 1;
     while (i < p->n && p->fds[i].fd != fd) i++;
     return i;
 }
 
+/* Ends a change. */
+static void os_poll_changed(struct os_poller *p) {
+    if (p->waiting) os_notify(p->bell[1]);
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
 ZK_PRIVATE int os_poller_add(struct os_poller *p, int fd, uint64_t tag) {
-    if (p->n == p->cap) {
-        p->cap = p->cap ? p->cap * 2 : 64;
-        p->fds = mem_realloc(p->fds, sizeof *p->fds * p->cap);
-        p->tags = mem_realloc(p->tags, sizeof *p->tags * p->cap);
+    (void)pthread_mutex_lock(&p->lock);
+    bool ok = p->n < p->cap || os_poller_grow(p);
+    if (ok) {
+        p->fds[p->n].fd = fd;
+        p->fds[p->n].events = POLLIN;
+        p->tags[p->n++] = tag;
     }
-    p->fds[p->n].fd = fd;
-    p->fds[p->n].events = POLLIN;
-    p->tags[p->n++] = tag;
-    return 0;
+    os_poll_changed(p);
+    return ok ? 0 : -ENOMEM;
 }
 
 ZK_PRIVATE void os_poller_set(struct os_poller *p, int fd, uint64_t tag, bool read, bool write) {
+    (void)pthread_mutex_lock(&p->lock);
     uint32_t i = os_poll_find(p, fd);
-    if (i == p->n) return;
-    p->fds[i].events = (short)((read ? POLLIN : 0) | (write ? POLLOUT : 0));
-    p->tags[i] = tag;
+    if (i < p->n) {
+        p->fds[i].events = (short)((read ? POLLIN : 0) | (write ? POLLOUT : 0));
+        p->tags[i] = tag;
+    }
+    os_poll_changed(p);
 }
 
 ZK_PRIVATE void os_poller_del(struct os_poller *p, int fd) {
+    (void)pthread_mutex_lock(&p->lock);
     uint32_t i = os_poll_find(p, fd);
-    if (i == p->n) return;
-    p->n--;
-    p->fds[i] = p->fds[p->n];
-    p->tags[i] = p->tags[p->n];
+    if (i < p->n) {
+        p->n--;
+        p->fds[i] = p->fds[p->n];
+        p->tags[i] = p->tags[p->n];
+    }
+    os_poll_changed(p);
+}
+
+/* What was found of n, as far as it is still in the list and asked for. Under the lock. */
+static int os_poll_report(struct os_poller *p, const struct pollfd *found, uint32_t n,
+                          struct os_event *out, int max) {
+    const short failed = POLLERR | POLLHUP | POLLNVAL;
+    int k = 0;
+    for (uint32_t i = 1; i < n && k < max; i++) {
+        if (!found[i].revents) continue;
+        uint32_t at = i < p->n && p->fds[i].fd == found[i].fd ? i : os_poll_find(p, found[i].fd);
+        if (at == p->n) continue;
+        short ev = (short)(found[i].revents & (p->fds[at].events | failed));
+        if (!ev) continue;
+        out[k].tag = p->tags[at];
+        out[k].readable = (ev & POLLIN) != 0;
+        out[k].writable = (ev & POLLOUT) != 0;
+        out[k++].failed = (ev & failed) != 0;
+    }
+    return k;
 }
 
 ZK_PRIVATE int os_poller_wait(struct os_poller *p, struct os_event *out, int max, int timeout_ms) {
-    int n = poll(p->fds, p->n, timeout_ms), k = 0;
-    if (n < 0) return errno == EINTR ? 0 : -errno;
-    for (uint32_t i = 0; i < p->n && k < max && k < n; i++) {
-        short ev = p->fds[i].revents;
-        if (!ev) continue;
-        out[k].tag = p->tags[i];
-        out[k].readable = (ev & POLLIN) != 0;
-        out[k].writable = (ev & POLLOUT) != 0;
-        out[k++].failed = (ev & (POLLERR | POLLHUP | POLLNVAL)) != 0;
-    }
+    struct pollfd few[OS_FEW_FDS];
+    (void)pthread_mutex_lock(&p->lock);
+    uint32_t n = p->n;
+    struct pollfd *copy = n <= OS_FEW_FDS ? few : mem_try(sizeof *copy * n);
+    if (copy) memcpy(copy, p->fds, sizeof *copy * n);
+    p->waiting++;
+    (void)pthread_mutex_unlock(&p->lock);
+    int k = copy ? poll(copy, n, timeout_ms) : -1;
+    int err = !copy ? -ENOMEM : k < 0 && errno != EINTR ? -errno : 0;
+    (void)pthread_mutex_lock(&p->lock);
+    p->waiting--;
+    if (k > 0 && copy[0].revents) os_drain(p->bell[0]);
+    k = k > 0 ? os_poll_report(p, copy, n, out, max) : err;
+    (void)pthread_mutex_unlock(&p->lock);
+    if (copy != few) mem_free(copy);
     return k;
 }
 

@@ -67,7 +67,7 @@ ZK_PRIVATE int os_pipe(int fds[2]); /* non-blocking, close-on-exec */
 ZK_PRIVATE int os_blocking_pipe(int fds[2]); /* close-on-exec */
 ZK_PRIVATE void os_notify(int fd);  /* a byte into a pipe; a full one has enough */
 ZK_PRIVATE void os_drain(int fd);   /* what was notified of */
-ZK_PRIVATE int os_dup_over(int fd, int number); /* number now is what fd is, and fd is closed */
+ZK_PRIVATE int os_dup_over(int fd, int number); /* number now is what fd is too */
 ZK_PRIVATE int os_dup(int fd);
 ZK_PRIVATE void os_shut(int fd); /* ends both directions; whoever waits for it wakes */
 ZK_PRIVATE int os_wait_readable(int fd, int timeout_ms); /* 0: not within that time */
@@ -83,8 +83,8 @@ ZK_PRIVATE void os_poller_free(struct os_poller *p);
 ZK_PRIVATE int os_poller_add(struct os_poller *p, int fd, uint64_t tag);
 ZK_PRIVATE void os_poller_set(struct os_poller *p, int fd, uint64_t tag, bool read, bool write);
 ZK_PRIVATE void os_poller_del(struct os_poller *p, int fd);
-/* Readable when os_poller_wait would not wait; -1 where there is no such descriptor. Only where
- * there is one may other threads change the poller while one waits. */
+/* Readable when os_poller_wait would not wait; -1 where there is no such descriptor. One thread
+ * may wait while others change the poller, which costs a little more where there is none. */
 ZK_PRIVATE int os_poller_fd(const struct os_poller *p);
 ZK_PRIVATE int os_poller_wait(struct os_poller *p, struct os_event *out, int max, int timeout_ms);
 

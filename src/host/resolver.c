@@ -1,5 +1,7 @@
 #include "host/resolver.h"
 
+#include <signal.h>
+
 struct resolver_question {
     uint64_t ticket;
     char host[RESOLVER_HOST];
@@ -64,11 +66,16 @@ static void *resolver_main(void *arg) {
     return NULL;
 }
 
-/* Under the lock. The thread is nobody's to join: it frees the resolver when it ends. */
+/* Under the lock. The thread is nobody's to join: it frees the resolver when it ends. The program's
+ * signals are not for it. */
 static bool resolver_run(struct resolver *r) {
     pthread_t thread;
+    sigset_t all, before;
     if (r->running) return true;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     r->running = pthread_create(&thread, NULL, resolver_main, r) == 0;
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (r->running) (void)pthread_detach(thread);
     return r->running;
 }
@@ -103,15 +110,15 @@ ZK_PRIVATE void resolver_ask(struct resolver *r, uint64_t ticket, const char *ho
 
 ZK_PRIVATE void resolver_forget(struct resolver *r, uint64_t ticket) {
     (void)pthread_mutex_lock(&r->lock);
-    struct buf kept = {0};
-    for (size_t at = r->questions.head; at < r->questions.n;
-         at += sizeof(struct resolver_question)) {
+    size_t kept = r->questions.head;
+    for (size_t at = kept; at < r->questions.n; at += sizeof(struct resolver_question)) {
         struct resolver_question q;
         memcpy(&q, r->questions.p + at, sizeof q);
-        if (q.ticket != ticket) buf_put(&kept, &q, sizeof q);
+        if (q.ticket == ticket) continue;
+        memcpy(r->questions.p + kept, &q, sizeof q);
+        kept += sizeof q;
     }
-    buf_free(&r->questions);
-    r->questions = kept;
+    r->questions.n = kept;
     (void)pthread_mutex_unlock(&r->lock);
 }
 

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException
 from kazoo.protocol.states import EventType, KeeperState
+from kazoo.recipe.lock import Lock
 from kazoo.retry import KazooRetry
 from kazoo.security import ACL, Id
 
@@ -88,6 +89,12 @@ def stat_of(stat):
 
 def acl_of(entries):
     return [ACL(perms, Id(scheme, name)) for perms, scheme, name in entries]
+
+
+class CuratorLock(Lock):
+    """kazoo's lock under names that Curator takes for its own."""
+    _NODE_NAME = "-lock-"
+    _EXCLUDE_NAMES = ["lock-"]
 
 
 class Handle:
@@ -238,13 +245,36 @@ class Handle:
         return self.get({"path": "/zookeeper/config", "watch": args.get("watch")})
 
     def lock_acquire(self, args):
-        lock = self.locks.setdefault(args["path"], self.client.Lock(
-            args["path"], extra_lock_patterns=args.get("extra") or ()))
-        return lock.acquire(timeout=args["wait_ms"] / 1000)
+        if args["path"] not in self.locks:
+            make = CuratorLock if args.get("curator") else Lock
+            self.locks[args["path"]] = make(self.client, args["path"],
+                                            extra_lock_patterns=args.get("extra") or ())
+        return self.locks[args["path"]].acquire(timeout=args["wait_ms"] / 1000)
 
     def lock_release(self, args):
         self.locks[args["path"]].release()
         return True
+
+    def rw(self, args):
+        make = self.client.WriteLock if args["write"] else self.client.ReadLock
+        return self.locks.setdefault((args["path"], args["write"]), make(args["path"]))
+
+    def rw_acquire(self, args):
+        return self.rw(args).acquire(timeout=args.get("wait_ms", 60000) / 1000)
+
+    def rw_release(self, args):
+        self.rw(args).release()
+        return True
+
+    def barrier_close(self, args):
+        self.client.Barrier(args["path"]).create()
+        return True
+
+    def barrier_open(self, args):
+        return self.client.Barrier(args["path"]).remove()
+
+    def barrier_wait(self, args):
+        return self.client.Barrier(args["path"]).wait(args.get("wait_ms", 60000) / 1000)
 
     def double_barrier(self, args):
         return self.barriers.setdefault(args["path"], self.client.DoubleBarrier(
