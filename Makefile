@@ -11,9 +11,10 @@ DESTDIR =
 STRICT = -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla
 COMPILE = $(CC) $(STRICT) $(CPPFLAGS) $(CFLAGS) -pthread
 
-PROGRAMS = zkd $(basename $(wildcard zkcli.c))
+PROGRAMS = zkd zkcli
 ROOMS = $(shell awk '!/^\#/ && NF { print $$1 }' src/rooms)
-SOURCES = $(wildcard src/*/*.[ch]) src/rooms src/amalgamate
+SOURCES = $(ROOMS:%=src/%.c) $(ROOMS:%=src/%.h) src/rooms src/amalgamate
+SHELL_SOURCES = $(wildcard src/shell/*.[ch]) src/amalgamate
 
 all: libzk.a $(PROGRAMS)
 
@@ -31,21 +32,29 @@ zkd: zkd.c zk.h libzk.a
 zkcli: zkcli.c zk.h libzk.a
 	$(COMPILE) zkcli.c libzk.a $(LDFLAGS) -o $@
 
-# The library in one file. `check` fails when the committed one is not what src/ makes.
+# The library in one file, and the shell in another. `check` fails when a committed one is not what
+# src/ makes.
 zk.c: $(SOURCES)
 	@mkdir -p build
 	sh src/amalgamate >build/zk.c.new
 	mv build/zk.c.new $@
 
+zkcli.c: $(SHELL_SOURCES)
+	@mkdir -p build
+	sh src/amalgamate shell >build/zkcli.c.new
+	mv build/zkcli.c.new $@
+
 check:
 	@mkdir -p build
 	sh src/amalgamate >build/zk.c.check
 	cmp zk.c build/zk.c.check
+	sh src/amalgamate shell >build/zkcli.c.check
+	cmp zkcli.c build/zkcli.c.check
 
 # One object per room, for a fast turn-around; leaves ./zkd and ./zkcli too.
 DEV_OBJECTS = $(ROOMS:%=build/dev/%.o)
 
-dev: $(DEV_OBJECTS)
+dev: $(DEV_OBJECTS) zkcli.c
 	@for p in $(PROGRAMS); do \
 	    echo $$p; $(COMPILE) $$p.c $(DEV_OBJECTS) $(LDFLAGS) -o $$p || exit 1; done
 

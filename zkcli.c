@@ -1,33 +1,43 @@
+/* Generated from src/shell by `make zkcli.c`; never edited by hand. */
+/* System interfaces beyond C11: POSIX, and epoll where there is one. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#define ZK_PRIVATE static
+
+#include "zk.h"
+
+/* ==== shell/shell.h ==== */
+
 /*
- * zkcli: the ZooKeeper shell.
+ * shell: zkcli, the ZooKeeper shell.
  *
  *   zkcli [-server hosts] [-timeout ms] [-r] [-waitforconnection] [-client-configuration file]
  *         [--json] [command words...]
  *
- * With a command it runs that one, else it reads lines, as stock does when it has no JLine.
- * Commands, texts, streams and exit codes (0; 1 error; 2 bad configuration; 127 no
+ * With a command it runs that one, else it reads lines: with editing from a terminal, plainly from
+ * anything else. Commands, texts, streams and exit codes (0; 1 error; 2 bad configuration; 127 no
  * such command) are those of stock's zkCli.sh 3.9. Kinder than stock: what makes stock end with a
  * stack trace is one line here, a line of blanks is ignored, the session is always closed.
- * One thread does it all: the session lives in turn(), which waits for the server and the keyboard.
+ *
+ * It is one program of several files, which know nothing of the library but zk.h; `make zkcli.c`
+ * puts them together. One thread does it all: the session lives in turn(), which waits for the
+ * server and the keyboard. It ends when memory does.
  */
-#define _POSIX_C_SOURCE 200809L
+#ifndef SHELL_SHELL_H
+#define SHELL_SHELL_H
 
-#include <ctype.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <strings.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "zk.h"
+
+/* zkcli.c has every function static; a build from src/ needs those that are shared extern. */
+#ifndef ZK_PRIVATE
+#define ZK_PRIVATE
+#endif
 
 #define WINDOW 1000 /* requests in flight */
-#define QUOTA "/zookeeper/quota"
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
 struct text { /* grows; NUL-terminated once something was put */
@@ -52,20 +62,21 @@ struct command {
     const char *old; /* a word too many was a watch (version) once: what to write today */
 };
 
-static struct shell {
+struct shell {
     struct zk *zk;            /* NULL: closed */
-    struct zk_result *result; /* of the latest call() */
+    const struct zk_result *result; /* of the latest call() */
     const char *host;
     int timeout_ms, op_timeout_ms, count, exit_code, pending, error, acl_n;
-    unsigned flags, max_packet, failed;       /* failed: attempts to connect */
-    bool json, quiet, wait, quitting, inside; /* inside: a callback may run */
-    enum zk_watch_kind mode;                  /* of addWatch, the latest one given */
-    char **history;                           /* lines of this run, count of them */
-    struct text document, warnings, *doc;     /* doc: where JSON goes, one of the others */
-    struct zk_acl *acl;                       /* that was read last */
-} sh = {.timeout_ms = 30000, .mode = ZK_WATCH_RECURSIVE, .doc = &sh.document};
+    unsigned flags, max_packet, failed;                /* failed: attempts to connect */
+    bool json, quiet, wait, editing, quitting, inside; /* inside: a callback may run */
+    enum zk_watch_kind mode;                           /* of addWatch, the latest one given */
+    char **history;                                    /* lines of this run, count of them */
+    struct text document, warnings, *doc; /* doc: where JSON goes, one of the others */
+    struct zk_acl *acl;                   /* that was read last */
+};
+extern struct shell sh;
 
-static struct tree { /* a subtree, as walk() has read it */
+struct tree { /* a subtree, as walk() has read it */
     struct node {
         char *name;
         uint32_t parent, first, n; /* n children, from first on, sorted by name */
@@ -76,31 +87,168 @@ static struct tree { /* a subtree, as walk() has read it */
     bool watch;
     int64_t batch;   /* of deleteall */
     int32_t version; /* of setAcl */
-} tree;
+};
+extern struct tree tree;
 
-static volatile sig_atomic_t interrupted;
+extern volatile sig_atomic_t interrupted; /* 0, SIGINT or SIGTERM */
 
-/* --- text --- */
+/* text */
+ZK_PRIVATE void *grow(void *p, size_t n);
+ZK_PRIVATE char *copy(const char *s);
+ZK_PRIVATE void put(struct text *t, const void *s, size_t n);
+ZK_PRIVATE void add(struct text *t, const char *s);
+ZK_PRIVATE const char *fmt(const char *format, ...);
+ZK_PRIVATE size_t utf8_next(const char *s, size_t n, uint32_t *c);
+ZK_PRIVATE void put_utf8(struct text *t, const char *s, size_t n);
+ZK_PRIVATE bool is_utf8(const void *data, size_t n);
+ZK_PRIVATE void put_json(struct text *t, const char *s, size_t n);
+ZK_PRIVATE void put_base64(struct text *t, const void *data, size_t n);
+ZK_PRIVATE const char *read_base64(const char *s, struct text *out);
+ZK_PRIVATE bool number(const char *s, int base, int64_t min, int64_t max, int64_t *out);
+ZK_PRIVATE int64_t now_ms(void);
+ZK_PRIVATE char *cut(char **p, char at);
 
-static void *grow(void *p, size_t n) {
+/* json */
+struct jsin {
+    char *start, *p, *end;
+    const char *wrong; /* NULL, or what and where */
+};
+ZK_PRIVATE void jsin_wrong(struct jsin *j, const char *what);
+ZK_PRIVATE bool jsin_take(struct jsin *j, char c);
+ZK_PRIVATE void jsin_need(struct jsin *j, char c);
+ZK_PRIVATE bool jsin_null(struct jsin *j);
+ZK_PRIVATE int64_t jsin_int(struct jsin *j);
+ZK_PRIVATE char *jsin_string(struct jsin *j, size_t *n);
+
+/* output */
+ZK_PRIVATE void out(FILE *to, const char *s);
+ZK_PRIVATE void js_put(const char *brackets);
+ZK_PRIVATE void js(const char *key, const char *value);
+ZK_PRIVATE void js_text(const char *key, const char *s);
+ZK_PRIVATE void js_print(struct text *t);
+ZK_PRIVATE void say(FILE *to, const char *key, const char *before, const char *value);
+ZK_PRIVATE void say_number(FILE *to, const char *key, const char *before, int64_t n);
+ZK_PRIVATE void say_list(const char *key, const char *const *names, int n);
+ZK_PRIVATE void say_stat(const struct zk_stat *s);
+ZK_PRIVATE void js_identity(const struct zk_acl *who);
+ZK_PRIVATE void say_data(char form, const void *data, int len);
+ZK_PRIVATE const char *date(int64_t ms);
+ZK_PRIVATE void warn(FILE *to, const char *text);
+ZK_PRIVATE int fail(int error, const char *text);
+ZK_PRIVATE int refuse(const char *text);
+ZK_PRIVATE const char *keeper_text(int error, const char *path);
+ZK_PRIVATE int fail_zk(int error, const char *path);
+ZK_PRIVATE int usage(const struct args *a);
+ZK_PRIVATE int bad_number(const char *s);
+
+/* session */
+ZK_PRIVATE const char *event_name(enum zk_event_type type);
+ZK_PRIVATE enum zk_state state(void);
+ZK_PRIVATE bool alive(void);
+ZK_PRIVATE bool up(void);
+ZK_PRIVATE void catch_interrupts(void);
+ZK_PRIVATE bool turn(int fd, int64_t ms);
+ZK_PRIVATE int open_session(const char *host);
+ZK_PRIVATE void close_session(void);
+ZK_PRIVATE int connected(void);
+ZK_PRIVATE int call(struct zk_op op);
+ZK_PRIVATE const char *path_error(const char *p);
+ZK_PRIVATE int check_path(const char *p);
+ZK_PRIVATE int run(struct zk_op op);
+ZK_PRIVATE void on_event(void *user, const struct zk_event *e);
+ZK_PRIVATE struct zk_op watching(const struct args *a, struct zk_op op);
+
+/* words */
+ZK_PRIVATE char **split(char *line, int *n);
+ZK_PRIVATE int parse_options(struct args *a);
+ZK_PRIVATE int old_spelling(struct args *a);
+ZK_PRIVATE const char *perms_text(int p);
+ZK_PRIVATE void acl_entry(char *entry);
+ZK_PRIVATE void acl_parse(char *list);
+
+/* subtree */
+ZK_PRIVATE int by_name(const void *a, const void *b);
+ZK_PRIVATE void submit(struct zk_op op, zk_result_fn done, void *user);
+ZK_PRIVATE int flow(const char *what, int window, bool (*next)(void));
+ZK_PRIVATE const char *tree_path(uint32_t i);
+ZK_PRIVATE int walk(const char *root, uint32_t must);
+ZK_PRIVATE int list_tree(const char *root, bool watch);
+ZK_PRIVATE int set_acl_tree(struct args *a);
+
+/* commands */
+ZK_PRIVATE const char *command_name(size_t i);
+ZK_PRIVATE void usage_list(FILE *to);
+ZK_PRIVATE int execute(char **words, int n);
+ZK_PRIVATE void run_words(char **words, int n);
+ZK_PRIVATE void run_line(const char *line);
+
+ZK_PRIVATE void terminal(void); /* lines from a terminal */
+ZK_PRIVATE void on_frame(void *user, bool sent, const uint8_t *bytes, size_t n); /* for explain */
+ZK_PRIVATE int shell_main(int argc, char **argv);
+
+/* What the table of commands calls, each in the file that its subject names. */
+ZK_PRIVATE int do_add_auth(struct args *a);
+ZK_PRIVATE int do_add_watch(struct args *a);
+ZK_PRIVATE int do_config(struct args *a);
+ZK_PRIVATE int do_create(struct args *a);
+ZK_PRIVATE int do_del_quota(struct args *a);
+ZK_PRIVATE int do_delete(struct args *a);
+ZK_PRIVATE int do_delete_all(struct args *a);
+ZK_PRIVATE int do_explain(struct args *a);
+ZK_PRIVATE int do_export(struct args *a);
+ZK_PRIVATE int do_get(struct args *a);
+ZK_PRIVATE int do_get_acl(struct args *a);
+ZK_PRIVATE int do_get_all_children_number(struct args *a);
+ZK_PRIVATE int do_get_ephemerals(struct args *a);
+ZK_PRIVATE int do_import(struct args *a);
+ZK_PRIVATE int do_list_quota(struct args *a);
+ZK_PRIVATE int do_ls(struct args *a);
+ZK_PRIVATE int do_reconfig(struct args *a);
+ZK_PRIVATE int do_remove_watches(struct args *a);
+ZK_PRIVATE int do_set(struct args *a);
+ZK_PRIVATE int do_set_acl(struct args *a);
+ZK_PRIVATE int do_set_quota(struct args *a);
+ZK_PRIVATE int do_stat(struct args *a);
+ZK_PRIVATE int do_sync(struct args *a);
+ZK_PRIVATE int do_tree(struct args *a);
+ZK_PRIVATE int do_watch(struct args *a);
+ZK_PRIVATE int do_whoami(struct args *a);
+
+#endif
+
+/* ==== shell/text.c ==== */
+
+/*
+ * shell/text: texts that grow, numbers, UTF-8, base64, and JSON as it goes out.
+ */
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+void *grow(void *p, size_t n) {
     void *q = realloc(p, n ? n : 1);
     if (q) return q;
     fputs("zkcli: out of memory\n", stderr);
     exit(1);
 }
 
-static char *copy(const char *s) { return strcpy(grow(NULL, strlen(s) + 1), s); }
+char *copy(const char *s) { return strcpy(grow(NULL, strlen(s) + 1), s); }
 
-static void put(struct text *t, const void *s, size_t n) {
+void put(struct text *t, const void *s, size_t n) {
     if (t->n + n + 1 > t->cap) t->s = grow(t->s, t->cap = (t->n + n + 1) * 2);
     if (n) memcpy(t->s + t->n, s, n);
     t->s[t->n += n] = '\0';
 }
 
-static void add(struct text *t, const char *s) { put(t, s, strlen(s)); }
+void add(struct text *t, const char *s) { put(t, s, strlen(s)); }
 
 /* A formatted text, good for 15 more of them. Callbacks use up texts of their own. */
-static const char *fmt(const char *format, ...) {
+const char *fmt(const char *format, ...) {
     static struct text ring[2][16];
     static unsigned turns[2];
     struct text *t = &ring[sh.inside][turns[sh.inside]++ % 16];
@@ -116,7 +264,7 @@ static const char *fmt(const char *format, ...) {
 }
 
 /* One character of UTF-8; its length. What is malformed is U+FFFD, in pieces as Java cuts them. */
-static size_t utf8_next(const char *s, size_t n, uint32_t *c) {
+size_t utf8_next(const char *s, size_t n, uint32_t *c) {
     static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
     const unsigned char *p = (const unsigned char *)s;
     size_t more = *p < 0x80 ? 0 : *p < 0xc2 ? 4 : *p < 0xe0 ? 1 : *p < 0xf0 ? 2 : *p < 0xf5 ? 3 : 4;
@@ -133,7 +281,7 @@ static size_t utf8_next(const char *s, size_t n, uint32_t *c) {
     return more + 1;
 }
 
-static void put_utf8(struct text *t, const char *s, size_t n) {
+void put_utf8(struct text *t, const char *s, size_t n) {
     uint32_t c;
     for (size_t i = 0, len; i < n; i += len) {
         len = utf8_next(s + i, n - i, &c);
@@ -141,9 +289,32 @@ static void put_utf8(struct text *t, const char *s, size_t n) {
     }
 }
 
+bool is_utf8(const void *data, size_t n) {
+    const char *s = data;
+    uint32_t c;
+    for (size_t i = 0, len; i < n; i += len) {
+        len = utf8_next(s + i, n - i, &c);
+        if (c == 0xfffd && (len != 3 || memcmp(s + i, "\xef\xbf\xbd", 3) != 0)) return false;
+    }
+    return true;
+}
+
+/* In quotes, as JSON has it. */
+void put_json(struct text *t, const char *s, size_t n) {
+    uint32_t c;
+    put(t, "\"", 1);
+    for (size_t i = 0, len; i < n; i += len) {
+        len = utf8_next(s + i, n - i, &c);
+        if (c < 0x20 || c == 0x7f) add(t, fmt("\\u%04x", c));
+        else if (c == '"' || c == '\\') add(t, fmt("\\%c", (int)c));
+        else put_utf8(t, s + i, len);
+    }
+    put(t, "\"", 1);
+}
+
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-static void put_base64(struct text *t, const void *data, size_t n) {
+void put_base64(struct text *t, const void *data, size_t n) {
     const unsigned char *p = data;
     put(t, "", 0);
     for (size_t i = 0; i < n; i += 3) {
@@ -156,7 +327,7 @@ static void put_base64(struct text *t, const void *data, size_t n) {
 }
 
 /* NULL, or what is wrong with it. Padding may be absent. */
-static const char *read_base64(const char *s, struct text *out) {
+const char *read_base64(const char *s, struct text *out) {
     size_t n = strlen(s), pad = 0;
     unsigned v = 0;
     while (pad < 2 && n && s[n - 1] == '=') n--, pad++;
@@ -173,7 +344,7 @@ static const char *read_base64(const char *s, struct text *out) {
 }
 
 /* stock: Integer.parseInt, Long.parseLong; base 0: Integer.decode */
-static bool number(const char *s, int base, int64_t min, int64_t max, int64_t *out) {
+bool number(const char *s, int base, int64_t min, int64_t max, int64_t *out) {
     char *end;
     if (!isxdigit((unsigned char)s[*s == '-' || *s == '+']) || (base && strpbrk(s, "xX")))
         return false;
@@ -182,21 +353,139 @@ static bool number(const char *s, int base, int64_t min, int64_t max, int64_t *o
     return !errno && !*end && *out >= min && *out <= max;
 }
 
-static int64_t now_ms(void) {
+int64_t now_ms(void) {
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 /* Cuts off the text in front of a character; *p is what follows, NULL after the last. */
-static char *cut(char **p, char at) {
+char *cut(char **p, char at) {
     char *start = *p, *end = start ? strchr(start, at) : NULL;
     if (end) *end++ = '\0';
     *p = end;
     return start;
 }
 
-/* --- output: each fact is said twice, as text and as JSON; the mode that is off swallows it --- */
+/* ==== shell/json.c ==== */
+
+/*
+ * shell/json: JSON as it comes in: one value in one line, read strictly. Strings are decoded where
+ * they stand, for that never makes them longer. The first thing that is wrong ends the reading:
+ * everything after it reads as nothing.
+ */
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char nothing[1];
+
+void jsin_wrong(struct jsin *j, const char *what) {
+    if (!j->wrong) j->wrong = fmt("column %zu: %s", (size_t)(j->p - j->start) + 1, what);
+    j->p = j->end;
+}
+
+static void jsin_blanks(struct jsin *j) {
+    while (j->p < j->end && (*j->p == ' ' || (*j->p >= '\t' && *j->p <= '\r'))) j->p++;
+}
+
+bool jsin_take(struct jsin *j, char c) {
+    jsin_blanks(j);
+    bool there = j->p < j->end && *j->p == c;
+    j->p += there;
+    return there;
+}
+
+void jsin_need(struct jsin *j, char c) {
+    if (!jsin_take(j, c)) jsin_wrong(j, fmt("%c expected", c));
+}
+
+bool jsin_null(struct jsin *j) {
+    jsin_blanks(j);
+    bool null = j->end - j->p >= 4 && memcmp(j->p, "null", 4) == 0;
+    j->p += null ? 4 : 0;
+    return null;
+}
+
+/* Without fraction and exponent. */
+int64_t jsin_int(struct jsin *j) {
+    char *end = j->p;
+    jsin_blanks(j);
+    errno = 0;
+    int64_t v = j->p < j->end && isdigit((unsigned char)*j->p) ? strtoll(j->p, &end, 10) : 0;
+    if (end == j->p || errno || end > j->end) return jsin_wrong(j, "a whole number expected"), 0;
+    j->p = end;
+    return v;
+}
+
+static uint32_t jsin_hex4(struct jsin *j) {
+    uint32_t v = 0;
+    for (int i = 0; i < 4; i++, j->p++) {
+        char c = j->p < j->end ? (char)tolower((unsigned char)*j->p) : '\0';
+        if (!isxdigit((unsigned char)c)) return jsin_wrong(j, "\\u has four hexadecimal digits"), 0;
+        v = v << 4 | (uint32_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+    }
+    return v;
+}
+
+/* What stands behind a backslash, to `to`; the end of it there. */
+static char *jsin_escape(struct jsin *j, char *to) {
+    static const char from[] = "\"\\/bfnrt", into[] = "\"\\/\b\f\n\r\t";
+    static const uint32_t lead[] = {0, 0xc0, 0xe0, 0xf0};
+    const char *known = j->p < j->end && *j->p ? strchr(from, *j->p) : NULL;
+    if (known) return *to = into[known - from], j->p++, to + 1;
+    if (j->p == j->end || *j->p++ != 'u') return jsin_wrong(j, "no such escape"), to;
+    uint32_t c = jsin_hex4(j), low;
+    if (c >= 0xd800 && c < 0xdc00 && j->end - j->p > 2 && j->p[0] == '\\' && j->p[1] == 'u') {
+        j->p += 2;
+        low = jsin_hex4(j);
+        c = low >= 0xdc00 && low < 0xe000 ? 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00) : c;
+    }
+    if (c >= 0xd800 && c < 0xe000) jsin_wrong(j, "half a surrogate pair");
+    int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    *to++ = (char)(lead[more] | c >> 6 * more);
+    while (more--) *to++ = (char)(0x80 | (c >> 6 * more & 0x3f));
+    return to;
+}
+
+/* With a NUL behind it. n NULL: there may be none inside. */
+char *jsin_string(struct jsin *j, size_t *n) {
+    if (!jsin_take(j, '"')) return jsin_wrong(j, "a string expected"), nothing;
+    char *start = j->p, *to = start;
+    while (j->p < j->end && *j->p != '"') {
+        uint32_t c;
+        size_t len = utf8_next(j->p, (size_t)(j->end - j->p), &c);
+        bool bad = c == 0xfffd && (len != 3 || memcmp(j->p, "\xef\xbf\xbd", 3) != 0);
+        if (c < 0x20 || bad) {
+            jsin_wrong(j, bad ? "not UTF-8" : "a control character");
+            return nothing;
+        }
+        memmove(to, j->p, len);
+        j->p += len;
+        to = c == '\\' ? jsin_escape(j, to) : to + len;
+    }
+    if (j->wrong) return nothing;
+    if (j->p == j->end) return jsin_wrong(j, "a string without an end"), nothing;
+    j->p++;
+    *to = '\0';
+    if (n) *n = (size_t)(to - start);
+    else if (memchr(start, '\0', (size_t)(to - start))) jsin_wrong(j, "a null character");
+    return start;
+}
+
+/* ==== shell/output.c ==== */
+
+/*
+ * shell/output: what the user sees. Each fact is said twice, as text and as JSON; the mode that is
+ * off swallows it. Errors have the words of stock (KeeperException, CliWrapperException).
+ */
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 static void out_bytes(FILE *to, const char *s, size_t n) {
     struct text t = {0};
@@ -207,49 +496,37 @@ static void out_bytes(FILE *to, const char *s, size_t n) {
     free(t.s);
 }
 
-static void out(FILE *to, const char *s) { out_bytes(to, s, strlen(s)); }
+void out(FILE *to, const char *s) { out_bytes(to, s, strlen(s)); }
 
-static void js_quote(const char *s, size_t n) {
-    uint32_t c;
-    put(sh.doc, "\"", 1);
-    for (size_t i = 0, len; i < n; i += len) {
-        len = utf8_next(s + i, n - i, &c);
-        if (c < 0x20 || c == 0x7f) add(sh.doc, fmt("\\u%04x", c));
-        else if (c == '"' || c == '\\') add(sh.doc, fmt("\\%c", (int)c));
-        else put_utf8(sh.doc, s + i, len);
-    }
-    put(sh.doc, "\"", 1);
-}
-
-static void js_put(const char *brackets) { add(sh.doc, sh.json ? brackets : ""); }
+void js_put(const char *brackets) { add(sh.doc, sh.json ? brackets : ""); }
 
 /* A value as it stands in JSON, "[" and "{" too; key NULL: an element of an array. */
-static void js(const char *key, const char *value) {
+void js(const char *key, const char *value) {
     if (!sh.json) return;
     char last = sh.doc->n ? sh.doc->s[sh.doc->n - 1] : '{';
     if (last != '{' && last != '[') add(sh.doc, ",");
-    if (key) js_quote(key, strlen(key)), add(sh.doc, ":");
+    if (key) put_json(sh.doc, key, strlen(key)), add(sh.doc, ":");
     add(sh.doc, value);
 }
 
-static void js_text(const char *key, const char *s) {
+void js_text(const char *key, const char *s) {
     js(key, "");
-    if (sh.json) js_quote(s, strlen(s));
+    if (sh.json) put_json(sh.doc, s, strlen(s));
 }
 
-static void js_print(struct text *t) {
+void js_print(struct text *t) {
     if (sh.json) fwrite(t->s, 1, t->n, stdout), putchar('\n');
     fflush(stdout);
     t->n = 0;
 }
 
-static void say(FILE *to, const char *key, const char *before, const char *value) {
+void say(FILE *to, const char *key, const char *before, const char *value) {
     js_text(key, value);
     out(to, fmt("%s%s\n", before, value));
 }
 
 /* Something beside the result. */
-static void warn(FILE *to, const char *text) {
+void warn(FILE *to, const char *text) {
     struct text *doc = sh.doc;
     sh.doc = &sh.warnings;
     js_text(NULL, text);
@@ -258,7 +535,7 @@ static void warn(FILE *to, const char *text) {
 }
 
 /* The one way in which a command goes wrong; its exit code. */
-static int fail(int error, const char *text) {
+int fail(int error, const char *text) {
     js("error", fmt("{\"code\":%d", error));
     js_text("name", zk_error_name(error));
     js_text("message", text);
@@ -267,7 +544,7 @@ static int fail(int error, const char *text) {
     return 1;
 }
 
-static int refuse(const char *text) { return fail(ZK_BAD_ARGUMENTS, text); }
+int refuse(const char *text) { return fail(ZK_BAD_ARGUMENTS, text); }
 
 /* stock: KeeperException.Code, CliWrapperException */
 static const struct error_row {
@@ -310,30 +587,30 @@ static const struct error_row *error_row(int error) {
     return &other;
 }
 
-static const char *keeper_text(int error, const char *path) {
+const char *keeper_text(int error, const char *path) {
     const char *text = error_row(error)->text;
     if (error <= ZK_OUT_OF_MEMORY) return zk_strerror(error);
     return fmt("KeeperErrorCode = %s%s%s%s", text ? text : "Unknown error ",
                text ? "" : zk_error_name(error), path && *path ? " for " : "", path ? path : "");
 }
 
-static int fail_zk(int error, const char *path) {
+int fail_zk(int error, const char *path) {
     const char *line = error_row(error)->line;
     if (!line) return fail(error, keeper_text(error, path));
     bool whole = error == ZK_NEW_CONFIG_NO_QUORUM || error == ZK_RECONFIG_IN_PROGRESS;
     return fail(error, fmt("%s%s", line, whole ? "" : path ? path : "null"));
 }
 
-static int usage(const struct args *a) {
+int usage(const struct args *a) {
     return refuse(fmt("%s %s", a->command->name, a->command->usage));
 }
 
-static int bad_number(const char *s) {
+int bad_number(const char *s) {
     return refuse(fmt("java.lang.NumberFormatException: For input string: \"%s\"", s));
 }
 
 /* stock: Date.toString */
-static const char *date(int64_t ms) {
+const char *date(int64_t ms) {
     char when[64] = "?";
     time_t seconds = (time_t)(ms / 1000);
     struct tm *tm = localtime(&seconds);
@@ -341,7 +618,7 @@ static const char *date(int64_t ms) {
     return fmt("%s", when);
 }
 
-static void say_stat(const struct zk_stat *s) {
+void say_stat(const struct zk_stat *s) {
     const struct {
         const char *name;
         char form; /* x: hexadecimal, t: time, d: decimal */
@@ -362,7 +639,7 @@ static void say_stat(const struct zk_stat *s) {
     js_put("}");
 }
 
-static void say_list(const char *key, const char *const *names, int n) {
+void say_list(const char *key, const char *const *names, int n) {
     js(key, "["), out(stdout, "[");
     for (int i = 0; i < n; i++) {
         js_text(NULL, names[i]);
@@ -389,185 +666,46 @@ static void put_hexdump(struct text *t, const unsigned char *p, size_t n) {
 }
 
 /* form: 'b' base64, 'x' hexdump, 't' text. In JSON it is text where it can be, else base64. */
-static void say_data(char form, const void *data, int len) {
+void say_data(char form, const void *data, int len) {
     struct text t = {0};
     size_t n = (size_t)(len < 0 ? 4 : len);
     if (len < 0) data = "null";
     put_utf8(&t, data, n);
-    bool clean = t.n == n && (!n || memcmp(t.s, data, n) == 0);
-    if (sh.json) form = form == 'b' || !clean ? 'b' : 't';
+    if (sh.json) form = form == 'b' || !is_utf8(data, n) ? 'b' : 't';
     if (form != 't') t.n = 0;
     if (form == 'x') put_hexdump(&t, data, n);
     if (form == 'b') put_base64(&t, data, n);
     js(form == 'b' && len >= 0 ? "data_base64" : "data", len < 0 ? "null" : "");
-    if (sh.json && len >= 0) js_quote(t.s, t.n);
+    if (sh.json && len >= 0) put_json(sh.doc, t.s, t.n);
     add(&t, "\n");
     out_bytes(stdout, t.s, t.n);
     free(t.s);
 }
 
-/* --- the session --- */
-
-/* In JSON those of watches only, as a document of their own. */
-static void say_event(const char *state, const char *type, const char *path, int64_t zxid) {
-    struct text alone = {0}, *doc = sh.doc;
-    if (sh.quiet) return;
-    out(stdout, fmt("\nWATCHER::\n\nWatchedEvent state:%s type:%s path:%s zxid: %" PRId64 "\n",
-                    state, type, path, zxid));
-    sh.doc = &alone;
-    js_text("event", type);
-    js_text("path", path);
-    js("zxid", zxid < 0 ? "null" : fmt("\"0x%" PRIx64 "\"", zxid));
-    if (sh.json && strcmp(type, "None") != 0) printf("{%s}\n", alone.s);
-    fflush(stdout);
-    sh.doc = doc;
-    free(alone.s);
+void say_number(FILE *to, const char *key, const char *before, int64_t n) {
+    js(key, fmt("%" PRId64, n));
+    out(to, fmt("%s%" PRId64 "\n", before, n));
 }
 
-static const char *event_name(enum zk_event_type type) {
-    static const char *const names[] = {
-        "None", "NodeCreated", "NodeDeleted", "NodeDataChanged", "NodeChildrenChanged",
-        "DataWatchRemoved", "ChildWatchRemoved", "PersistentWatchRemoved"};
-    return (size_t)type < COUNT(names) ? names[type] : "Unknown";
+/* The object stays open, for the permissions. */
+void js_identity(const struct zk_acl *who) {
+    js(NULL, "{");
+    js_text("scheme", who->scheme);
+    js_text("id", who->id);
 }
 
-static enum zk_state state(void) { return sh.zk ? zk_state(sh.zk) : ZK_STATE_CLOSED; }
-static bool alive(void) { return state() < ZK_STATE_EXPIRED; }
-static bool up(void) { return state() == ZK_STATE_CONNECTED || state() == ZK_STATE_READ_ONLY; }
+/* ==== shell/words.c ==== */
 
-/* One event that meets watches of several paths is said once. */
-static void on_event(void *user, const struct zk_event *e) {
-    static struct zk_event last;
-    static struct text path;
-    (void)user;
-    bool again = e->zxid >= 0 && e->zxid == last.zxid && e->type == last.type && path.n &&
-                 strcmp(e->path, path.s) == 0;
-    last = *e;
-    path.n = 0;
-    add(&path, e->path);
-    const char *session = state() == ZK_STATE_READ_ONLY ? "ConnectedReadOnly" : "SyncConnected";
-    if (!again) say_event(session, event_name(e->type), e->path, e->zxid);
-}
+/*
+ * shell/words: lines into words, words into options and arguments (stock: commons-cli), ACLs.
+ */
 
-static void on_state(void *user, enum zk_state now, int64_t session_id) {
-    static const char *const names[] = {NULL, NULL, "SyncConnected", "ConnectedReadOnly",
-                                        "Disconnected", NULL, "Expired", "AuthFailed", NULL};
-    (void)user, (void)session_id;
-    if (names[now]) say_event(names[now], "None", "null", -1);
-}
-
-static void on_log(void *user, int level, const char *text) {
-    (void)user;
-    if (strncmp(text, "connection given up", 19) == 0) sh.failed++;
-    if (level <= ZK_LOG_WARN) fprintf(stderr, "zkcli: %s\n", text);
-}
-
-static void on_interrupt(int signal_number) { (void)signal_number, interrupted = 1; }
-
-/* The next interrupt ends what is being done, a second one the shell. */
-static void catch_interrupts(void) {
-    struct sigaction act = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
-    interrupted = 0;
-    (void)sigaction(SIGINT, &act, NULL);
-    (void)sigaction(SIGTERM, &act, NULL);
-}
-
-/* One turn of the loop: waits for the session or for input on fd (-1: none), at most ms (-1: a
- * second, for a signal may have come just before). True when there is input. */
-static bool turn(int fd, int64_t ms) {
-    struct pollfd p[2] = {{.fd = fd, .events = POLLIN}, {.fd = -1}};
-    if (alive()) {
-        int wants = zk_wants(sh.zk), wait = zk_wait_ms(sh.zk);
-        p[1].fd = zk_fd(sh.zk);
-        if (wants & ZK_READABLE) p[1].events |= POLLIN;
-        if (wants & ZK_WRITABLE) p[1].events |= POLLOUT;
-        if (wait >= 0 && (ms < 0 || wait < ms)) ms = wait;
-    }
-    if (poll(p, 2, ms < 0 || ms > 1000 ? 1000 : (int)ms) < 0) p[0].revents = 0;
-    sh.inside = true;
-    if (sh.zk) (void)zk_step(sh.zk);
-    sh.inside = false;
-    return p[0].revents != 0;
-}
-
-static void close_session(void) {
-    bool told = alive();
-    if (sh.zk) (void)(up() ? zk_close(sh.zk, 2000) : zk_abandon(sh.zk));
-    zk_free(sh.zk);
-    sh.zk = NULL;
-    if (told) say_event("Closed", "None", "null", -1);
-}
-
-static int open_session(const char *host) {
-    struct zk_options o = {.hosts = host, .session_timeout_ms = sh.timeout_ms,
-                           .op_timeout_ms = sh.op_timeout_ms, .max_packet = sh.max_packet,
-                           .flags = sh.flags | ZK_OWN_LOOP | ZK_FAIL_FAST, .on_state = on_state,
-                           .log = on_log};
-    close_session();
-    sh.host = copy(host);
-    int err = zk_open(&sh.zk, &o);
-    return err ? fail(err, fmt("Cannot use the connect string \"%s\"", host)) : 0;
-}
-
-/* Waits for a connection, until every server has been tried in vain. */
-static int connected(void) {
-    int64_t end = now_ms() + sh.timeout_ms;
-    unsigned hosts = 1;
-    for (const char *p = sh.host; *p && *p != '/'; p++) hosts += *p == ',';
-    for (sh.failed = 0; !up(); (void)turn(-1, end - now_ms())) {
-        if (!alive()) return state() == ZK_STATE_AUTH_FAILED ? ZK_AUTH_FAILED : ZK_SESSION_EXPIRED;
-        if (sh.failed >= hosts || now_ms() >= end || interrupted) return ZK_CONNECTION_LOSS;
-    }
-    return ZK_OK;
-}
-
-/* Does an operation; what came of it is in sh.result until the next one. */
-static int call(struct zk_op op) {
-    zk_result_free(sh.result);
-    sh.result = NULL;
-    int err = connected();
-    sh.inside = true;
-    if (!err) err = zk_call(sh.zk, op, &sh.result);
-    sh.inside = false;
-    return err;
-}
-
-/* stock: PathUtils.validatePath */
-static int check_path(const char *p) {
-    const char *why = NULL;
-    size_t n = strlen(p), len;
-    uint32_t c;
-    int i = 0;
-    if (n == 0) return refuse("Path length must be > 0");
-    if (*p != '/') return refuse("Path must start with / character");
-    if (n > 1 && p[n - 1] == '/') return refuse("Path must not end with / character");
-    for (const char *s = p + 1; *s && !why; s += len, i++) {
-        bool ends = !s[1] || s[1] == '/';
-        len = utf8_next(s, n - (size_t)(s - p), &c);
-        if (c == '/' && s[-1] == '/') why = "empty node name specified";
-        if (c == '.' && ends && (s[-1] == '/' || (s[-1] == '.' && s[-2] == '/')))
-            why = "relative paths not allowed";
-        if (c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0xd800 && c < 0xf900) || c >= 0xfff0)
-            why = "invalid character";
-    }
-    return why ? refuse(fmt("Invalid path string \"%s\" caused by %s @%d", p, why, i)) : 0;
-}
-
-/* Does an operation on a path and says what goes wrong: an exit code. */
-static int run(struct zk_op op) {
-    int err = check_path(op.path);
-    if (err || !(err = call(op))) return err;
-    return fail_zk(err, op.path);
-}
-
-static struct zk_op watching(const struct args *a, struct zk_op op) {
-    return a->value['w'] ? zk_watching(op, on_event, NULL) : op;
-}
-
-/* --- words and options --- */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* Cuts a line into words, in place. Quotes count where a word begins; those without end do not. */
-static char **split(char *line, int *n) {
+char **split(char *line, int *n) {
     char **words = grow(NULL, sizeof *words * (strlen(line) / 2 + 2));
     *n = 0;
     for (char *p = line, *end; *p;) {
@@ -641,7 +779,7 @@ static bool option_is_value(const char *list, const char *word) {
     return !other || !*end;
 }
 
-static int parse_options(struct args *a) {
+int parse_options(struct args *a) {
     const char *open = NULL, *list = a->command->options, *p = list;
     bool plain = !list;
     memset(a->value, 0, sizeof a->value);
@@ -663,7 +801,7 @@ static int parse_options(struct args *a) {
 }
 
 /* A word too many: it stands for -w (of delete: it is ignored), and the options are read again. */
-static int old_spelling(struct args *a) {
+int old_spelling(struct args *a) {
     static char watch[] = "-w";
     const char *name = a->command->name, *word = *name == 'd' ? "version" : "watch";
     if (*word == 'w') a->raw[2] = watch;
@@ -672,14 +810,14 @@ static int old_spelling(struct args *a) {
     return parse_options(a);
 }
 
-static const char *perms_text(int p) {
+const char *perms_text(int p) {
     return fmt("%s%s%s%s%s", p & ZK_PERM_CREATE ? "c" : "", p & ZK_PERM_DELETE ? "d" : "",
                p & ZK_PERM_READ ? "r" : "", p & ZK_PERM_WRITE ? "w" : "",
                p & ZK_PERM_ADMIN ? "a" : "");
 }
 
 /* One "scheme:id:perms", which it cuts, onto sh.acl. stock: AclParser */
-static void acl_entry(char *entry) {
+void acl_entry(char *entry) {
     static const char letters[] = "rwcda";
     char *first = strchr(entry, ':'), *last = strrchr(entry, ':');
     uint32_t c;
@@ -699,28 +837,263 @@ static void acl_entry(char *entry) {
     }
 }
 
-static void acl_parse(char *list) {
+void acl_parse(char *list) {
     size_t n = strlen(list);
     sh.acl_n = 0;
     while (n > 1 && list[n - 1] == ',') list[--n] = '\0';
     while (list && strcmp(list, ",") != 0) acl_entry(cut(&list, ','));
 }
 
-/* --- subtrees: many requests in flight, whose replies come in order --- */
+/* ==== shell/session.c ==== */
 
-static int by_name(const void *a, const void *b) {
+/*
+ * shell/session: the one session, run by the shell's only thread in turn().
+ */
+
+#include <inttypes.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+volatile sig_atomic_t interrupted;
+
+/* In JSON those of watches only, as a document of their own. */
+static void say_event(const char *state, const char *type, const char *path, int64_t zxid) {
+    struct text alone = {0}, *doc = sh.doc;
+    if (sh.quiet) return;
+    if (sh.editing) out(stdout, "\r\033[K");
+    out(stdout, fmt("\nWATCHER::\n\nWatchedEvent state:%s type:%s path:%s zxid: %" PRId64 "\n",
+                    state, type, path, zxid));
+    sh.doc = &alone;
+    js_text("event", type);
+    js_text("path", path);
+    js("zxid", zxid < 0 ? "null" : fmt("\"0x%" PRIx64 "\"", zxid));
+    if (sh.json && strcmp(type, "None") != 0) printf("{%s}\n", alone.s);
+    fflush(stdout);
+    sh.doc = doc;
+    free(alone.s);
+}
+
+const char *event_name(enum zk_event_type type) {
+    static const char *const names[] = {
+        "None", "NodeCreated", "NodeDeleted", "NodeDataChanged", "NodeChildrenChanged",
+        "DataWatchRemoved", "ChildWatchRemoved", "PersistentWatchRemoved"};
+    return (size_t)type < COUNT(names) ? names[type] : "Unknown";
+}
+
+enum zk_state state(void) { return sh.zk ? zk_state(sh.zk) : ZK_STATE_CLOSED; }
+bool alive(void) { return state() < ZK_STATE_EXPIRED; }
+bool up(void) { return state() == ZK_STATE_CONNECTED || state() == ZK_STATE_READ_ONLY; }
+
+/* One event that meets watches of several paths is said once. */
+void on_event(void *user, const struct zk_event *e) {
+    static struct zk_event last;
+    static struct text path;
+    (void)user;
+    bool again = e->zxid >= 0 && e->zxid == last.zxid && e->type == last.type && path.n &&
+                 strcmp(e->path, path.s) == 0;
+    last = *e;
+    path.n = 0;
+    add(&path, e->path);
+    const char *session = state() == ZK_STATE_READ_ONLY ? "ConnectedReadOnly" : "SyncConnected";
+    if (!again) say_event(session, event_name(e->type), e->path, e->zxid);
+}
+
+static void on_state(void *user, enum zk_state now, int64_t session_id) {
+    static const char *const names[] = {NULL, NULL, "SyncConnected", "ConnectedReadOnly",
+                                        "Disconnected", NULL, "Expired", "AuthFailed", NULL};
+    (void)user, (void)session_id;
+    if (names[now]) say_event(names[now], "None", "null", -1);
+}
+
+static void on_log(void *user, int level, const char *text) {
+    (void)user;
+    if (strncmp(text, "connection given up", 19) == 0) sh.failed++;
+    if (level <= ZK_LOG_WARN) fprintf(stderr, "zkcli: %s\n", text);
+}
+
+static void on_interrupt(int signal_number) { interrupted = signal_number; }
+
+/* The next interrupt ends what is being done, a second one the shell; SIGTERM both. */
+void catch_interrupts(void) {
+    struct sigaction act = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+    if (interrupted == SIGINT) interrupted = 0;
+    (void)sigaction(SIGINT, &act, NULL);
+    (void)sigaction(SIGTERM, &act, NULL);
+}
+
+/* One turn of the loop: waits for the session or for input on fd (-1: none), at most ms (-1: a
+ * second, for a signal may have come just before). True when there is input. */
+bool turn(int fd, int64_t ms) {
+    struct pollfd p[2] = {{.fd = fd, .events = POLLIN}, {.fd = -1}};
+    if (alive()) {
+        int wants = zk_wants(sh.zk), wait = zk_wait_ms(sh.zk);
+        p[1].fd = zk_fd(sh.zk);
+        if (wants & ZK_READABLE) p[1].events |= POLLIN;
+        if (wants & ZK_WRITABLE) p[1].events |= POLLOUT;
+        if (wait >= 0 && (ms < 0 || wait < ms)) ms = wait;
+    }
+    if (poll(p, 2, ms < 0 || ms > 1000 ? 1000 : (int)ms) < 0) p[0].revents = 0;
+    sh.inside = true;
+    if (sh.zk) (void)zk_step(sh.zk);
+    sh.inside = false;
+    return p[0].revents != 0;
+}
+
+void close_session(void) {
+    bool told = alive();
+    if (sh.zk) (void)(up() ? zk_close(sh.zk, 2000) : zk_abandon(sh.zk));
+    zk_free(sh.zk);
+    sh.zk = NULL;
+    if (told) say_event("Closed", "None", "null", -1);
+}
+
+int open_session(const char *host) {
+    struct zk_options o = {.hosts = host, .session_timeout_ms = sh.timeout_ms,
+                           .op_timeout_ms = sh.op_timeout_ms, .max_packet = sh.max_packet,
+                           .flags = sh.flags | ZK_OWN_LOOP | ZK_FAIL_FAST, .on_state = on_state,
+                           .log = on_log, .on_frame = on_frame};
+    close_session();
+    sh.host = copy(host);
+    int err = zk_open(&sh.zk, &o);
+    return err ? fail(err, fmt("Cannot use the connect string \"%s\"", host)) : 0;
+}
+
+/* Waits for a connection, until every server has been tried in vain. */
+int connected(void) {
+    int64_t end = now_ms() + sh.timeout_ms;
+    unsigned hosts = 1;
+    for (const char *p = sh.host; *p && *p != '/'; p++) hosts += *p == ',';
+    for (sh.failed = 0; !up(); (void)turn(-1, end - now_ms())) {
+        if (!alive()) return state() == ZK_STATE_AUTH_FAILED ? ZK_AUTH_FAILED : ZK_SESSION_EXPIRED;
+        if (sh.failed >= hosts || now_ms() >= end || interrupted) return ZK_CONNECTION_LOSS;
+    }
+    return ZK_OK;
+}
+
+static struct { /* what came of the latest call() */
+    struct zk_result result;
+    struct text bytes; /* that the result points to */
+    const char **names;
+    struct zk_acl *acl;
+} kept;
+
+/* A result is valid during its callback only. All strings of it, one behind the other. */
+static void on_called(void *user, const struct zk_result *r) {
+    size_t n = (size_t)r->count;
+    (void)user;
+    kept.bytes.n = 0;
+    if (r->path) put(&kept.bytes, r->path, strlen(r->path) + 1);
+    if (r->data) put(&kept.bytes, r->data, (size_t)r->data_len + 1);
+    for (size_t i = 0; r->names && i < n; i++)
+        put(&kept.bytes, r->names[i], strlen(r->names[i]) + 1);
+    for (size_t i = 0; r->acl && i < n; i++) {
+        put(&kept.bytes, r->acl[i].scheme, strlen(r->acl[i].scheme) + 1);
+        put(&kept.bytes, r->acl[i].id, strlen(r->acl[i].id) + 1);
+    }
+    char *p = kept.bytes.s;
+    kept.result = *r;
+    if (r->path) kept.result.path = p, p += strlen(p) + 1;
+    if (r->data) kept.result.data = p, p += r->data_len + 1;
+    if (r->names) kept.result.names = kept.names = grow(kept.names, sizeof *kept.names * n);
+    for (size_t i = 0; r->names && i < n; i++, p += strlen(p) + 1) kept.names[i] = p;
+    if (r->acl) kept.result.acl = kept.acl = grow(kept.acl, sizeof *kept.acl * n);
+    for (size_t i = 0; r->acl && i < n; i++, p += strlen(p) + 1) {
+        kept.acl[i] = (struct zk_acl){.perms = r->acl[i].perms, .scheme = p};
+        kept.acl[i].id = p += strlen(p) + 1;
+    }
+    sh.result = &kept.result;
+}
+
+/* Does an operation; what came of it is in sh.result until the next one. */
+int call(struct zk_op op) {
+    int err = connected();
+    sh.result = NULL;
+    if (err) return err;
+    int64_t id = zk_submit(sh.zk, op, on_called, NULL);
+    if (id < 0) return (int)id;
+    while (!sh.result) {
+        if (interrupted) (void)zk_cancel(sh.zk, id);
+        (void)turn(-1, -1);
+    }
+    return sh.result->error;
+}
+
+/* What is wrong with a path, or NULL. stock: PathUtils.validatePath */
+const char *path_error(const char *p) {
+    const char *why = NULL;
+    size_t n = strlen(p), len;
+    uint32_t c;
+    int i = 0;
+    if (n == 0) return "Path length must be > 0";
+    if (*p != '/') return "Path must start with / character";
+    if (n > 1 && p[n - 1] == '/') return "Path must not end with / character";
+    for (const char *s = p + 1; *s && !why; s += len, i++) {
+        bool ends = !s[1] || s[1] == '/';
+        len = utf8_next(s, n - (size_t)(s - p), &c);
+        if (c == '/' && s[-1] == '/') why = "empty node name specified";
+        if (c == '.' && ends && (s[-1] == '/' || (s[-1] == '.' && s[-2] == '/')))
+            why = "relative paths not allowed";
+        if (c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0xd800 && c < 0xf900) || c >= 0xfff0)
+            why = "invalid character";
+    }
+    return why ? fmt("Invalid path string \"%s\" caused by %s @%d", p, why, i) : NULL;
+}
+
+int check_path(const char *p) {
+    const char *why = path_error(p);
+    return why ? refuse(why) : 0;
+}
+
+/* Does an operation on a path and says what goes wrong: an exit code. */
+int run(struct zk_op op) {
+    int err = check_path(op.path);
+    if (err || !(err = call(op))) return err;
+    return fail_zk(err, op.path);
+}
+
+struct zk_op watching(const struct args *a, struct zk_op op) {
+    return a->value['w'] ? zk_watching(op, on_event, NULL) : op;
+}
+
+/* ==== shell/subtree.c ==== */
+
+/*
+ * shell/subtree: commands on whole subtrees, with many requests in flight, whose replies come in
+ * order.
+ */
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct tree tree;
+
+int by_name(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static void submit(struct zk_op op, zk_result_fn done) {
-    int64_t id = zk_submit(sh.zk, op, done, NULL);
+static struct { /* the latest requests */
+    int64_t id[2 * WINDOW];
+    size_t n;
+} latest;
+
+void submit(struct zk_op op, zk_result_fn done, void *user) {
+    int64_t id = zk_submit(sh.zk, op, done, user);
     if (id < 0) sh.error = (int)id;
-    else sh.pending++;
+    else sh.pending++, latest.id[latest.n++ % COUNT(latest.id)] = id;
+}
+
+/* Their replies are not waited for. */
+static void cancel_all(void) {
+    sh.error = ZK_CANCELED;
+    size_t n = latest.n < COUNT(latest.id) ? latest.n : COUNT(latest.id);
+    for (size_t i = 0; i < n; i++) (void)zk_cancel(sh.zk, latest.id[i]);
 }
 
 /* Keeps so many requests in flight until next() has no more to submit; the first error ends it.
  * When that takes longer than a second it says on a terminal how far it has come. */
-static int flow(const char *what, int window, bool (*next)(void)) {
+int flow(const char *what, int window, bool (*next)(void)) {
     int64_t said = now_ms() + 800;
     bool told = false;
     tree.asked = tree.done = 0;
@@ -728,7 +1101,7 @@ static int flow(const char *what, int window, bool (*next)(void)) {
         while (!sh.error && sh.pending < window && next()) {}
         if (!sh.pending) break;
         (void)turn(-1, -1);
-        if (interrupted && !sh.error) sh.error = ZK_CANCELED;
+        if (interrupted && !sh.error) cancel_all();
         if (now_ms() - said < 200 || !isatty(2)) continue;
         told = fprintf(stderr, "\r%s %u nodes", what, tree.done) > 0;
         said = now_ms();
@@ -738,7 +1111,7 @@ static int flow(const char *what, int window, bool (*next)(void)) {
 }
 
 /* Good until the next. */
-static const char *tree_path(uint32_t i) {
+const char *tree_path(uint32_t i) {
     static struct text t;
     size_t n = !i || tree.root[1] ? strlen(tree.root) : 0, end = n;
     for (uint32_t j = i; j; j = tree.node[j].parent) end += strlen(tree.node[j].name) + 1;
@@ -769,12 +1142,12 @@ static void on_children(void *user, const struct zk_result *r) {
 static bool next_children(void) {
     if (tree.asked == tree.n) return false;
     struct zk_op op = zk_get_children(tree_path(tree.asked++));
-    submit(tree.watch ? zk_watching(op, on_event, NULL) : op, on_children);
+    submit(tree.watch ? zk_watching(op, on_event, NULL) : op, on_children, NULL);
     return true;
 }
 
 /* Reads the names of a subtree. An exit code: 1 if the first so many nodes cannot all be read. */
-static int walk(const char *root, uint32_t must) {
+int walk(const char *root, uint32_t must) {
     int err = check_path(root);
     if (err) return err;
     while (tree.n > 1) free(tree.node[--tree.n].name);
@@ -795,7 +1168,7 @@ static void say_path(uint32_t i) {
 }
 
 /* The paths of a node's children, then what is below each of them. */
-static int list_tree(const char *root, bool watch) {
+int list_tree(const char *root, bool watch) {
     int err = watch ? run(zk_watching(zk_get(root), on_event, NULL)) : 0;
     tree.watch = watch;
     if (!err) err = walk(root, 1);
@@ -804,7 +1177,7 @@ static int list_tree(const char *root, bool watch) {
     uint32_t *stack = grow(NULL, sizeof *stack * tree.n), n = 1, at = 0;
     js("paths", "[");
     say_path(stack[0] = 0);
-    while (n && !err) {
+    while (n && !err && !interrupted) {
         const struct node *node = &tree.node[at = stack[--n]];
         if (node->error != ZK_NO_NODE) err = node->error;
         for (uint32_t k = 0; k < node->n; k++) {
@@ -832,48 +1205,89 @@ static bool next_batch(void) {
         ops[n] = zk_delete(copy(tree_path(tree.n - ++tree.done)), -1);
         bytes += strlen(ops[n].path) + 32;
     }
-    submit(zk_multi(ops, n), on_deleted);
+    submit(zk_multi(ops, n), on_deleted, NULL);
     while (n) free((void *)(uintptr_t)ops[--n].path);
     free(ops);
     return true;
 }
 
-static int do_delete_all(struct args *a) {
+int do_delete_all(struct args *a) {
     const char *b = a->value['b'];
     tree.batch = 1000;
     if (b && !number(b, 10, INT32_MIN, INT32_MAX, &tree.batch))
         return refuse("-b argument must be an int value");
     int err = walk(a->word[1], UINT32_MAX);
-    for (uint32_t i = tree.n; tree.batch <= 0 && !err && i--;)
+    for (uint32_t i = tree.n; tree.batch <= 0 && !err && !interrupted && i--;)
         err = run(zk_delete(tree_path(i), -1));
     if (tree.batch > tree.n) tree.batch = tree.n;
     if (!err && tree.batch > 0 && (err = flow("deleted", 10, next_batch)))
-        return fail(err, "Failed to delete some node(s) in the subtree!"), 0;
+        return fail(err, "Failed to delete some node(s) in the subtree!"), err == ZK_CANCELED;
     return err;
 }
 
 static void on_acl_set(void *user, const struct zk_result *r) {
     (void)user, sh.pending--;
-    if (r->error) warn(stdout, keeper_text(r->error, tree_path(tree.done)));
+    if (r->error && !sh.error) warn(stdout, keeper_text(r->error, tree_path(tree.done)));
     tree.done++;
 }
 
 static bool next_acl(void) {
     if (tree.asked == tree.n) return false;
-    submit(zk_set_acl(tree_path(tree.asked++), sh.acl, sh.acl_n, tree.version), on_acl_set);
+    submit(zk_set_acl(tree_path(tree.asked++), sh.acl, sh.acl_n, tree.version), on_acl_set,
+           NULL);
     return true;
 }
 
-static int set_acl_tree(struct args *a) {
+int set_acl_tree(struct args *a) {
     tree.version = a->version;
     int err = walk(a->word[1], 1);
     if (!err && (err = flow("set", WINDOW, next_acl))) err = fail_zk(err, a->word[1]);
     return err;
 }
 
-/* --- commands on one node; the stat that -s asks for is added by execute() --- */
+int do_tree(struct args *a) {
+    struct {
+        uint32_t node;
+        size_t indent;
+    } *stack, at;
+    struct text indent = {0};
+    uint32_t n = 1;
+    int err = walk(a->n > 1 ? a->word[1] : "/", 1);
+    if (err) return err;
+    stack = grow(NULL, sizeof *stack * tree.n);
+    memset(stack, 0, sizeof *stack);
+    js("paths", "[");
+    while (n && !interrupted) {
+        at = stack[--n];
+        const struct node *node = &tree.node[at.node], *parent = &tree.node[node->parent];
+        bool last = at.node + 1 == parent->first + parent->n;
+        indent.n = at.indent;
+        put(&indent, "", 0);
+        js_text(NULL, tree_path(at.node));
+        out(stdout, fmt("%s%s%s\n", indent.s, !at.node ? "" : last ? "└── " : "├── ",
+                        at.node ? node->name : tree.root));
+        if (at.node) add(&indent, last ? "    " : "│   ");
+        for (uint32_t k = node->n; k--; n++) {
+            stack[n].node = node->first + k;
+            stack[n].indent = indent.n;
+        }
+    }
+    js_put("]");
+    free(indent.s);
+    free(stack);
+    return 0;
+}
 
-static int do_ls(struct args *a) {
+/* ==== shell/nodes.c ==== */
+
+/*
+ * shell/nodes: commands on one node. The stat that -s asks for is added by execute().
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+int do_ls(struct args *a) {
     if (a->value['R']) return list_tree(a->word[1], a->value['w']);
     int err = run(watching(a, zk_get_children(a->word[1])));
     if (err) return err;
@@ -886,19 +1300,19 @@ static int do_ls(struct args *a) {
     return 0;
 }
 
-static int do_get(struct args *a) {
+int do_get(struct args *a) {
     int err = run(watching(a, zk_get(a->word[1])));
     char form = a->value['x'] ? 'x' : a->value['b'] ? 'b' : 't';
     if (!err) say_data(form, sh.result->data, sh.result->data_len);
     return err;
 }
 
-static int do_stat(struct args *a) {
+int do_stat(struct args *a) {
     a->value['s'] = "";
     return run(watching(a, zk_exists(a->word[1])));
 }
 
-static int do_set(struct args *a) {
+int do_set(struct args *a) {
     struct text data = {0};
     const char *bad = a->value['b'] ? read_base64(a->word[2], &data) : NULL;
     if (!a->value['b']) add(&data, a->word[2]);
@@ -908,7 +1322,7 @@ static int do_set(struct args *a) {
     return err;
 }
 
-static int do_create(struct args *a) {
+int do_create(struct args *a) {
     bool e = a->value['e'], s = a->value['s'], c = a->value['c'];
     const char *t = a->value['t'], *path = a->word[1], *data = a->n > 2 ? a->word[2] : NULL;
     struct zk_op op = zk_create(path, data, data ? (int)strlen(data) : -1, ZK_CONTAINER);
@@ -938,15 +1352,9 @@ static int do_create(struct args *a) {
     return 0;
 }
 
-static int do_delete(struct args *a) { return run(zk_delete(a->word[1], a->version)); }
+int do_delete(struct args *a) { return run(zk_delete(a->word[1], a->version)); }
 
-static void js_identity(const struct zk_acl *who) {
-    js(NULL, "{");
-    js_text("scheme", who->scheme);
-    js_text("id", who->id);
-}
-
-static int do_get_acl(struct args *a) {
+int do_get_acl(struct args *a) {
     int err = run(zk_get_acl(a->word[1]));
     if (err) return err;
     js("acl", "[");
@@ -961,7 +1369,7 @@ static int do_get_acl(struct args *a) {
     return 0;
 }
 
-static int do_set_acl(struct args *a) {
+int do_set_acl(struct args *a) {
     acl_parse(a->word[2]);
     int err = check_path(a->word[1]);
     if (err) return err;
@@ -970,20 +1378,20 @@ static int do_set_acl(struct args *a) {
     return run(zk_set_acl(a->word[1], sh.acl, sh.acl_n, a->version));
 }
 
-static int do_get_ephemerals(struct args *a) {
+int do_get_ephemerals(struct args *a) {
     int err = run(zk_get_ephemerals(a->n > 1 ? a->word[1] : "/"));
     if (!err) say_list("ephemerals", sh.result->names, sh.result->count);
     return err;
 }
 
-static int do_get_all_children_number(struct args *a) {
+int do_get_all_children_number(struct args *a) {
     int err = run(zk_get_all_children_number(a->word[1]));
     if (!err) js("number", fmt("%d", sh.result->number));
     if (!err) out(stdout, fmt("%d\n", sh.result->number));
     return err;
 }
 
-static int do_sync(struct args *a) {
+int do_sync(struct args *a) {
     struct zk_op op = zk_sync(a->word[1]);
     op.timeout_ms = 30000;
     int err = check_path(op.path);
@@ -993,7 +1401,68 @@ static int do_sync(struct args *a) {
     return 0;
 }
 
-static int do_add_watch(struct args *a) {
+/* ==== shell/watch.c ==== */
+
+/*
+ * shell/watch
+ */
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* --- watch: events with what the node then holds --- */
+
+struct seen {
+    enum zk_event_type type;
+    int64_t zxid;
+    char path[];
+};
+
+static void on_seen(void *user, const struct zk_result *r) {
+    struct seen *seen = user;
+    struct zk_event e = {seen->type, seen->path, seen->zxid};
+    js_put("{");
+    js_text("event", event_name(e.type));
+    js_text("path", e.path);
+    js("zxid", e.zxid < 0 ? "null" : fmt("\"0x%" PRIx64 "\"", e.zxid));
+    out(stdout, fmt("%s %s zxid: %" PRId64 "\n", event_name(e.type), e.path, e.zxid));
+    if (r && !r->error) say_data('t', r->data, r->data_len);
+    js_put("}");
+    js_print(sh.doc);
+    fflush(stdout);
+    free(seen);
+}
+
+/* Its data is asked for even when there can be none: that keeps the events in order. */
+static void on_watch(void *user, const struct zk_event *e) {
+    (void)user;
+    if (e->type > ZK_NODE_CHILDREN_CHANGED) return; /* that the watch is gone */
+    struct seen *seen = grow(NULL, sizeof *seen + strlen(e->path) + 1);
+    seen->type = e->type;
+    seen->zxid = e->zxid;
+    memcpy(seen->path, e->path, strlen(e->path) + 1);
+    if (zk_submit(sh.zk, zk_get(seen->path), on_seen, seen) < 0) on_seen(seen, NULL);
+}
+
+int do_watch(struct args *a) {
+    struct text events = {0};
+    enum zk_watch_kind kind = a->value['R'] ? ZK_WATCH_RECURSIVE : ZK_WATCH_PERSISTENT;
+    int err = run(zk_add_watch(a->word[1], kind, on_watch, NULL));
+    if (err) return err;
+    sh.doc = &events;
+    while (!interrupted && alive()) (void)turn(-1, -1);
+    sig_atomic_t was = interrupted;
+    catch_interrupts(); /* the next one */
+    if (alive()) (void)call(zk_remove_watches(a->word[1], kind, on_watch, NULL));
+    interrupted = was;
+    sh.doc = &sh.document;
+    free(events.s);
+    return alive() ? 0 : fail_zk(ZK_SESSION_EXPIRED, NULL);
+}
+
+int do_add_watch(struct args *a) {
     const char *mode = a->value['m'];
     bool stays = mode && strcasecmp(mode, "PERSISTENT") == 0;
     if (a->n != 2 || (mode && !stays && strcasecmp(mode, "PERSISTENT_RECURSIVE"))) return usage(a);
@@ -1001,7 +1470,7 @@ static int do_add_watch(struct args *a) {
     return run(zk_add_watch(a->word[1], sh.mode, on_event, NULL));
 }
 
-static int do_remove_watches(struct args *a) {
+int do_remove_watches(struct args *a) {
     const char *const *v = a->value;
     enum zk_watch_kind kind = v['c'] ? ZK_WATCH_CHILDREN : v['d'] ? ZK_WATCH_DATA
                               : v['p'] ? ZK_WATCH_PERSISTENT : v['r'] ? ZK_WATCH_RECURSIVE
@@ -1011,7 +1480,17 @@ static int do_remove_watches(struct args *a) {
     return run(op);
 }
 
-/* --- quotas: limits and use stand in two nodes below /zookeeper/quota and the path --- */
+/* ==== shell/quota.c ==== */
+
+/*
+ * shell/quota: limits and use stand in two nodes below /zookeeper/quota and the path.
+ */
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define QUOTA "/zookeeper/quota"
 
 struct quota { /* stock: StatsTrack */
     int64_t value[4];
@@ -1100,7 +1579,7 @@ static int quota_parents(const char *path) {
     return err;
 }
 
-static int do_set_quota(struct args *a) {
+int do_set_quota(struct args *a) {
     const char *path = a->word[1], *v;
     int which = 0, err;
     int64_t value = 0;
@@ -1121,7 +1600,7 @@ static int do_set_quota(struct args *a) {
     return quota_set(path, which, value);
 }
 
-static int do_list_quota(struct args *a) {
+int do_list_quota(struct args *a) {
     static const char *const leaf[] = {"limits", "stats"}, *const what[] = {"quota", "stat"};
     const char *path = a->word[1];
     say(stderr, "node", "absolute path is ", quota_node(path, "limits"));
@@ -1136,7 +1615,7 @@ static int do_list_quota(struct args *a) {
     return 0;
 }
 
-static int do_del_quota(struct args *a) {
+int do_del_quota(struct args *a) {
     const char *path = a->word[1];
     char *node = copy(quota_node(path, "limits"));
     int err = check_path(node), which = 0;
@@ -1157,9 +1636,18 @@ static int do_del_quota(struct args *a) {
     return err && err != ZK_NO_NODE ? fail_zk(err, quota_node(path, "limits")) : 0;
 }
 
-/* --- the ensemble --- */
+/* ==== shell/ensemble.c ==== */
 
-static int do_whoami(struct args *a) {
+/*
+ * shell/ensemble: identities and the configuration of the ensemble.
+ */
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int do_whoami(struct args *a) {
     int err = call(zk_who_am_i());
     (void)a, js("identities", "[");
     out(stdout, "Auth scheme: User\n");
@@ -1172,7 +1660,7 @@ static int do_whoami(struct args *a) {
     return 0;
 }
 
-static int do_add_auth(struct args *a) {
+int do_add_auth(struct args *a) {
     const char *auth = a->n > 2 ? a->word[2] : NULL;
     struct zk_op op = zk_add_auth(a->word[1], auth, auth ? (int)strlen(auth) : -1);
     int64_t id = zk_submit(sh.zk, op, NULL, NULL);
@@ -1180,7 +1668,7 @@ static int do_add_auth(struct args *a) {
 }
 
 /* With -c the addresses for clients, which stand behind a semicolon. */
-static int do_config(struct args *a) {
+int do_config(struct args *a) {
     int err = call(watching(a, zk_get_config()));
     if (err) return fail_zk(err, "/zookeeper/config");
     char *text = copy(sh.result->data ? sh.result->data : ""), *rest = text, *line, *client;
@@ -1217,7 +1705,7 @@ static const char *lower(const char *s) {
     return p;
 }
 
-static int do_reconfig(struct args *a) {
+int do_reconfig(struct args *a) {
     const char *file = a->value['f'], *v = a->value['v'], *members = lower(a->value['m']);
     const char *join = lower(a->value['a']), *leave = lower(a->value['r']);
     int64_t version = -1;
@@ -1237,9 +1725,595 @@ static int do_reconfig(struct args *a) {
     return 0;
 }
 
-/* --- the shell itself --- */
+/* ==== shell/transfer.c ==== */
 
-static int execute(char **words, int n);
+/*
+ * shell/transfer: export and import of a subtree, as lines of JSON, one for each node, parents
+ * before their children:
+ *
+ *   {"path":"/app/a","type":"persistent","data":"text","acl":[{"scheme":"world","id":"anyone",
+ *    "perms":"cdrwa"}]}
+ *
+ * data      null, or text; what is no UTF-8 is data_base64 instead
+ * type      persistent, ephemeral, container, or ttl with "ttl" in milliseconds. An export writes
+ *           the first two: the protocol does not tell the others from persistent ones
+ * A line may lack all but the path: that is a persistent node without data that is open to anyone.
+ * Ephemerals are written down, and left out by an import, whose session would take them with it.
+ * An import reads the whole file before it creates anything, if it is one that can be read twice.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define TTL_MOST 0xffffffffff /* stock: EphemeralType.TTL */
+
+static struct {
+    FILE *file;
+    struct text line;
+    char *from, *to;   /* of an import: the path of the first line, and what stands for it */
+    uint32_t lines;    /* read so far */
+    uint32_t bad_line; /* the first one that went wrong, and what is wrong with it */
+    char *bad;
+    int failed;        /* errno of writing it */
+    uint32_t count, ephemerals, kept, masked; /* nodes */
+} ex;
+
+/* --- export --- */
+
+static void put_string(const char *before, const char *s) {
+    add(&ex.line, before);
+    put_json(&ex.line, s, strlen(s));
+}
+
+/* With every reply: true when it was good. */
+static bool arrived(const struct zk_result *r, int but) {
+    sh.pending--;
+    if (r->error && r->error != but) sh.error = r->error;
+    return !r->error;
+}
+
+/* A node takes two requests: its data begins the line, its ACL ends it. */
+static void on_export_data(void *user, const struct zk_result *r) {
+    const char *path = tree_path(tree.done);
+    (void)user;
+    ex.line.n = 0;
+    bool own = !tree.root[1] && strncmp(path, "/zookeeper", 10) == 0 && strchr("/", path[10]);
+    if (!arrived(r, ZK_NO_NODE) || own) return; /* the server's own nodes stay behind */
+    put_string("{\"path\":", path);
+    put_string(",\"type\":", r->stat.ephemeral_owner ? "ephemeral" : "persistent");
+    ex.ephemerals += r->stat.ephemeral_owner != 0;
+    if (r->data_len < 0) {
+        add(&ex.line, ",\"data\":null");
+    } else if (is_utf8(r->data, (size_t)r->data_len)) {
+        add(&ex.line, ",\"data\":");
+        put_json(&ex.line, r->data, (size_t)r->data_len);
+    } else {
+        add(&ex.line, ",\"data_base64\":\"");
+        put_base64(&ex.line, r->data, (size_t)r->data_len);
+        add(&ex.line, "\"");
+    }
+}
+
+/* stock: DataTree.getACL hides digests from who may not administrate. No digest is that short. */
+static bool is_masked(const struct zk_acl *acl) {
+    const char *password = strrchr(acl->id, ':');
+    return strcmp(acl->scheme, "digest") == 0 && password && strcmp(password, ":x") == 0;
+}
+
+static void on_export_acl(void *user, const struct zk_result *r) {
+    bool masked = false;
+    (void)user;
+    tree.done++;
+    if (!arrived(r, ZK_NO_NODE) || !ex.line.n) return;
+    for (int i = 0; i < r->count; i++) {
+        put_string(i ? ",{\"scheme\":" : ",\"acl\":[{\"scheme\":", r->acl[i].scheme);
+        put_string(",\"id\":", r->acl[i].id);
+        put_string(",\"perms\":", perms_text(r->acl[i].perms));
+        add(&ex.line, "}");
+        masked |= is_masked(&r->acl[i]);
+    }
+    add(&ex.line, r->count ? "]}\n" : "}\n");
+    ex.masked += masked;
+    ex.count++;
+    if (fwrite(ex.line.s, 1, ex.line.n, ex.file) < ex.line.n && !ex.failed) ex.failed = errno;
+}
+
+static bool next_export(void) {
+    if (tree.asked == tree.n || ex.failed) return false;
+    const char *path = tree_path(tree.asked++);
+    submit(zk_get(path), on_export_data, NULL);
+    if (!sh.error) submit(zk_get_acl(path), on_export_acl, NULL);
+    return true;
+}
+
+static void say_counts(const char *key, const char *text) {
+    say_number(stderr, key, text, ex.count);
+    if (ex.kept) say_number(stderr, "kept", "Nodes left as they were: ", ex.kept);
+    if (!ex.masked) return;
+    say_number(stderr, "masked", "Digests hidden by the server, for want of admin permission: ",
+               ex.masked);
+}
+
+/* Under another name first, unless it is a device or a pipe: half an export replaces no whole one.
+ * Only its owner can read it, for it may hold secrets. An errno; sh.error is what the server
+ * said. */
+static int export_to(const char *name) {
+    struct stat st;
+    bool straight = lstat(name, &st) == 0 && !S_ISREG(st.st_mode);
+    char *part = copy(straight ? name : fmt("%s.XXXXXX", name));
+    int fd = straight ? open(name, O_WRONLY) : mkstemp(part);
+    ex.failed = 0;
+    if (fd < 0 || !(ex.file = fdopen(fd, "w"))) {
+        ex.failed = errno;
+    } else {
+        (void)flow("exported", WINDOW, next_export);
+        if (fclose(ex.file) && !ex.failed) ex.failed = errno;
+        bool good = !ex.failed && !sh.error;
+        if (!straight && !(good ? rename(part, name) == 0 : remove(part) == 0)) ex.failed = errno;
+    }
+    free(part);
+    return ex.failed;
+}
+
+int do_export(struct args *a) {
+    int err = walk(a->word[1], UINT32_MAX);
+    if (err) return err;
+    ex.count = ex.ephemerals = ex.kept = ex.masked = 0;
+    err = export_to(a->word[2]);
+    if (sh.error) return fail_zk(sh.error, tree_path(tree.done < tree.n ? tree.done : 0));
+    if (err) return fail(ZK_SYSTEM_ERROR, fmt("%s: %s", a->word[2], strerror(err)));
+    say_counts("exported", "Nodes exported: ");
+    if (ex.ephemerals) say_number(stderr, "ephemerals", "Ephemerals among them: ", ex.ephemerals);
+    return 0;
+}
+
+/* --- import --- */
+
+/* Of several lines that went wrong the first one counts. */
+static void bad_line(uint32_t line, const char *what) {
+    if (ex.bad && line >= ex.bad_line) return;
+    free(ex.bad);
+    ex.bad = copy(what);
+    ex.bad_line = line;
+}
+
+/* The next line into ex.line. False: there is none, or one that is longer than any node. */
+static bool read_line(void) {
+    size_t most = 16 * (size_t)(sh.max_packet ? sh.max_packet : 1 << 20);
+    int c;
+    ex.line.n = 0;
+    put(&ex.line, "", 0);
+    while ((c = getc(ex.file)) != EOF && c != '\n' && ex.line.n <= most) {
+        char byte = (char)c;
+        put(&ex.line, &byte, 1);
+    }
+    if (c == EOF && !ex.line.n) {
+        if (ferror(ex.file)) bad_line(ex.lines + 1, strerror(errno));
+        return false;
+    }
+    ex.lines++;
+    if (ex.line.n > most) bad_line(ex.lines, "too long");
+    return ex.line.n <= most;
+}
+
+static void read_acl(struct jsin *j) {
+    static const char letters[] = "rwcda", *const keys[] = {"scheme", "id", "perms"};
+    jsin_need(j, '[');
+    do {
+        const char *value[3] = {0};
+        jsin_need(j, '{');
+        do {
+            const char *key = jsin_string(j, NULL);
+            size_t k = 0;
+            while (k < COUNT(keys) && strcmp(key, keys[k]) != 0) k++;
+            if (k == COUNT(keys) || value[k]) jsin_wrong(j, "scheme, id and perms, once each");
+            else jsin_need(j, ':'), value[k] = jsin_string(j, NULL);
+        } while (jsin_take(j, ','));
+        jsin_need(j, '}');
+        if (!value[0] || !value[1] || !value[2]) jsin_wrong(j, "an ACL has scheme, id and perms");
+        if (j->wrong) return;
+        sh.acl = grow(sh.acl, sizeof *sh.acl * (size_t)(sh.acl_n + 1));
+        sh.acl[sh.acl_n] = (struct zk_acl){.scheme = value[0], .id = value[1]};
+        for (const char *p = value[2], *known; *p; p++) {
+            if (!(known = strchr(letters, *p))) jsin_wrong(j, "perms are letters of cdrwa");
+            else sh.acl[sh.acl_n].perms |= 1 << (known - letters);
+        }
+        sh.acl_n++;
+    } while (jsin_take(j, ','));
+    jsin_need(j, ']');
+}
+
+static void read_data(struct jsin *j, struct zk_op *op) {
+    size_t n = 0;
+    if (jsin_null(j)) return;
+    op->data = jsin_string(j, &n);
+    op->data_len = (int)n;
+}
+
+static void read_data_base64(struct jsin *j, struct zk_op *op) {
+    static struct text bytes;
+    const char *text = jsin_string(j, NULL), *bad;
+    bytes.n = 0;
+    if ((bad = read_base64(text, &bytes))) jsin_wrong(j, bad);
+    op->data = bytes.s;
+    op->data_len = (int)bytes.n;
+}
+
+static void read_type(struct jsin *j, struct zk_op *op) {
+    static const struct {
+        const char *name;
+        enum zk_create_mode mode;
+    } types[] = {{"persistent", ZK_PERSISTENT}, {"ephemeral", ZK_EPHEMERAL},
+                 {"container", ZK_CONTAINER}, {"ttl", ZK_PERSISTENT_WITH_TTL}};
+    const char *name = jsin_string(j, NULL);
+    size_t i = 0;
+    while (i < COUNT(types) && strcmp(name, types[i].name) != 0) i++;
+    if (i == COUNT(types)) jsin_wrong(j, "the type is persistent, ephemeral, container or ttl");
+    else op->mode = types[i].mode;
+}
+
+/* A value by its key. `seen` has a bit for each that was there. */
+static void read_member(struct jsin *j, const char *key, struct zk_op *op, unsigned *seen) {
+    static const char *const keys[] = {"path", "type", "ttl", "data", "data_base64", "acl"};
+    size_t k = 0;
+    while (k < COUNT(keys) && strcmp(key, keys[k]) != 0) k++;
+    if (k == COUNT(keys)) jsin_wrong(j, fmt("unknown key \"%s\"", key));
+    else if (*seen & 1u << k || (k == 4 && *seen & 8) || (k == 3 && *seen & 16))
+        jsin_wrong(j, fmt("%s once more", k == 4 ? "data" : keys[k]));
+    *seen |= 1u << k;
+    jsin_need(j, ':');
+    switch (k) {
+    case 0: op->path = jsin_string(j, NULL); break;
+    case 1: read_type(j, op); break;
+    case 2: op->ttl_ms = jsin_int(j); break;
+    case 3: read_data(j, op); break;
+    case 4: read_data_base64(j, op); break;
+    default: read_acl(j);
+    }
+}
+
+/* ex.line, which is cut up, as an operation that borrows from it. NULL, or what is wrong. */
+static const char *read_node(struct zk_op *op) {
+    struct jsin j = {.start = ex.line.s, .p = ex.line.s, .end = ex.line.s + ex.line.n};
+    unsigned seen = 0;
+    *op = zk_create(NULL, NULL, -1, ZK_PERSISTENT);
+    sh.acl_n = 0;
+    jsin_need(&j, '{');
+    do read_member(&j, jsin_string(&j, NULL), op, &seen);
+    while (jsin_take(&j, ','));
+    jsin_need(&j, '}');
+    if (!j.wrong && (jsin_take(&j, '\0') || j.p < j.end)) jsin_wrong(&j, "something follows");
+    if (j.wrong) return j.wrong;
+    bool ttl = op->mode == ZK_PERSISTENT_WITH_TTL;
+    if (!op->path) return "there is no path";
+    if (ttl != (seen >> 2 & 1)) return ttl ? "there is no ttl" : "a ttl is for the type ttl";
+    if (ttl && (op->ttl_ms <= 0 || op->ttl_ms > TTL_MOST)) return "ttl is from 1 to 1099511627775";
+    if (sh.acl_n) op->acl = sh.acl, op->acl_count = sh.acl_n;
+    return path_error(op->path);
+}
+
+/* Where a node of the file goes. NULL: it is not below the first one. */
+static const char *new_path(const char *path) {
+    size_t n = ex.from[1] ? strlen(ex.from) : 0;
+    if (!ex.to) return path;
+    if (strncmp(path, ex.from, n) != 0 || (path[n] && path[n] != '/')) return NULL;
+    const char *below = path[1] ? path + n : "";
+    return ex.to[1] || !*below ? fmt("%s%s", ex.to, below) : below;
+}
+
+/* The next line as an operation; false at the end, and with ex.bad set. */
+static bool next_node(struct zk_op *op) {
+    if (!read_line()) return false;
+    const char *bad = read_node(op);
+    if (!bad && !ex.from) ex.from = copy(op->path);
+    if (!bad && !(op->path = new_path(op->path)))
+        bad = fmt("not below %s, the path of the first line", ex.from);
+    if (bad) bad_line(ex.lines, bad);
+    return !bad;
+}
+
+static void on_imported(void *user, const struct zk_result *r) {
+    uint32_t line = (uint32_t)(uintptr_t)user;
+    tree.done++;
+    if (arrived(r, ZK_NODE_EXISTS)) ex.count++;
+    else if (r->error == ZK_NODE_EXISTS) ex.kept++;
+    else bad_line(line, keeper_text(r->error, NULL));
+}
+
+static bool next_import(void) {
+    struct zk_op op;
+    if (ex.bad || !next_node(&op)) return false;
+    if (op.mode == ZK_EPHEMERAL) return ex.ephemerals++, true;
+    submit(op, on_imported, (void *)(uintptr_t)ex.lines);
+    if (sh.error) bad_line(ex.lines, keeper_text(sh.error, NULL));
+    return true;
+}
+
+/* Reads it all without doing anything, when it can be read again. */
+static void check_file(void) {
+    struct zk_op op;
+    if (fseek(ex.file, 0, SEEK_SET)) return;
+    while (next_node(&op)) {}
+    ex.lines = 0;
+    rewind(ex.file);
+}
+
+int do_import(struct args *a) {
+    const char *name = a->word[1], *to = a->n > 2 ? a->word[2] : NULL;
+    int err = to ? check_path(to) : 0;
+    if (err) return err;
+    if (!(ex.file = fopen(name, "r")))
+        return fail(ZK_SYSTEM_ERROR, fmt("%s: %s", name, strerror(errno)));
+    ex.to = to ? copy(to) : NULL;
+    ex.lines = ex.count = ex.ephemerals = ex.kept = ex.masked = 0;
+    sh.error = 0;
+    check_file();
+    if (!ex.bad) (void)flow("imported", WINDOW, next_import);
+    if (ex.bad)
+        err = fail(sh.error ? sh.error : ZK_MARSHALLING_ERROR,
+                   fmt("%s: line %u: %s", name, ex.bad_line, ex.bad));
+    else if (sh.error) err = fail_zk(sh.error, to);
+    else if (!ex.lines) err = fail(ZK_MARSHALLING_ERROR, fmt("%s: there is nothing in it", name));
+    if (ex.lines && (ex.count || !err)) say_counts("imported", "Nodes imported: ");
+    if (ex.ephemerals && !err)
+        say_number(stderr, "ephemerals", "Ephemerals left out: ", ex.ephemerals);
+    (void)fclose(ex.file);
+    free(ex.from), free(ex.to), free(ex.bad);
+    ex.from = ex.to = ex.bad = NULL;
+    return err;
+}
+
+/* ==== shell/explain.c ==== */
+
+/*
+ * shell/explain: the frames of a command, byte by byte.
+ */
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TEXT_SHOWN 200 /* bytes of a text that are said beside the hexadecimal ones */
+
+/* Fields as name:form. i int, l long, x zxid or id, b bool, t time, e error, o opcode, p
+ * permissions, f mode of a create, m mode of a watch, k kind of a watch, v event, w state;
+ * s string, d buffer; S Stat; vectors: V of strings, A of ACLs, C of identities; Q and R multi. */
+static const struct record {
+    int op;
+    const char *name, *request, *reply;
+} records[] = {
+    {-11, "closeSession", "", ""},
+    {1, "create", "path:s data:d acl:A flags:f", "path:s"},
+    {2, "delete", "path:s version:i", ""},
+    {3, "exists", "path:s watch:b", "stat:S"},
+    {4, "getData", "path:s watch:b", "data:d stat:S"},
+    {5, "setData", "path:s data:d version:i", "stat:S"},
+    {6, "getACL", "path:s", "acl:A stat:S"},
+    {7, "setACL", "path:s acl:A version:i", "stat:S"},
+    {8, "getChildren", "path:s watch:b", "children:V"},
+    {9, "sync", "path:s", "path:s"},
+    {11, "ping", "", ""},
+    {12, "getChildren2", "path:s watch:b", "children:V stat:S"},
+    {13, "check", "path:s version:i", ""},
+    {14, "multi", "ops:Q", "results:R"},
+    {15, "create2", "path:s data:d acl:A flags:f", "path:s stat:S"},
+    {16, "reconfig", "joining:s leaving:s members:s version:x", "data:d stat:S"},
+    {17, "checkWatches", "path:s type:k", ""},
+    {18, "removeWatches", "path:s type:k", ""},
+    {19, "createContainer", "path:s data:d acl:A flags:f", "path:s stat:S"},
+    {21, "createTTL", "path:s data:d acl:A flags:f ttl:l", "path:s stat:S"},
+    {22, "multiRead", "ops:Q", "results:R"},
+    {100, "auth", "type:i scheme:s auth:d", ""},
+    {101, "setWatches", "relativeZxid:x data:V exist:V child:V", ""},
+    {103, "getEphemerals", "prefix:s", "ephemerals:V"},
+    {104, "getAllChildrenNumber", "path:s", "total:i"},
+    {105, "setWatches2", "relativeZxid:x data:V exist:V child:V persistent:V recursive:V", ""},
+    {106, "addWatch", "path:s mode:m", "err:i"},
+    {107, "whoAmI", "", "identities:C"},
+    {-1, "error", "", "err:e"},
+};
+
+static struct {
+    const uint8_t *p;
+    size_t n, at;
+    struct text waiting; /* xid and opcode of requests without their reply */
+    struct text frames;  /* in JSON */
+    int due;             /* replies */
+    bool on;
+} frame;
+
+static const struct record *record_of(int64_t op) {
+    static const struct record unknown = {0, "unknown", "", ""};
+    for (size_t i = 0; i < COUNT(records); i++)
+        if (records[i].op == op) return &records[i];
+    return &unknown;
+}
+
+/* The next number of n bytes; what is not there counts as 0. */
+static int64_t peek(size_t n) {
+    uint64_t v = 0;
+    for (size_t i = frame.at; i < frame.at + n; i++) v = v << 8 | (i < frame.n ? frame.p[i] : 0);
+    return n == 4 ? (int32_t)v : (int64_t)v;
+}
+
+/* Shows the next n bytes and goes on behind them. */
+static void show(size_t n, const char *name, const char *value) {
+    struct text hex = {0};
+    char *meaning = copy(value);
+    if (n > frame.n - frame.at) n = frame.n - frame.at;
+    for (size_t i = 0; i < n; i++) add(&hex, fmt("%02x ", frame.p[frame.at + i]));
+    for (size_t i = 0; i < n; i += 16)
+        out(stdout, fmt("  %04zx  %-49.*s%s%s%s\n", frame.at + i, 48, hex.s + 3 * i, i ? "" : name,
+                        i ? "" : " = ", i ? "" : meaning));
+    js(NULL, "{");
+    js_text("name", name);
+    js_text("value", meaning);
+    js_text("bytes", n ? fmt("%.*s", (int)(3 * n - 1), hex.s) : "");
+    js_put("}");
+    frame.at += n;
+    free(meaning);
+    free(hex.s);
+}
+
+static void show_fields(const char *before, const char *spec);
+
+/* Operations or results, each behind its header, up to the header that says done. */
+static void show_multi(const char *before, bool results) {
+    for (int i = 0; frame.at < frame.n; i++) {
+        const struct record *r = record_of(peek(4));
+        bool done = frame.at + 4 < frame.n && frame.p[frame.at + 4];
+        show_fields(fmt("%s[%d].", before, i), "type:o done:b err:i");
+        if (done) return;
+        show_fields(fmt("%s[%d].", before, i), results ? r->reply : r->request);
+    }
+}
+
+/* What a number stands for, or NULL. */
+static const char *meaning(char form, int64_t v) {
+    static const struct {
+        char form;
+        const char *names[8];
+    } lists[] = {
+        {'f', {"PERSISTENT", "EPHEMERAL", "PERSISTENT_SEQUENTIAL", "EPHEMERAL_SEQUENTIAL",
+               "CONTAINER", "PERSISTENT_WITH_TTL", "PERSISTENT_SEQUENTIAL_WITH_TTL"}},
+        {'m', {"PERSISTENT", "PERSISTENT_RECURSIVE"}},
+        {'k', {NULL, "Children", "Data", "Any", "Persistent", "PersistentRecursive"}},
+        {'w', {"Disconnected", NULL, NULL, "SyncConnected", "AuthFailed", "ConnectedReadOnly"}},
+    };
+    if (form == 't') return date(v);
+    if (form == 'e') return zk_error_name((int)v);
+    if (form == 'o') return record_of(v)->name;
+    if (form == 'p') return perms_text((int)v);
+    if (form == 'v') return event_name((enum zk_event_type)v);
+    if (v == -1 && strchr("sdVAC", form)) return "null";
+    for (size_t k = 0; k < COUNT(lists); k++)
+        if (lists[k].form == form && v >= 0 && v < 8) return lists[k].names[v];
+    return NULL;
+}
+
+/* Bytes behind their number, which say how many of them there are; *n grows by those. */
+static const char *show_text(int64_t said, size_t *n) {
+    struct text t = {0};
+    const char *s = (const char *)frame.p + frame.at + *n;
+    size_t left = frame.n - frame.at - *n, len = (uint64_t)said < left ? (size_t)said : left;
+    *n += len;
+    put_json(&t, s, len < TEXT_SHOWN ? len : TEXT_SHOWN);
+    const char *value = !is_utf8(s, len) ? fmt("%" PRId64 " bytes", said)
+                        : fmt("%" PRId64 " %s%s", said, t.s, len < TEXT_SHOWN ? "" : " ...");
+    free(t.s);
+    return value;
+}
+
+static void show_field(const char *name, char form) {
+    static const struct {
+        char form;
+        const char *element;
+    } vectors[] = {{'V', ":s"}, {'A', "perms:p scheme:s id:s"}, {'C', "scheme:s user:s"}};
+    size_t n = form == 'b' ? 1 : strchr("lxt", form) ? 8 : 4;
+    int64_t v = peek(n);
+    const char *value = fmt(form == 'x' ? "0x%" PRIx64 : "%" PRId64, v), *means = meaning(form, v);
+    if (form == 'b') value = v ? "true" : "false";
+    if (means) value = fmt("%s (%s)", value, means);
+    if ((form == 's' || form == 'd') && v >= 0) value = show_text(v, &n);
+    if (form == 'Q' || form == 'R') show_multi(name, form == 'R');
+    else if (form == 'S')
+        show_fields(fmt("%s.", name),
+                    "czxid:x mzxid:x ctime:t mtime:t version:i cversion:i aversion:i"
+                    " ephemeralOwner:x dataLength:i numChildren:i pzxid:x");
+    else show(n, name, value);
+    for (size_t k = 0; k < COUNT(vectors); k++)
+        for (int i = 0; vectors[k].form == form && i < v && frame.at < frame.n; i++)
+            show_fields(fmt("%s[%d]%s", name, i, form == 'V' ? "" : "."), vectors[k].element);
+}
+
+static void show_fields(const char *before, const char *spec) {
+    char *prefix = copy(before), *fields = copy(spec), *rest = fields, *field;
+    while (*spec && frame.at < frame.n && (field = cut(&rest, ' '))) {
+        char *name = cut(&field, ':'), *whole = copy(fmt("%s%s", prefix, name));
+        if (field) show_field(whole, *field);
+        free(whole);
+    }
+    free(prefix);
+    free(fields);
+}
+
+/* The opcode that a reply answers. They come in order; requests before it got none. */
+static int answered(int xid) {
+    int at[2] = {0, 0};
+    while (frame.waiting.n >= sizeof at && at[0] != xid) {
+        memcpy(at, frame.waiting.s, sizeof at);
+        frame.waiting.n -= sizeof at;
+        memmove(frame.waiting.s, frame.waiting.s + sizeof at, frame.waiting.n);
+    }
+    return at[0] == xid ? at[1] : 0;
+}
+
+/* stock: ConnectRequest and ConnectResponse have no header; no other frame begins with 0. */
+void on_frame(void *user, bool sent, const uint8_t *bytes, size_t n) {
+    static const char *const greetings[] = {
+        "protocolVersion:i timeOut:i sessionId:x passwd:d readOnly:b",
+        "protocolVersion:i lastZxidSeen:x timeOut:i sessionId:x passwd:d readOnly:b"};
+    struct text *doc = sh.doc, spec = {0};
+    bool inside = sh.inside;
+    (void)user;
+    if (!frame.on) return;
+    sh.inside = true;
+    sh.doc = &frame.frames;
+    frame.p = bytes, frame.n = n, frame.at = 4;
+    int xid = (int)peek(4), op = xid == -2 ? 11 : xid == -4 ? 100 : 0;
+    frame.at = sent ? 8 : 16;
+    if (xid != 0 && sent) op = (int)peek(4);
+    if (sent) frame.due = xid ? frame.due + 1 : 1;
+    else frame.due -= xid != -1 && frame.due > 0;
+    if (xid > 0 && sent) put(&frame.waiting, (int[]){xid, op}, 2 * sizeof op);
+    if (xid > 0 && !sent) op = answered(xid);
+    const struct record *r = record_of(op);
+    const char *name = xid == 0 ? (sent ? "ConnectRequest" : "ConnectResponse")
+                       : xid == -1 ? "WatcherEvent" : r->name;
+    add(&spec, "length:i ");
+    if (xid == 0) frame.waiting.n = 0, add(&spec, greetings[sent]);
+    else if (sent) add(&spec, fmt("xid:i type:o %s", r->request));
+    else if (xid == -1) add(&spec, "xid:i zxid:x err:e type:v state:w path:s");
+    else add(&spec, fmt("xid:i zxid:x err:e %s", peek(4) ? "" : r->reply)); /* errors: no body */
+    js(NULL, fmt("{\"sent\":%s", sent ? "true" : "false"));
+    js_text("name", name);
+    js("fields", "[");
+    out(stdout, fmt("%s %s, %zu bytes\n", sent ? "sent" : "received", name, n));
+    frame.at = 0;
+    show_fields("", spec.s);
+    if (frame.at < n) show(n - frame.at, "rest", "not known");
+    js_put("]}");
+    sh.doc = doc;
+    sh.inside = inside;
+    free(spec.s);
+}
+
+int do_explain(struct args *a) {
+    if (a->n < 2) return usage(a);
+    frame.on = true;
+    frame.due = 0;
+    int err = execute(a->word + 1, a->n - 1);
+    for (int64_t end = now_ms() + 1000; alive() && now_ms() < end && !interrupted;) {
+        if (!frame.due && state() != ZK_STATE_CONNECTING) break;
+        (void)turn(-1, end - now_ms()); /* addauth and connect do not wait */
+    }
+    frame.on = false;
+    if (frame.frames.n) js("frames", fmt("[%s]", frame.frames.s));
+    frame.frames.n = 0;
+    return err;
+}
+
+/* ==== shell/commands.c ==== */
+
+/*
+ * shell/commands: the table of commands, the way through it, and those about the shell itself.
+ */
+
+#include <stdlib.h>
+#include <string.h>
 
 static int do_version(struct args *a) {
     if (a->n > 1) return usage(a);
@@ -1313,6 +2387,8 @@ static const struct command commands[] = {
     {"delete", "[-v version] path", "v:", 0, 2, do_delete, "[-v version]"},
     {"deleteall", "path [-b batch size]", "b:", 0, 2, do_delete_all, NULL},
     {"delquota", "[-n|-b|-N|-B] path", "n b N B", '|', 2, do_del_quota, NULL},
+    {"explain", "command [words...]", NULL, 0, 0, do_explain, NULL},
+    {"export", "path file", "", 0, 3, do_export, NULL},
     {"get", "[-s] [-w] [-b] [-x] path\n -b   Output data in base64 format\n"
             " -s   Print znode stats additionally\n -w   Watch for changes on the znode\n"
             " -x   Output data in hexdump format\n", "s w b x", 0, 2, do_get, "[-s] [-w]"},
@@ -1320,6 +2396,7 @@ static const struct command commands[] = {
     {"getAllChildrenNumber", "path", "", 0, 2, do_get_all_children_number, NULL},
     {"getEphemerals", "path", "", 0, 1, do_get_ephemerals, NULL},
     {"history", "", NULL, 0, 0, do_history, NULL},
+    {"import", "file [path]", "", 0, 2, do_import, NULL},
     {"listquota", "path", "", 0, 2, do_list_quota, NULL},
     {"ls", "[-s] [-w] [-R] path", "? s w R", 0, 2, do_ls, "[-w]"},
     {"printwatches", "on|off", NULL, 0, 0, do_print_watches, NULL},
@@ -1337,11 +2414,15 @@ static const struct command commands[] = {
     {"setquota", "-n|-b|-N|-B val path", "n: b: N: B:", '!', 2, do_set_quota, NULL},
     {"stat", "[-w] path", "w", 0, 2, do_stat, "[-w]"},
     {"sync", "path", "", 0, 2, do_sync, NULL},
+    {"tree", "[path]", "", 0, 1, do_tree, NULL},
     {"version", "", "", 0, 1, do_version, NULL},
+    {"watch", "[-R] path", "R", 0, 2, do_watch, NULL},
     {"whoami", "", NULL, 0, 1, do_whoami, NULL},
 };
 
-static void usage_list(FILE *to) {
+const char *command_name(size_t i) { return i < COUNT(commands) ? commands[i].name : NULL; }
+
+void usage_list(FILE *to) {
     out(to, "ZooKeeper -server host:port -client-configuration properties-file cmd args\n");
     for (const struct command *c = commands; c < commands + COUNT(commands); c++)
         out(to, fmt("\t%s %.*s\n", c->name, (int)strcspn(c->usage, "\n"), c->usage));
@@ -1366,7 +2447,7 @@ static int execute_parsed(struct args *a) {
     return err;
 }
 
-static int execute(char **words, int n) {
+int execute(char **words, int n) {
     struct args a = {.command = commands, .raw = words, .raw_n = n};
     const struct command *end = commands + COUNT(commands);
     while (a.command < end && strcmp(a.command->name, words[0]) != 0) a.command++;
@@ -1384,11 +2465,9 @@ static int execute(char **words, int n) {
 }
 
 /* A command with all that is said about it. */
-static void run_words(char **words, int n) {
-    catch_interrupts();
+void run_words(char **words, int n) {
     js_put("{");
     js_text("command", words[0]);
-    zk_result_free(sh.result);
     sh.result = NULL;
     sh.exit_code = execute(words, n);
     (void)turn(-1, 0); /* events that came with the reply */
@@ -1398,7 +2477,7 @@ static void run_words(char **words, int n) {
     js_print(&sh.document);
 }
 
-static void run_line(const char *line) {
+void run_line(const char *line) {
     char *text = copy(line);
     int n;
     char **words = split(text, &n);
@@ -1411,6 +2490,366 @@ static void run_line(const char *line) {
     free(words);
     free(text);
 }
+
+/* ==== shell/terminal.c ==== */
+
+/*
+ * shell/terminal: lines from a terminal, with editing, completion and a history that lasts.
+ *
+ * Arrows, Home, End, Delete, Ctrl-A E K L U W, Alt-B D F, Tab; Ctrl-R looks for a line; Ctrl-C
+ * drops the line, Ctrl-D ends an empty one, Ctrl-Z suspends.
+ */
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
+
+static struct {
+    struct text line;
+    size_t at;   /* of the cursor */
+    char **past; /* lines of this run and earlier ones, n of them */
+    int n, back; /* back: so many lines up from the end */
+    struct termios saved;
+} ed;
+
+/* A key; -1 at the end of input. Sequences of a terminal stand for control characters, or for one
+ * of these. */
+enum { DELETE = 256, WORD_LEFT, WORD_RIGHT, WORD_DELETE };
+
+static int read_key(void) {
+    static const struct {
+        const char *sequence;
+        int key;
+    } keys[] = {{"[A", 16}, {"[B", 14}, {"[C", 6}, {"[D", 2}, {"[H", 1}, {"[F", 5}, {"OA", 16},
+                {"OB", 14}, {"OC", 6}, {"OD", 2}, {"OH", 1}, {"OF", 5}, {"[1~", 1}, {"[4~", 5},
+                {"[7~", 1}, {"[8~", 5}, {"[3~", DELETE}, {"[1;5C", WORD_RIGHT},
+                {"[1;5D", WORD_LEFT}, {"[1;3C", WORD_RIGHT}, {"[1;3D", WORD_LEFT},
+                {"f", WORD_RIGHT}, {"b", WORD_LEFT}, {"d", WORD_DELETE}, {"\x7f", 23}};
+    char c, s[8];
+    size_t n = 0;
+    if (read(0, &c, 1) != 1) return -1;
+    if (c != 27) return (unsigned char)c;
+    while (n < sizeof s - 1 && turn(0, 50) && read(0, &s[n], 1) == 1) {
+        bool leads = n == 0 && (s[0] == '[' || s[0] == 'O');
+        if (n++ == 0 ? !leads : isalpha((unsigned char)s[n - 1]) || s[n - 1] == '~') break;
+    }
+    s[n] = '\0';
+    for (size_t i = 0; i < COUNT(keys); i++)
+        if (strcmp(s, keys[i].sequence) == 0) return keys[i].key;
+    return 0;
+}
+
+/* The whole character that a key begins; its length. */
+static size_t read_char(int key, char *bytes) {
+    size_t n = 1, more = key < 0xc0 ? 0 : key < 0xe0 ? 1 : key < 0xf0 ? 2 : 3;
+    bytes[0] = (char)key;
+    while (n <= more && turn(0, 50) && read(0, &bytes[n], 1) == 1) n++;
+    return n;
+}
+
+static int next_key(void) { return turn(0, -1) ? read_key() : interrupted ? -1 : 0; }
+
+/* How wide a terminal draws a character: Chinese, Japanese, Korean and pictures take two columns,
+ * marks over letters none. */
+static size_t width(uint32_t c) {
+    static const struct {
+        uint32_t first, last;
+        size_t wide;
+    } ranges[] = {{0x300, 0x36f, 0}, {0x1100, 0x115f, 2}, {0x200b, 0x200d, 0}, {0x2e80, 0xa4cf, 2},
+                  {0xac00, 0xd7a3, 2}, {0xf900, 0xfaff, 2}, {0xfe00, 0xfe0f, 0},
+                  {0xfe30, 0xfe6f, 2}, {0xff00, 0xff60, 2}, {0xffe0, 0xffe6, 2},
+                  {0x1f300, 0x1faff, 2}, {0x20000, 0x3fffd, 2}};
+    for (size_t i = 0; i < COUNT(ranges); i++)
+        if (c >= ranges[i].first && c <= ranges[i].last) return ranges[i].wide;
+    return 1;
+}
+
+static size_t columns(const char *s, size_t n) {
+    size_t wide = 0;
+    uint32_t c;
+    for (size_t i = 0; i < n;) i += utf8_next(s + i, n - i, &c), wide += width(c);
+    return wide;
+}
+
+static bool continues(size_t at) { return (ed.line.s[at] & 0xc0) == 0x80; }
+
+/* A line that is too long is shown in part, around the cursor. */
+static void redraw(const char *prompt) {
+    struct winsize size;
+    size_t wide = ioctl(1, TIOCGWINSZ, &size) || !size.ws_col ? 80 : size.ws_col;
+    size_t lead = columns(prompt, strlen(prompt)), room = wide > lead + 1 ? wide - lead - 1 : 1;
+    size_t from = 0, to = ed.line.n;
+    while (columns(ed.line.s + from, ed.at - from) > room)
+        do from++;
+        while (continues(from));
+    while (columns(ed.line.s + from, to - from) > room)
+        do to--;
+        while (continues(to));
+    printf("\r%s%.*s\033[K\r\033[%zuC", prompt, (int)(to - from), ed.line.s + from,
+           lead + columns(ed.line.s + from, ed.at - from));
+    fflush(stdout);
+}
+
+static void erase(size_t from, size_t to) {
+    memmove(ed.line.s + from, ed.line.s + to, ed.line.n - to + 1);
+    ed.line.n -= to - from;
+    ed.at = from;
+}
+
+static void insert(const char *s, size_t n) {
+    put(&ed.line, s, n);
+    memmove(ed.line.s + ed.at + n, ed.line.s + ed.at, ed.line.n - n - ed.at);
+    memcpy(ed.line.s + ed.at, s, n);
+    ed.at += n;
+}
+
+/* The place one character on, or back. */
+static size_t beside(int way) {
+    size_t at = ed.at;
+    if (way > 0 ? at == ed.line.n : at == 0) return at;
+    do at = way > 0 ? at + 1 : at - 1;
+    while (continues(at));
+    return at;
+}
+
+/* The place beyond blanks and then a word, on or back. */
+static size_t beyond_word(int way) {
+    size_t at = ed.at, step = way > 0 ? 0 : 1, end = way > 0 ? ed.line.n : 0;
+    while (at != end && ed.line.s[at - step] == ' ') at = way > 0 ? at + 1 : at - 1;
+    while (at != end && ed.line.s[at - step] != ' ') at = way > 0 ? at + 1 : at - 1;
+    return at;
+}
+
+static void recall(int back) {
+    if (back < 0 || back > ed.n) return;
+    ed.back = back;
+    ed.line.n = 0;
+    add(&ed.line, back ? ed.past[ed.n - back] : "");
+    ed.at = ed.line.n;
+}
+
+/* Where the word at the cursor begins, behind its quote if it has one. */
+static size_t word_start(char *quote) {
+    const char *s = ed.line.s, *end = s + ed.at, *p = s, *close;
+    for (*quote = '\0'; p < end;) {
+        const char *start = p;
+        if (*p == '"' || *p == '\'') {
+            close = memchr(p + 1, *p, (size_t)(end - p) - 1);
+            if (!close) return *quote = *p, (size_t)(p + 1 - s);
+            p = close + 1;
+        } else if (isspace((unsigned char)*p)) {
+            p++;
+        } else {
+            while (p < end && !isspace((unsigned char)*p)) p++;
+            if (p == end) return (size_t)(start - s);
+        }
+    }
+    return ed.at;
+}
+
+/* What of the names begins like part, sorted, to found; their number. */
+static size_t matching(const char *part, const char *const *names, size_t n, const char **found) {
+    size_t k = 0;
+    for (size_t i = 0; names && i < n; i++)
+        if (strncmp(names[i], part, strlen(part)) == 0) found[k++] = names[i];
+    for (size_t i = 0; !names && i < n; i++)
+        if (strncmp(command_name(i), part, strlen(part)) == 0) found[k++] = command_name(i);
+    qsort(found, k, sizeof *found, by_name);
+    return k;
+}
+
+/* Puts a quote in front of a word that has become one with blanks, and behind one that is whole. */
+static void put_quotes(size_t start, char quote, bool whole) {
+    size_t at = ed.at;
+    if (!quote && memchr(ed.line.s + start, ' ', at - start)) {
+        quote = memchr(ed.line.s + start, '"', at - start) ? '\'' : '"';
+        ed.at = start;
+        insert(&quote, 1);
+        ed.at = at + 1;
+    }
+    if (whole && quote) insert(&quote, 1);
+    if (whole) insert(" ", 1);
+}
+
+/* Nodes when the word begins with a slash, else commands. */
+static void complete(void) {
+    char quote;
+    size_t start = word_start(&quote), most = 0;
+    const char *word = fmt("%.*s", (int)(ed.at - start), ed.line.s + start), *part = word;
+    const char *const *names = NULL;
+    while (command_name(most)) most++;
+    if (*word == '/') {
+        part = strrchr(word, '/') + 1;
+        const char *dir = fmt("%.*s", part == word + 1 ? 1 : (int)(part - word - 1), word);
+        struct zk_op op = zk_get_children(dir);
+        op.timeout_ms = 2000;
+        bool good = up() && !path_error(dir) && !call(op);
+        most = good ? (size_t)sh.result->count : 0;
+        names = good ? sh.result->names : NULL;
+    }
+    const char **found = grow(NULL, sizeof *found * most);
+    size_t n = matching(part, names, most, found);
+    size_t known = strlen(part), common = n ? strlen(found[0]) : known;
+    for (size_t i = 1; i < n; i++)
+        while (strncmp(found[0], found[i], common) != 0) common--;
+    for (size_t i = 0; n > 1 && common == known && i < n; i++)
+        printf("%s%s%s", i ? "  " : "\n", found[i], i + 1 < n ? "" : "\n");
+    if (n) insert(found[0] + known, common - known);
+    if (n) put_quotes(start, quote, n == 1);
+    free(found);
+}
+
+/* The latest line with the text in it, so many lines up or more; 0: there is none. */
+static int find_back(const char *text, int back) {
+    while (back <= ed.n && !strstr(ed.past[ed.n - back], text)) back++;
+    return back <= ed.n ? back : 0;
+}
+
+/* Ctrl-R: looks for a line while its text is typed; again: for an older one. The key that ended it,
+ * 0 after Ctrl-G, which gives up. */
+static int search(void) {
+    struct text what = {0}, prompt = {0};
+    int key = 0, back = 1, found;
+    put(&what, "", 0);
+    do {
+        char bytes[4];
+        bool erases = key == 8 || key == 127;
+        while (erases && what.n && (what.s[--what.n] & 0xc0) == 0x80) {}
+        put(&what, bytes, key >= 32 && !erases ? read_char(key, bytes) : 0);
+        if (erases) back = 1;
+        found = what.n ? find_back(what.s, back + (key == 18)) : 0;
+        if (found) recall(back = found);
+        prompt.n = 0;
+        add(&prompt, fmt("(search)`%s': ", what.s));
+        redraw(prompt.s);
+        key = next_key();
+    } while (key == 0 || key == 18 || key == 8 || (key >= 32 && key < DELETE));
+    free(what.s);
+    free(prompt.s);
+    if (key == 7) recall(0);
+    return key == 7 ? 0 : key;
+}
+
+static void suspend(void) {
+    struct termios raw;
+    (void)tcgetattr(0, &raw);
+    (void)tcsetattr(0, TCSADRAIN, &ed.saved);
+    printf("\n");
+    fflush(stdout);
+    (void)raise(SIGTSTP);
+    (void)tcsetattr(0, TCSADRAIN, &raw);
+}
+
+/* True: the line is complete, or with *key -1 the input. */
+static bool edit(int *key) {
+    char bytes[4];
+    if (*key == 18) *key = search();
+    if (*key == 4) *key = ed.line.n ? DELETE : -1;
+    switch (*key) {
+    case 1: ed.at = 0; break;
+    case 2: ed.at = beside(-1); break;
+    case 3: recall(0), *key = '\n', printf("^C"); break;
+    case 5: ed.at = ed.line.n; break;
+    case 6: ed.at = beside(1); break;
+    case 8: case 127: erase(beside(-1), ed.at); break;
+    case 9: complete(); break;
+    case 11: erase(ed.at, ed.line.n); break;
+    case 12: printf("\033[H\033[2J"); break;
+    case 14: recall(ed.back - 1); break;
+    case 16: recall(ed.back + 1); break;
+    case 21: erase(0, ed.at); break;
+    case 23: erase(beyond_word(-1), ed.at); break;
+    case 26: suspend(); break;
+    case DELETE: erase(ed.at, beside(1)); break;
+    case WORD_LEFT: ed.at = beyond_word(-1); break;
+    case WORD_RIGHT: ed.at = beyond_word(1); break;
+    case WORD_DELETE: erase(ed.at, beyond_word(1)); break;
+    default: if (*key >= 32) insert(bytes, read_char(*key, bytes));
+    }
+    return *key == -1 || *key == '\r' || *key == '\n';
+}
+
+/* The next line from the terminal, until the next call; NULL at the end. */
+static const char *edit_line(void) {
+    static const char *const names[] = {
+        "", "CONNECTING", "CONNECTED", "CONNECTEDREADONLY", "CONNECTING", "CONNECTING", "CLOSED",
+        "AUTH_FAILED", "CLOSED"};
+    struct text prompt = {0};
+    struct termios raw = ed.saved;
+    int key;
+    raw.c_iflag &= (tcflag_t) ~(ICRNL | IXON);
+    raw.c_lflag &= (tcflag_t) ~(ECHO | ICANON | ISIG | IEXTEN);
+    (void)tcsetattr(0, TCSADRAIN, &raw);
+    recall(0);
+    catch_interrupts(); /* a signal now ends the input, and finds the terminal put back in order */
+    sh.editing = true;
+    do {
+        prompt.n = 0;
+        add(&prompt, fmt("[zk: %s(%s) %d] ", sh.host, names[state()], sh.count));
+        redraw(prompt.s);
+        key = next_key();
+    } while (!edit(&key));
+    sh.editing = false;
+    (void)tcsetattr(0, TCSADRAIN, &ed.saved);
+    catch_interrupts(); /* from here on it is the command that they end */
+    printf("\n");
+    fflush(stdout);
+    free(prompt.s);
+    return key < 0 ? NULL : ed.line.s;
+}
+
+static void remember(const char *line) {
+    if (ed.n && strcmp(ed.past[ed.n - 1], line) == 0) return;
+    ed.past = grow(ed.past, sizeof *ed.past * (size_t)(ed.n + 1));
+    ed.past[ed.n++] = copy(line);
+}
+
+/* Lines from a terminal. Those of earlier runs are in ~/.zkcli_history, but for secrets. */
+void terminal(void) {
+    const char *home = getenv("HOME"), *next;
+    int fd = home ? open(fmt("%s/.zkcli_history", home), O_RDWR | O_CREAT | O_APPEND, 0600) : -1;
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "a+");
+    char *line = NULL;
+    size_t cap = 0;
+    while (f && getline(&line, &cap, f) > 0) {
+        line[strcspn(line, "\n")] = '\0';
+        remember(line);
+    }
+    if (f && ed.n > 2000 && ftruncate(fd, 0) == 0)
+        for (int i = ed.n - 1000; i < ed.n; i++) fprintf(f, "%s\n", ed.past[i]);
+    if (f) fflush(f);
+    (void)tcgetattr(0, &ed.saved);
+    for (int64_t end = now_ms() + 200; state() == ZK_STATE_CONNECTING && now_ms() < end;)
+        (void)turn(-1, end - now_ms()); /* so that the first prompt says CONNECTED */
+    while (!sh.quitting && (next = edit_line())) {
+        next += strspn(next, " \t");
+        if (!*next) continue;
+        remember(next);
+        if (f && !strstr(next, "addauth")) fprintf(f, "%s\n", next), fflush(f);
+        run_line(ed.past[ed.n - 1]);
+    }
+    if (!sh.quitting) out(stdout, "JLine support is disabled\n");
+    if (f) (void)fclose(f);
+    free(line);
+}
+
+/* ==== shell/main.c ==== */
+
+/*
+ * shell/main: how it is called, and lines from a pipe.
+ */
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+struct shell sh = {.timeout_ms = 30000, .mode = ZK_WATCH_RECURSIVE, .doc = &sh.document};
 
 /* Lines from anything else. */
 static void script(void) {
@@ -1431,8 +2870,6 @@ static void script(void) {
     }
     free(line.s);
 }
-
-/* --- how it is called --- */
 
 /* stock: ZKClientConfig. Other keys are for TLS, SASL or Java. False: cannot be done. */
 static bool configure(char *line) {
@@ -1464,10 +2901,46 @@ static int configure_all(const char *file) {
     return good ? 0 : (fail(ZK_UNIMPLEMENTED, "zookeeper.client.secure: there is no TLS"), 2);
 }
 
-int main(int argc, char **argv) {
+static void help(void) {
+    printf("zkcli [-server host:port[,...][/chroot]] [-timeout ms] [-r] [-waitforconnection]\n"
+           "      [-client-configuration file] [--json] [command words...]\n\n");
+    usage_list(stdout);
+}
+
+/* Streams that are closed would become the connection, with output among its frames. */
+static void fill_streams(void) {
+    int fd;
+    while ((fd = open("/dev/null", O_RDONLY)) >= 0 && fd < 3) {}
+    if (fd >= 0) (void)close(fd);
+}
+
+/* The exit code: output that was lost is an error. */
+static int finish(void) {
+    bool lost = fflush(stdout) != 0 || ferror(stdout);
+    if (lost) fputs("zkcli: output was lost\n", stderr);
+    sh.quiet = true;
+    close_session();
+    return lost ? 1 : sh.exit_code;
+}
+
+/* Opens the session, in so far as what the command line says can be used. */
+static int start(const char *host, const char *timeout, const char *file) {
+    int64_t ms;
+    int err = configure_all(file);
+    if (err) return err;
+    if (!number(timeout, 10, INT32_MIN, INT32_MAX, &ms)) return bad_number(timeout);
+    sh.timeout_ms = (int)ms;
+    if ((err = open_session(host))) return err;
+    if (!sh.wait || !(connected() || state() == ZK_STATE_READ_ONLY)) return 0;
+    close_session();
+    return fail(ZK_CONNECTION_LOSS, "java.io.IOException: org.apache.zookeeper.KeeperException$"
+                                    "ConnectionLossException: KeeperErrorCode = ConnectionLoss");
+}
+
+int shell_main(int argc, char **argv) {
     const char *host = "localhost:2181", *timeout = "30000", *file = NULL, **value;
     int i = 1, err;
-    int64_t ms;
+    fill_streams();
     for (; i < argc && argv[i][0] == '-'; i++) { /* what is not known is skipped */
         const char *o = argv[i];
         value = strcmp(o, "-server") == 0 ? &host : strcmp(o, "-timeout") == 0 ? &timeout
@@ -1475,26 +2948,26 @@ int main(int argc, char **argv) {
         if (strcmp(o, "-r") == 0) sh.flags |= ZK_CAN_BE_READ_ONLY;
         if (strcmp(o, "-waitforconnection") == 0) sh.wait = true;
         if (strcmp(o, "--json") == 0) sh.json = true;
-        if (strcmp(o, "--help") == 0) return usage_list(stdout), 0;
+        if (strcmp(o, "--help") == 0) return help(), 0;
         if (value && i + 1 < argc) *value = argv[++i];
         else if (value) fprintf(stderr, "Error: no argument found for option %s\n", o);
     }
     out(stdout, fmt("Connecting to %s\n", host));
-    if ((err = configure_all(file))) return err;
-    if (!number(timeout, 10, INT32_MIN, INT32_MAX, &ms)) return bad_number(timeout);
-    sh.timeout_ms = (int)ms;
-    if ((err = open_session(host))) return err;
-    if (sh.wait && (connected() || state() == ZK_STATE_READ_ONLY)) {
-        close_session();
-        return fail(ZK_CONNECTION_LOSS,
-                    "java.io.IOException: org.apache.zookeeper.KeeperException$"
-                    "ConnectionLossException: KeeperErrorCode = ConnectionLoss");
-    }
-    if (i == argc) out(stdout, "Welcome to ZooKeeper!\nJLine support is disabled\n");
+    js_put("{");
+    err = start(host, timeout, file);
+    js_put("}");
+    if (err) return js_print(&sh.document), err;
+    sh.document.n = 0;
+    bool keyboard = isatty(0) && isatty(1);
+    if (i == argc)
+        out(stdout, fmt("Welcome to ZooKeeper!\nJLine support is %s\n",
+                        keyboard ? "enabled" : "disabled"));
     fflush(stdout);
+    catch_interrupts();
     if (i < argc) run_words(argv + i, argc - i);
+    else if (keyboard) terminal();
     else script();
-    sh.quiet = true;
-    close_session();
-    return fflush(stdout) ? 1 : sh.exit_code;
+    return finish();
 }
+
+int main(int argc, char **argv) { return shell_main(argc, argv); }

@@ -120,8 +120,7 @@ def test_every_command_gives_one_document(tree, tmp_path):
              "reconfig", "deleteall /j/b", "close", "ls /", "connect", "ls /", "quit"]
     more = [f"export /j {out}", f"import {out} /j2", "tree /j", "deleteall /j2", "explain ls /j",
             "explain bogus"]
-    known = shells.run("zkcli", "--help").raw_out
-    lines[-5:-5] = [line for line in more if f"\t{line.split()[0]} " in known]
+    lines[-5:-5] = more
     said = [d for d in documents(tree, *lines) if "command" in d]
     assert [d["command"] for d in said] == [line.split()[0] for line in lines]
     assert not {"", None} & {key for d in said for key in d}

@@ -1,8 +1,9 @@
 """The rules of the house: layers, purity, symbols, the amalgamation, and sizes.
 
-src/rooms says which rooms there are, in layer order, and which of them are pure. Everything is
-checked on what the compilers make of the sources, in a temporary directory; only the comparison of
-zk.c with src/ looks at a generated file of the tree.
+src/rooms says which rooms there are, in layer order, and which of them are pure; src/shell stands
+beside them and uses zk.h like any other program. Everything is checked on what the compilers make
+of the sources, in a temporary directory; only the comparisons of zk.c and zkcli.c with src/ look at
+generated files of the tree.
 """
 
 import itertools
@@ -47,9 +48,8 @@ PURE = [name for name, kind, _ in ROOMS if kind == "pure"]
 
 
 def sources():
-    """The hand-written C of the product; zk.c is generated."""
-    files = [*SRC.glob("*/*.[ch]"), TOP / "zk.h", TOP / "zkd.c", TOP / "zkcli.c"]
-    return sorted(path for path in files if path.exists())
+    """The hand-written C of the product; zk.c and zkcli.c are generated."""
+    return sorted([*SRC.glob("*/*.[ch]"), TOP / "zk.h", TOP / "zkd.c"])
 
 
 def includes(path):
@@ -83,9 +83,10 @@ def compilers():
 
 @pytest.fixture(scope="session")
 def amalgamation(tmp_path_factory):
-    """A directory with zk.c as src/ makes it now, and zk.h."""
+    """A directory with zk.c and zkcli.c as src/ makes them now, and zk.h."""
     folder = tmp_path_factory.mktemp("amalgamation")
     (folder / "zk.c").write_text(run("sh", "src/amalgamate", cwd=TOP))
+    (folder / "zkcli.c").write_text(run("sh", "src/amalgamate", "shell", cwd=TOP))
     shutil.copy(TOP / "zk.h", folder)
     return folder
 
@@ -116,7 +117,8 @@ def symbols(path, *flags):
 # --- rooms and layers ---
 
 def test_every_file_belongs_to_a_room():
-    files = {str(path.relative_to(SRC).with_suffix("")) for path in SRC.glob("*/*")}
+    files = {str(path.relative_to(SRC).with_suffix("")) for path in SRC.glob("*/*")
+             if path.parent.name != "shell"}
     assert files == set(NAMES)
     for name, kind, part in ROOMS:
         assert (SRC / f"{name}.c").exists() and (SRC / f"{name}.h").exists(), name
@@ -169,9 +171,10 @@ def test_pure_rooms_have_no_variables(name, objects):
 
 # --- the library ---
 
-def test_zk_c_is_in_step(amalgamation):
-    in_step = (TOP / "zk.c").read_text() == (amalgamation / "zk.c").read_text()
-    assert in_step, "run `make zk.c`"
+@pytest.mark.parametrize("name", ["zk.c", "zkcli.c"])
+def test_what_is_generated_is_in_step(name, amalgamation):
+    in_step = (TOP / name).read_text() == (amalgamation / name).read_text()
+    assert in_step, f"run `make {name}`"
 
 
 def test_only_zk_symbols_leave_the_library(amalgamation, tmp_path):
@@ -205,11 +208,33 @@ def test_every_combination_compiles_clean(compiler, compilers, amalgamation, tmp
         list(pool.map(build, range(len(jobs))))
 
 
+# --- the programs ---
+
 @pytest.mark.parametrize("program", ["zkd.c", "zkcli.c"])
 def test_programs_include_zk_h_only(program):
-    if not (TOP / program).exists():
-        pytest.skip(f"there is no {program}")
     assert includes(TOP / program)[1] == {"zk.h"}
+
+
+def test_the_shell_includes_zk_h_only():
+    """Beside its own header: nothing of the rooms."""
+    for path in (SRC / "shell").iterdir():
+        own = {"zk.h"} if path.suffix == ".h" else {"shell/shell.h"}
+        assert includes(path)[1] == own, path
+
+
+@pytest.mark.parametrize("compiler", [0, 1], ids=["gcc", "clang"])
+def test_the_shell_compiles_clean(compiler, compilers, amalgamation, tmp_path):
+    """Every part of it stands in the one file: what is missing would be used and not defined."""
+    for level in ("-O0", "-O2"):
+        run(compilers[compiler], *STRICT, level, "-c", amalgamation / "zkcli.c",
+            "-o", tmp_path / "zkcli.o")
+
+
+def test_the_shell_needs_one_symbol_only(amalgamation, tmp_path):
+    """main, and its few variables, are all that a linker sees."""
+    run("cc", "-std=c11", "-O1", "-c", amalgamation / "zkcli.c", "-o", tmp_path / "zkcli.o")
+    exported = {name for _, name in symbols(tmp_path / "zkcli.o", "-g", "--defined-only")}
+    assert exported == {"main", "sh", "tree", "interrupted"}
 
 
 # --- sizes ---
