@@ -16,6 +16,7 @@ ZK_PRIVATE void learner_init(struct learner *l, const struct config *cfg, int64_
     l->links = links;
     l->log = log;
     l->link = LINK_NONE;
+    l->uncut = -1;
 }
 
 static void learner_drop_stream(struct learner *l) {
@@ -113,12 +114,21 @@ ZK_PRIVATE void learner_heard(struct learner *l, int64_t now) {
 
 /* --- what has been done meanwhile --- */
 
+/*
+ * What cannot be cut has to be replaced. Every leader sends SNAP to one that stands at the start of
+ * an epoch which it does not know. stock: gives up, and the process ends
+ */
+static int64_t learner_claim(const struct learner *l) {
+    if (l->uncut != l->logged) return l->logged;
+    return (int64_t)((uint64_t)(l->epoch + 1) << 32);
+}
+
 ZK_PRIVATE void learner_saved_accepted(struct learner *l) {
     if (l->phase != LEARNER_ACCEPTING) return;
     int32_t current = l->accepted == l->epoch ? -1 : (int32_t)l->current;
     if (l->accepted < l->epoch) l->accepted = l->epoch;
     struct buf *out = link_out(l->links, l->link);
-    size_t at = packet_begin(out, PACKET_ACKEPOCH, l->logged);
+    size_t at = packet_begin(out, PACKET_ACKEPOCH, learner_claim(l));
     jw_i32(out, current);
     packet_end(out, at);
     l->phase = LEARNER_SYNC;
@@ -127,8 +137,10 @@ ZK_PRIVATE void learner_saved_accepted(struct learner *l) {
 
 ZK_PRIVATE void learner_truncated(struct learner *l, int64_t last_zxid) {
     l->hold = false;
-    if (last_zxid != l->stream_zxid)
+    if (last_zxid != l->stream_zxid) {
+        l->uncut = last_zxid;
         learner_lose(l, "our log does not hold the zxid that the leader wanted it cut to");
+    }
     l->logged = l->committed = last_zxid;
 }
 

@@ -86,6 +86,7 @@ struct learner {
     int64_t accepted, current;    /* our epochs */
     int64_t logged;    /* zxid: the end of our log, with what has come in */
     int64_t committed; /* zxid */
+    int64_t uncut;     /* the last zxid of a log that could not be cut as a leader wanted, or -1 */
     struct buf unacked; /* int64 zxids of proposals not acknowledged yet */
     struct buf inform;  /* int64: an INFORM's zxid, to be told as committed next */
     uint64_t seed;      /* of the hashes of the next tree; nobody outside can know it */
