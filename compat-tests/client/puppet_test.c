@@ -748,7 +748,7 @@ static void case_backs_up(void) {
     static char big[500000];
     struct ear e = {0}, f = {0};
     struct zk_server *s = serve(0);
-    struct zk *zk = open_with((struct zk_options){.server = s, .session_timeout_ms = 10000}, &e);
+    struct zk *zk = open_with((struct zk_options){.server = s, .session_timeout_ms = 40000}, &e);
     int most = 0;
     IS(create(zk, "/a"), ZK_OK);
     for (int i = 0; i < REQUESTS; i++) {

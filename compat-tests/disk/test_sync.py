@@ -69,8 +69,9 @@ def test_reply_waits_for_the_sync(zkd):
         while not writer.pending and time.monotonic() - start < SLOW_MS / 1000 - 0.05:
             begin = time.monotonic()
             assert reader.call("getData", path="/a").err == 0
-            # what is not synced is not there
-            assert reader.call("exists", path=f"/slow{number}").err == frames.ERR["NONODE"]
+            # what is not synced is not there; the time is looked at again, for a tester may pause too
+            there = reader.call("exists", path=f"/slow{number}").err == 0
+            assert not there or time.monotonic() - start >= SLOW_MS / 1000
             slowest = max(slowest, time.monotonic() - begin)
             reads += 1
         assert writer.reply().err == 0

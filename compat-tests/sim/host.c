@@ -308,6 +308,7 @@ static int host_log_piece(struct server *s, const struct piece *p) {
     if (p->kind == NODE_SAVE_EPOCH) {
         s->done_epoch = true;
         if (p->accepted && p->epoch > s->promised) s->promised = p->epoch;
+        if (!p->accepted) s->left = 0; /* from here on it speaks for the new history alone */
         return files_save_epoch(f, p->accepted ? "acceptedEpoch" : "currentEpoch", p->epoch);
     }
     return host_load(s, p);
