@@ -5,24 +5,20 @@
  * comes of them does not matter. Prints what the last one came to. An allocation in FAIL_EVERY
  * (environment; 0: none) finds no memory.
  */
-#define _GNU_SOURCE 1
+#include "rooms.h"
+
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdlib.h>
+#include <stdio.h>
 
 static atomic_uint allocations;
 static unsigned fail_every;
 
-static void *scarce(void *p, size_t n) {
+void *test_realloc(void *p, size_t n);
+
+void *test_realloc(void *p, size_t n) {
     if (fail_every && atomic_fetch_add(&allocations, 1) % fail_every == fail_every - 1) return NULL;
     return realloc(p, n);
 }
-
-#define ZK_MALLOC(n) scarce(NULL, n)
-#define ZK_REALLOC(p, n) scarce(p, n)
-#define ZK_FREE(p) free(p)
-#define ZK_WITH_SERVER 0
-#include "../../zk.c"
 
 static void on_event(void *user, const struct zk_event *e) {
     (void)user;

@@ -10,25 +10,15 @@ import threading
 
 import pytest
 
+from harness import native
+from harness.native import ASAN, POLL, TSAN
 from harness.servers import ZkdServer
 
 HERE = pathlib.Path(__file__).resolve().parent
-TOP = HERE.parent.parent
-ASAN = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-TSAN = ["-fsanitize=thread"]
-POLL = ["-DZK_WITH_EPOLL=0"]
-BUILDS = {"asan": ASAN, "tsan": TSAN, "poll": [*ASAN, *POLL], "poll-tsan": [*TSAN, *POLL]}
-# Programs of cases: what they are built of beside themselves, and their cases, at least.
-PROGRAMS = {"client_test": ([TOP / "zk.c"], 22), "puppet_test": ([TOP / "zk.c"], 22),
-            "inner_test": ([], 2)}
+BUILDS = {"asan": ASAN, "tsan": TSAN, "poll": (*ASAN, *POLL), "poll-tsan": (*TSAN, *POLL)}
+# Programs of cases, and how many cases, at least.
+PROGRAMS = {"client_test": 22, "puppet_test": 22, "inner_test": 2}
 TIMEOUT_S = 100
-
-
-def build(tmp_path_factory, name, *sources, flags=()):
-    program = tmp_path_factory.mktemp("client") / name
-    subprocess.run(["gcc", "-std=c11", "-g", "-O1", *flags, f"-I{TOP}",
-                    *sources, "-pthread", "-o", program], check=True)
-    return program
 
 
 def run(*argv, **env):
@@ -40,12 +30,11 @@ def run(*argv, **env):
 
 @pytest.mark.parametrize("kind", BUILDS)
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_every_case(name, kind, tmp_path_factory, tmp_path):
-    sources, least = PROGRAMS[name]
-    program = build(tmp_path_factory, f"{name}-{kind}", HERE / f"{name}.c", *sources,
-                    flags=BUILDS[kind])
+def test_every_case(name, kind, tmp_path):
+    program = native.program(tmp_path / name, HERE / f"{name}.c", flags=BUILDS[kind],
+                             within=name == "inner_test")
     cases = run(program, "--list").stdout.split()
-    assert len(cases) >= least
+    assert len(cases) >= PROGRAMS[name]
     for case in cases:
         done = run(program, case, tmp_path / case)
         assert (done.returncode, done.stdout) == (0, "ok\n"), f"{case}: {done.stderr[-3000:]}"
@@ -145,7 +134,8 @@ LIES = {
 
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory):
-    return build(tmp_path_factory, "hostile", HERE / "hostile.c", flags=ASAN)
+    return native.program(tmp_path_factory.mktemp("client") / "hostile", HERE / "hostile.c",
+                          flags=ASAN, within=True)
 
 
 @pytest.mark.parametrize("lie", LIES)

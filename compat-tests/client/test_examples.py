@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from harness import native
 from harness.servers import ZkdServer, spawn
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -14,23 +15,13 @@ TIMEOUT_S = 60
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory):
-    library = tmp_path_factory.mktemp("examples") / "zk.o"
-    subprocess.run(["cc", "-std=c11", "-pthread", "-O1", "-c", TOP / "zk.c", "-o", library],
-                   check=True)
-    return library
-
-
-@pytest.fixture(scope="session")
-def build(library):
-    made = {}
+def build(tmp_path_factory):
+    made, folder = {}, tmp_path_factory.mktemp("examples")
 
     def get(name):
         if name not in made:
-            made[name] = library.parent / name
-            subprocess.run(["cc", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror",
-                            "-pthread", f"-I{TOP}", EXAMPLES / f"{name}.c", library,
-                            "-o", made[name]], check=True)
+            made[name] = native.program(folder / name, EXAMPLES / f"{name}.c",
+                                        "-Wall", "-Wextra", "-Wpedantic", "-Werror")
         return made[name]
     return get
 

@@ -4,11 +4,11 @@ import subprocess
 
 import pytest
 
+from harness import native
 from harness.ensemble import Ensemble
 from harness.servers import spawn
 
 HERE = pathlib.Path(__file__).resolve().parent
-TOP = HERE.parent.parent
 PROPS = {"readonlymode.enabled": "true"}
 # Stock lets a new session into a read-only server only when sessions may be local.
 CONFIG = {"localSessionsEnabled": "true", "localSessionsUpgradingEnabled": "true"}
@@ -16,10 +16,7 @@ CONFIG = {"localSessionsEnabled": "true", "localSessionsUpgradingEnabled": "true
 
 @pytest.fixture
 def program(tmp_path):
-    made = tmp_path / "read_only"
-    subprocess.run(["gcc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined", f"-I{TOP}",
-                    HERE / "read_only.c", TOP / "zk.c", "-pthread", "-o", made], check=True)
-    return made
+    return native.program(tmp_path / "read_only", HERE / "read_only.c", flags=native.ASAN)
 
 
 class Talk:

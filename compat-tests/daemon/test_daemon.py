@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from kazoo.client import KazooClient
 
+from harness import native
 from harness.servers import REPO, ServerError, ZkdServer, free_port, four_letter, spawn, wait_for
 from harness.servers import zkd_program
 
@@ -196,10 +197,8 @@ def test_a_wrong_configuration_names_the_harness_error(tmp_path):
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory):
     """examples/embed_server.c, compiled as its head comment says."""
-    program = tmp_path_factory.mktemp("embed") / "embed_server"
-    subprocess.run(["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{REPO}",
-                    REPO / "examples" / "embed_server.c", REPO / "zk.c", "-o", program], check=True)
-    return program
+    return native.program(tmp_path_factory.mktemp("embed") / "embed_server",
+                          REPO / "examples" / "embed_server.c", "-Wall", "-Wextra", "-Werror")
 
 
 def test_embedded_servers(embedded, tmp_path):

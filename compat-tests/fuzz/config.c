@@ -1,5 +1,5 @@
 /* An arbitrary zoo.cfg, dynamic file, myid and JVM flags. */
-#include "zk.c"
+#include "rooms.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

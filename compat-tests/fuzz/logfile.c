@@ -1,5 +1,5 @@
 /* An arbitrary log file, applied to an empty database. */
-#include "zk.c"
+#include "rooms.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -5,7 +5,7 @@
 #ifndef FUZZ_MEMBER_H
 #define FUZZ_MEMBER_H
 
-#include "zk.c"
+#include "rooms.h"
 
 #define MEMBER_LINKS 64
 

@@ -1,8 +1,8 @@
-/* A node on a perfect disk, for targets that feed it bytes. Includes the whole library. */
+/* A node on a perfect disk, for targets that feed it bytes. */
 #ifndef FUZZ_NODE_H
 #define FUZZ_NODE_H
 
-#include "zk.c"
+#include "rooms.h"
 
 struct fuzz_node {
     struct config cfg;

@@ -1,5 +1,5 @@
 /* An arbitrary snapshot, in pieces; what loads must also survive being written and changed. */
-#include "zk.c"
+#include "rooms.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

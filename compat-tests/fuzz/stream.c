@@ -1,5 +1,5 @@
 /* A snapshot as a leader sends it, in pieces. First byte: their size. */
-#include "zk.c"
+#include "rooms.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
+from harness import native
+
 HERE = pathlib.Path(__file__).resolve().parent
-TOP = HERE.parent.parent
 TARGETS = ["frames", "handshake", "logfile", "snapfile", "config",
            "election", "leader", "follower", "stream", "client"]
 MUTATIONS = 300  # per seed file
@@ -19,12 +20,9 @@ def replay(tmp_path_factory):
 
     def build(target):
         if target not in built:
-            program = tmp_path_factory.mktemp("fuzz") / target
-            subprocess.run(
-                ["gcc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined",
-                 "-fno-sanitize-recover=all", f"-I{TOP}", f"-I{HERE}", HERE / f"{target}.c",
-                 HERE / "replay.c", "-pthread", "-o", program], check=True)
-            built[target] = program
+            built[target] = native.program(tmp_path_factory.mktemp("fuzz") / target,
+                                           HERE / f"{target}.c", HERE / "replay.c",
+                                           flags=native.ASAN, within=True)
         return built[target]
     return build
 

@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from harness import native
+
 TESTS = Path(__file__).resolve().parent.parent
 DRIVERS = TESTS / "drivers"
 COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
@@ -188,7 +190,8 @@ def c_driver() -> Path:
 
     def build(work):
         _run("C driver", ["cc", "-std=c11", "-D_GNU_SOURCE", *flags.split(), "-pthread",
-                          f"-I{top}", f"-I{library}/include", source, top / "zk.c",
+                          f"-I{top}", f"-I{library}/include", source,
+                          native.library(flags.split()) / "zk.o",
                           library / "lib" / "libjansson.a", "-o", work / "driver"])
     return _piece("driver-c", [source, top / "zk.c", top / "zk.h"], build, flags) / "driver"
 
@@ -206,14 +209,14 @@ def c_compat() -> Path:
     sources = sorted((top / "examples" / "compat").glob("*.c"))
 
     def compile_one(source, out, *flags):
-        _run("C client", ["cc", "-std=c11", "-O1", "-g", "-fno-omit-frame-pointer", *SANITIZED,
-                          *flags, "-pthread", f"-I{top}", "-c", source, "-o", out])
+        _run("C client", ["cc", "-std=c11", *native.ASAN, *flags, "-pthread", f"-I{top}",
+                          "-c", source, "-o", out])
 
     def build(work):
         (work / "include" / "zookeeper").mkdir(parents=True)
         for header in headers:
             shutil.copy(header, work / "include" / "zookeeper" / header.name)
-        compile_one(top / "zk.c", work / "zk.o", "-DZK_WITH_SERVER=0")
+        shutil.copy(native.library(native.ASAN) / "zk.o", work)
         for form, flags in (("mt", []), ("st", ["-DZOO_SINGLE_THREADED"])):
             for source in sources:
                 compile_one(source, work / f"{source.stem}-{form}.o", *flags)
@@ -227,7 +230,7 @@ def c_compat() -> Path:
                           "-Wl,-soname,libzookeeper_mt.so.2",
                           "-o", work / "shared" / "libzookeeper_mt.so.2"])
     return _piece("c-compat", [*headers, *sources, top / "zk.c", top / "zk.h"], build,
-                  " ".join(SANITIZED))
+                  " ".join(native.ASAN))
 
 
 def prepare():

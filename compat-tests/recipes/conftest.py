@@ -7,8 +7,8 @@ from losing import LosingProxy
 
 
 @pytest.fixture(scope="session")
-def contender_program():
-    return program("contender")
+def contender_program(tmp_path_factory):
+    return program(tmp_path_factory.mktemp("contender"), "contender")
 
 
 @pytest.fixture

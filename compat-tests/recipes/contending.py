@@ -7,10 +7,7 @@ import os
 import threading
 from pathlib import Path
 
-from harness import cache, clients
-
-SANITIZED = ("-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined "
-             "-fno-sanitize-recover=all")
+from harness import cache, clients, native
 
 
 def source_tree() -> Path:
@@ -18,31 +15,17 @@ def source_tree() -> Path:
 
 
 def flags():
-    return os.environ.get("ZK_CLIENT_CFLAGS", SANITIZED)
+    words = os.environ.get("ZK_CLIENT_CFLAGS")
+    return native.ASAN if words is None else words.split()
 
 
-def compiler(*words):
-    cache._run("a program of recipes", [
-        "cc", "-std=c11", "-D_GNU_SOURCE", "-DZK_WITH_SERVER=0", "-Wall", "-Wextra", "-Werror",
-        *flags().split(), "-pthread", f"-I{source_tree()}", f"-I{cache.jansson()}/include", *words])
-
-
-def library() -> Path:
-    top = source_tree()
-
-    def build(work):
-        compiler("-c", top / "zk.c", "-o", work / "zk.o")
-    return cache._piece("recipes", [top / "zk.c", top / "zk.h"], build, flags()) / "zk.o"
-
-
-def program(name, *linking) -> Path:
-    """One of the programs beside this file."""
-    source, zk = Path(__file__).with_name(f"{name}.c"), library()
-
-    def build(work):
-        compiler(source, zk, cache.jansson() / "lib" / "libjansson.a", *linking,
-                 "-o", work / name)
-    return cache._piece(name, [source, zk], build, " ".join([flags(), *linking])) / name
+def program(folder, name, *linking) -> Path:
+    """One of the programs beside this file, made in the folder."""
+    jansson = cache.jansson()
+    return native.program(folder / name, Path(__file__).with_name(f"{name}.c"), "-D_GNU_SOURCE",
+                          "-Wall", "-Wextra", "-Werror", f"-I{jansson}/include",
+                          jansson / "lib" / "libjansson.a", *linking,
+                          flags=flags(), top=source_tree())
 
 
 class Contender(clients.Driver):

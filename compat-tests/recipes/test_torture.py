@@ -9,8 +9,9 @@ from harness.servers import wait_for
 
 
 @pytest.fixture(scope="session")
-def torture():
-    return program("torture", "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc")
+def torture(tmp_path_factory):
+    return program(tmp_path_factory.mktemp("torture"), "torture",
+                   "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc")
 
 
 @pytest.mark.timeout(300)
