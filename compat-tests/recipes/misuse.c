@@ -260,6 +260,7 @@ static void paths(void) {
 struct late {
     struct all a;
     struct zk_lock *owned, *waiting;
+    struct zk_double_barrier *pair; /* with nothing below it: what there is would count */
     atomic_int told, states[8], lost;
 };
 
@@ -281,7 +282,8 @@ static void begin_late(struct late *late, struct zk *zk) {
     IS(zk_lock_new(zk, at("late"), NULL, &late->waiting), ZK_OK);
     IS(zk_lock_acquire_async(late->waiting, -1, on_done, &late->states[0]), ZK_OK);
     IS(zk_queue_take_async(late->a.queue, -1, on_done, &late->states[1]), ZK_OK);
-    IS(zk_double_barrier_enter_async(late->a.pair, -1, on_done, &late->states[2]), ZK_OK);
+    IS(zk_double_barrier_new(zk, at("pair"), 2, &late->pair), ZK_OK);
+    IS(zk_double_barrier_enter_async(late->pair, -1, on_done, &late->states[2]), ZK_OK);
 }
 
 static void end_late(struct late *late, int why) {
@@ -298,6 +300,7 @@ static void end_late(struct late *late, int why) {
     use_all(&late->a, why);
     zk_lock_free(late->owned);
     zk_lock_free(late->waiting);
+    zk_double_barrier_free(late->pair);
     free_all(&late->a);
 }
 
