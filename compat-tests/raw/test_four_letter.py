@@ -419,6 +419,7 @@ def test_mntr_counts_what_stock_counts(zkd, tmp_path):
                       data=b"count=9,bytes=-1=;byteHardLimit=40;countHardLimit=-1")
             conn.call("setData", path="/app", data=b"x" * 100)
             other.call("closeSession")
+            assert other.reply() is frames.CLOSED   # with its watches gone
             seen.append(mntr(server))
         server.stop()
     keys = EXACT + [key for key in seen[1] if re.search("_per_namespace|_watch_count$", key)]
