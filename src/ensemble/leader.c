@@ -180,6 +180,7 @@ static bool leader_cut_before(struct leader *l, const struct leader_peer *p) {
     return before;
 }
 
+/* Enrols: everything after `from` is told, now or from now on. */
 static void leader_enrol(struct leader *l, struct leader_peer *p, int64_t from) {
     struct buf *out = leader_out(l, p);
     const struct history *h = l->history;
