@@ -186,17 +186,8 @@ def zk(connect, server):
 @pytest.fixture
 def curator(driver, server):
     """Makes Curator clients, which only the Java driver has."""
-    made = []
-
-    def make(timeout_ms=10000):
-        client = driver.new_client()
-        client.call("curator_connect", hosts=server.address, timeout_ms=timeout_ms)
-        made.append(client)
-        return client
-    yield make
-    for client in made:
-        client.call("curator_close")
-        driver.forget(client)
+    with clients.curators(driver, server.address) as make:
+        yield make
 
 
 _roots = itertools.count(1)

@@ -103,6 +103,22 @@ def encode(data):
     return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
 
 
+@contextlib.contextmanager
+def curators(driver, address):
+    """Makes Curator clients, which only the Java driver has; closed at the end."""
+    made = []
+
+    def make(timeout_ms=10000):
+        client = driver.new_client()
+        client.call("curator_connect", hosts=address, timeout_ms=timeout_ms)
+        made.append(client)
+        return client
+    yield make
+    for client in made:
+        client.call("curator_close")
+        driver.forget(client)
+
+
 class Driver:
     """One driver process."""
 

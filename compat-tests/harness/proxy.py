@@ -103,6 +103,10 @@ class Proxy:
                 sink.sendall(data)
         except OSError:
             pass
+        self._end(pair)
+
+    def _end(self, pair):
+        """Nothing more comes from one side of it."""
         self._flowing.wait()
         with self._lock:
             self._pairs.discard(pair)

@@ -49,16 +49,9 @@ def kazoo(server):
 @pytest.fixture
 def curators(server):
     """Makes Curator clients."""
-    made, driver = [], clients.start("java")
-
-    def make(timeout_ms=10000):
-        client = driver.new_client()
-        client.call("curator_connect", hosts=server.address, timeout_ms=timeout_ms)
-        made.append(client)
-        return client
-    yield make
-    for client in made:
-        client.call("curator_close")
+    driver = clients.start("java")
+    with clients.curators(driver, server.address) as make:
+        yield make
     driver.close()
 
 

@@ -95,7 +95,4 @@ class LosingProxy(Proxy):
                     sink.sendall(self._overflown(frame) if self.overflows else frame)
         except OSError:
             pass
-        self._flowing.wait()
-        with self._lock:
-            self._pairs.discard(pair)
-        self._close(pair)
+        self._end(pair)

@@ -56,8 +56,7 @@ def test_a_barrier_with_kazoo(contend, kazoo, zk, path):
     assert client.result(future) is True
 
 
-def test_a_barrier_goes_while_the_connection_is_broken(contend, losing, zk, path):
-    client = contend(losing.address, no_watch_reset=True)
+def goes_while_broken(client, losing, zk, path):
     zk.create(path)
     future = client.submit("barrier_wait", path=path)
     wait_for(lambda: client.call("watches") == 1, SOON_S, "watch")
@@ -65,18 +64,16 @@ def test_a_barrier_goes_while_the_connection_is_broken(contend, losing, zk, path
     zk.delete(path)
     losing.accept()
     assert client.result(future) is True
+
+
+def test_a_barrier_goes_while_the_connection_is_broken(contend, losing, zk, path):
+    goes_while_broken(contend(losing.address, no_watch_reset=True), losing, zk, path)
 
 
 def test_freed_after_a_broken_connection(contend, losing, zk, path):
     """The event of the old watch and the answer that sets a new one come together then."""
     client = contend(losing.address)
-    zk.create(path)
-    future = client.submit("barrier_wait", path=path)
-    wait_for(lambda: client.call("watches") == 1, SOON_S, "watch")
-    losing.refuse()
-    zk.delete(path)
-    losing.accept()
-    assert client.result(future) is True
+    goes_while_broken(client, losing, zk, path)
     assert client.call("watches") == 0
     client.call("free", path=path)
     zk.create(path)
