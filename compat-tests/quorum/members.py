@@ -88,6 +88,10 @@ def check_same(ensemble, stock_led=False, restarted=False, timeout_s=60):
                 trees[sid] = tree(ensemble.servers[sid].address)
             except ConnectionError:     # a member that finds its leader anew hangs up
                 return False
+            except TimeoutError:        # a follower of stock 3.8 may lose a sync; ours may not
+                assert ensemble.servers[sid].kind != "zkd", f"no answer from {sid}\n" + \
+                    ensemble.story()
+                return False
             for path in [path for path in trees[sid] if restarted and path.endswith(STATS)]:
                 trees[sid][path] = None
         return not difference(trees)
