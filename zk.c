@@ -17228,7 +17228,7 @@ struct client {
     char *chroot; /* owned; "" for none */
     struct net_addr at[CLIENT_ADDRS];
     int n_at, next_at;
-    int64_t rest_until, attempt_until, up_since, spoke;
+    int64_t rest_until, attempt_until, up_since, spoke, heard;
     int64_t proven; /* when the latest frame was sent that an answer shows to have arrived */
     int64_t pings[CLIENT_PINGS]; /* when those were sent that have no answer, in order */
     uint32_t n_pings;
@@ -17971,14 +17971,30 @@ static int64_t client_read_timeout(const struct client *c) {
     return (int64_t)c->timeout * 2 / 3;
 }
 
-/* When a connection that stands is given up. A greeting that took long has used up no time. */
+/*
+ * When a connection that stands is given up: when it is silent, as stock does, and when the latest
+ * answer's question is too old, however much still comes. A server counts a session's time from a
+ * question's arrival. So long as that is known to be less than the timeout ago, no other session
+ * can have been given what this one has, clocks that run alike presumed; events alone, from a
+ * server that hears nothing any more, do not show that. A greeting that took long has used up no
+ * time.
+ */
 static int64_t client_silent_at(const struct client *c) {
-    return (c->proven > c->up_since ? c->proven : c->up_since) + client_read_timeout(c);
+    int64_t silent = c->heard + client_read_timeout(c);
+    int64_t stale = (c->proven > c->up_since ? c->proven : c->up_since) + c->timeout;
+    return silent < stale ? silent : stale;
 }
 
 static int64_t client_attempt_ms(const struct client *c) {
     int64_t ms = c->timeout / (int64_t)c->hosts.n;
     return ms < 100 ? 100 : ms;
+}
+
+/* A name that takes long may be all that there is: each pass over the hosts waits longer for it. */
+static int64_t client_resolve_ms(const struct client *c) {
+    int64_t ms = client_attempt_ms(c);
+    for (uint32_t pass = c->hosts.failures / c->hosts.n; pass && ms < c->timeout; pass--) ms *= 2;
+    return ms;
 }
 
 /* The session is over, for this reason; who waits hears it. */
@@ -18031,7 +18047,7 @@ static void client_break(struct client *c, int level, const char *why) {
 static void client_attempt(struct client *c) {
     const struct host *host = hosts_next(&c->hosts, &c->random);
     c->link = CLIENT_RESOLVING;
-    c->attempt_until = c->now + c->timeout; /* a slow name may be all that there is */
+    c->attempt_until = c->now + client_resolve_ms(c);
     c->n_at = c->next_at = 0;
     client_order(c, CLIENT_RESOLVE, host, NULL);
 }
@@ -18327,6 +18343,7 @@ static size_t client_parse(struct client *c, struct slice bytes) {
 ZK_PRIVATE void client_received(struct client *c, struct slice bytes) {
     if (c->link < CLIENT_GREETING) return;
     c->counters.bytes_received += bytes.n;
+    c->heard = c->now;
     if (!buf_len(&c->in)) {
         size_t used = client_parse(c, bytes);
         bytes = slice_of(bytes.p + used, bytes.n - used);
@@ -18349,12 +18366,6 @@ ZK_PRIVATE void client_received(struct client *c, struct slice bytes) {
 
 /* --- time --- */
 
-/*
- * What counts is not when something was heard last but how old the latest answer's question is: a
- * server counts a session's time from a question's arrival. So long as that is known to be less
- * than the timeout ago, no other session can have been given what this one has, clocks that run
- * alike presumed; events alone, from a server that hears nothing any more, do not show that.
- */
 static void client_keep_alive(struct client *c) {
     if (c->now >= client_silent_at(c)) {
         client_break(c, LOG_WARN_LEVEL, "the server has gone silent");
@@ -22539,10 +22550,11 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
 /*
  * host/resolver: names of hosts become addresses without making the loop wait.
  *
- * One thread asks the system, one name at a time, in the order of the questions. Answers come back
- * through resolver_take() after a byte on the loop's pipe. Nothing is remembered: every dial asks
- * anew. The system may take very long over a name, and nothing can stop it: a resolver that is
- * freed meanwhile lives on, unseen, until its thread returns.
+ * A few threads ask the system, one name each at a time, in the order of the questions: there are
+ * no more of them than were needed at once. Answers come back through resolver_take() after a byte
+ * on the loop's pipe. Nothing is remembered: every dial asks anew. The system may take very long
+ * over a name, and nothing can stop it: the others then answer, and a resolver that is freed
+ * meanwhile lives on, unseen, until its last thread returns.
  */
 #ifndef ZK_HOST_RESOLVER_H
 #define ZK_HOST_RESOLVER_H
@@ -22551,6 +22563,7 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
 
 
 #define RESOLVER_HOST 256 /* a name, with a NUL */
+#define RESOLVER_THREADS 4
 
 struct resolver;
 
@@ -22639,6 +22652,7 @@ ZK_PRIVATE int64_t duct_send(struct duct *d, enum duct_side side, const void *p,
 
 #define COURIER_READ 65536
 #define COURIER_EVENTS 4
+#define COURIER_DEAF_MS 100
 
 struct courier {
     struct client *client; /* borrowed */
@@ -22673,6 +22687,8 @@ ZK_PRIVATE void courier_give_back(struct courier *k);
 ZK_PRIVATE void courier_read(struct courier *k);
 
 ZK_PRIVATE int courier_fd(const struct courier *k); /* for the caller's own loop */
+/* How long a sleeper on it may not hear of courier_wake; -1: hears at once. */
+ZK_PRIVATE int courier_deaf_ms(const struct courier *k);
 ZK_PRIVATE bool courier_wants_write(const struct courier *k);
 
 #endif
@@ -25127,7 +25143,8 @@ struct resolver_question {
 struct resolver {
     pthread_mutex_t lock; /* of everything here */
     pthread_cond_t work;
-    bool running, stopping;
+    bool stopping;
+    int threads, idle; /* idle: of them, those that wait for a question */
     int wake_fd;
     struct buf questions; /* struct resolver_question */
     struct buf answers;   /* struct resolver_answer */
@@ -25163,7 +25180,9 @@ static void *resolver_main(void *arg) {
     while (!r->stopping) {
         struct resolver_question q;
         if (!buf_len(&r->questions)) {
+            r->idle++;
             (void)pthread_cond_wait(&r->work, &r->lock);
+            r->idle--;
             continue;
         }
         memcpy(&q, r->questions.p + r->questions.head, sizeof q);
@@ -25177,33 +25196,36 @@ static void *resolver_main(void *arg) {
         (void)pthread_mutex_lock(&r->lock);
         if (!r->stopping) resolver_answer(r, &a);
     }
+    bool last = --r->threads == 0;
     (void)pthread_mutex_unlock(&r->lock);
-    resolver_destroy(r);
+    if (last) resolver_destroy(r);
     return NULL;
 }
 
-/* Under the lock. The thread is nobody's to join: it frees the resolver when it ends. The program's
- * signals are not for it. */
-static bool resolver_run(struct resolver *r) {
+/* Under the lock: somebody will come to one question more. The threads are nobody's to join: the
+ * last one to end frees the resolver. The program's signals are not for them. */
+static bool resolver_staff(struct resolver *r) {
     pthread_t thread;
     sigset_t all, before;
-    if (r->running) return true;
+    size_t waiting = buf_len(&r->questions) / sizeof(struct resolver_question);
+    if ((size_t)r->idle > waiting || r->threads == RESOLVER_THREADS) return true;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    r->running = pthread_create(&thread, NULL, resolver_main, r) == 0;
+    bool made = pthread_create(&thread, NULL, resolver_main, r) == 0;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (r->running) (void)pthread_detach(thread);
-    return r->running;
+    if (made) (void)pthread_detach(thread);
+    if (made) r->threads++;
+    return r->threads != 0;
 }
 
 ZK_PRIVATE void resolver_free(struct resolver *r) {
     if (!r) return;
     (void)pthread_mutex_lock(&r->lock);
-    bool running = r->running;
+    bool alone = !r->threads;
     r->stopping = true;
-    (void)pthread_cond_signal(&r->work);
+    (void)pthread_cond_broadcast(&r->work);
     (void)pthread_mutex_unlock(&r->lock);
-    if (!running) resolver_destroy(r);
+    if (alone) resolver_destroy(r);
 }
 
 ZK_PRIVATE void resolver_ask(struct resolver *r, uint64_t ticket, const char *host, uint16_t port) {
@@ -25212,7 +25234,7 @@ ZK_PRIVATE void resolver_ask(struct resolver *r, uint64_t ticket, const char *ho
     memcpy(q.host, host, n < sizeof q.host ? n : sizeof q.host - 1);
     (void)pthread_mutex_lock(&r->lock);
     buf_compact(&r->questions);
-    if (buf_try_reserve(&r->questions, sizeof q) && resolver_run(r)) {
+    if (buf_try_reserve(&r->questions, sizeof q) && resolver_staff(r)) {
         buf_put(&r->questions, &q, sizeof q);
         (void)pthread_cond_signal(&r->work);
     } else {
@@ -25630,6 +25652,10 @@ ZK_PRIVATE void courier_give_back(struct courier *k) {
 
 ZK_PRIVATE int courier_fd(const struct courier *k) {
     return k->stable >= 0 ? k->stable : os_poller_fd(k->poller);
+}
+
+ZK_PRIVATE int courier_deaf_ms(const struct courier *k) {
+    return k->stable >= 0 ? COURIER_DEAF_MS : -1;
 }
 
 ZK_PRIVATE bool courier_wants_write(const struct courier *k) {
@@ -26736,8 +26762,11 @@ struct zk {
     bool doomed;   /* freed from a callback: freed when it has returned */
     bool polling;  /* somebody is in api_turn's courier_poll */
     int64_t poll_until; /* ... and looks at the clock again then */
+    bool away;          /* the caller's own loop has asked how long it may sleep */
+    int64_t away_until;
     pthread_t io, teller;
     struct api_waiter *waiters; /* who waits; the first may take over the socket */
+    struct api_waiter *poller;  /* the one that polls itself, for want of a thread */
     bool reading;               /* one of them has it */
     pthread_cond_t to_tell;     /* posts, or stopping */
     pthread_cond_t told;        /* one was made */
@@ -26777,8 +26806,11 @@ static void api_say(struct zk *zk) {
 
 /* After anything that may have moved the machine. */
 static void api_spread(struct zk *zk) {
-    for (struct api_waiter *w = zk->waiters; w; w = w->next)
-        if (w->ready(w->arg) || client_is_over(zk->client)) (void)pthread_cond_signal(&w->woken);
+    for (struct api_waiter *w = zk->waiters; w; w = w->next) {
+        if (!w->ready(w->arg) && !client_is_over(zk->client)) continue;
+        (void)pthread_cond_signal(&w->woken);
+        if (zk->polling && w == zk->poller) courier_wake(&zk->courier);
+    }
     if (zk->threads && client_has_posts(zk->client)) (void)pthread_cond_signal(&zk->to_tell);
     api_say(zk);
 }
@@ -26801,11 +26833,21 @@ ZK_PRIVATE struct client *api_enter(struct zk *zk) {
     return zk->client;
 }
 
-/* Before the lock is given away: whoever polls must know of what has become due earlier. */
+/* When zk_step has something to do: INT64_MIN: now. */
+static int64_t api_next_at(const struct zk *zk) {
+    const struct client *c = zk->client;
+    bool now = (client_has_posts(c) && !zk->telling) ||
+               (client_connection_is_up(c) && client_should_send(c));
+    return now ? INT64_MIN : client_next_at(c);
+}
+
+/* Before the lock is given away: whoever sleeps must know of what has become due earlier. */
 static void api_hurry(struct zk *zk) {
-    if (!zk->polling || client_next_at(zk->client) >= zk->poll_until) return;
-    zk->poll_until = INT64_MIN; /* once is enough */
-    courier_wake(&zk->courier);
+    bool poller = zk->polling && client_next_at(zk->client) < zk->poll_until;
+    bool loop = zk->away && api_next_at(zk) < zk->away_until;
+    if (poller) zk->poll_until = INT64_MIN; /* once is enough */
+    if (loop) zk->away_until = INT64_MIN;
+    if (poller || loop) courier_wake(&zk->courier);
 }
 
 ZK_PRIVATE void api_leave(struct zk *zk) {
@@ -26842,6 +26884,7 @@ static void api_turn(struct zk *zk, int64_t until) {
     int n = courier_poll(&zk->courier, events, timeout);
     (void)pthread_mutex_lock(&zk->lock);
     zk->polling = false;
+    zk->away_until = INT64_MAX; /* what should have woken it may have been taken here */
     client_clock(zk->client, os_now_ms());
     courier_take(&zk->courier, events, n);
     client_tick(zk->client, os_now_ms());
@@ -26879,7 +26922,9 @@ static void api_wait_once(struct zk *zk, struct api_waiter *w, int64_t until) {
     }
     courier_run(&zk->courier, true);
     if (!zk->threads && !zk->polling) {
+        zk->poller = w;
         api_turn(zk, until);
+        zk->poller = NULL;
         return;
     }
     api_hurry(zk);
@@ -27227,13 +27272,12 @@ ZK_API int zk_wants(struct zk *zk) {
 }
 
 ZK_API int zk_wait_ms(struct zk *zk) {
-    struct client *c = api_enter(zk);
-    if (!c) return -1;
-    bool now = (client_has_posts(c) && !zk->telling) ||
-               (client_connection_is_up(c) && client_should_send(c));
-    int ms = now ? 0 : api_ms_until(client_next_at(c));
+    if (!api_enter(zk)) return -1;
+    zk->away = !zk->threads;
+    zk->away_until = api_next_at(zk);
+    int ms = api_ms_until(zk->away_until), deaf = courier_deaf_ms(&zk->courier);
     api_leave(zk);
-    return ms;
+    return deaf >= 0 && (ms < 0 || ms > deaf) ? deaf : ms;
 }
 
 ZK_API int zk_step(struct zk *zk) {
@@ -27244,6 +27288,7 @@ ZK_API int zk_step(struct zk *zk) {
         return ZK_WRONG_THREAD;
     }
     struct os_event events[COURIER_EVENTS];
+    zk->away = false;
     courier_run(&zk->courier, true);
     /* What has come is read first: a loop that is late may have the server's answer there. */
     courier_take(&zk->courier, events, courier_poll(&zk->courier, events, 0));

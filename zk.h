@@ -267,7 +267,8 @@ ZK_API void zk_get_counters(struct zk *zk, struct zk_counters *out);
 ZK_API int zk_fd(struct zk *zk);
 enum zk_interest { ZK_READABLE = 1, ZK_WRITABLE = 2 };
 ZK_API int zk_wants(struct zk *zk); /* what to wait for on it, enum zk_interest */
-/* At most so long; -1: no limit. Ask both again after each call into the library. */
+/* At most so long; -1: no limit. Ask both again after each call into the library by the loop's own
+ * thread; a call by another thread makes the descriptor readable if it makes something due. */
 ZK_API int zk_wait_ms(struct zk *zk);
 /* Does what can be done without waiting and calls callbacks. ZK_OK, or why the session ended. */
 ZK_API int zk_step(struct zk *zk);

@@ -27,8 +27,11 @@ struct zk {
     bool doomed;   /* freed from a callback: freed when it has returned */
     bool polling;  /* somebody is in api_turn's courier_poll */
     int64_t poll_until; /* ... and looks at the clock again then */
+    bool away;          /* the caller's own loop has asked how long it may sleep */
+    int64_t away_until;
     pthread_t io, teller;
     struct api_waiter *waiters; /* who waits; the first may take over the socket */
+    struct api_waiter *poller;  /* the one that polls itself, for want of a thread */
     bool reading;               /* one of them has it */
     pthread_cond_t to_tell;     /* posts, or stopping */
     pthread_cond_t told;        /* one was made */
@@ -68,8 +71,11 @@ static void api_say(struct zk *zk) {
 
 /* After anything that may have moved the machine. */
 static void api_spread(struct zk *zk) {
-    for (struct api_waiter *w = zk->waiters; w; w = w->next)
-        if (w->ready(w->arg) || client_is_over(zk->client)) (void)pthread_cond_signal(&w->woken);
+    for (struct api_waiter *w = zk->waiters; w; w = w->next) {
+        if (!w->ready(w->arg) && !client_is_over(zk->client)) continue;
+        (void)pthread_cond_signal(&w->woken);
+        if (zk->polling && w == zk->poller) courier_wake(&zk->courier);
+    }
     if (zk->threads && client_has_posts(zk->client)) (void)pthread_cond_signal(&zk->to_tell);
     api_say(zk);
 }
@@ -92,11 +98,21 @@ ZK_PRIVATE struct client *api_enter(struct zk *zk) {
     return zk->client;
 }
 
-/* Before the lock is given away: whoever polls must know of what has become due earlier. */
+/* When zk_step has something to do: INT64_MIN: now. */
+static int64_t api_next_at(const struct zk *zk) {
+    const struct client *c = zk->client;
+    bool now = (client_has_posts(c) && !zk->telling) ||
+               (client_connection_is_up(c) && client_should_send(c));
+    return now ? INT64_MIN : client_next_at(c);
+}
+
+/* Before the lock is given away: whoever sleeps must know of what has become due earlier. */
 static void api_hurry(struct zk *zk) {
-    if (!zk->polling || client_next_at(zk->client) >= zk->poll_until) return;
-    zk->poll_until = INT64_MIN; /* once is enough */
-    courier_wake(&zk->courier);
+    bool poller = zk->polling && client_next_at(zk->client) < zk->poll_until;
+    bool loop = zk->away && api_next_at(zk) < zk->away_until;
+    if (poller) zk->poll_until = INT64_MIN; /* once is enough */
+    if (loop) zk->away_until = INT64_MIN;
+    if (poller || loop) courier_wake(&zk->courier);
 }
 
 ZK_PRIVATE void api_leave(struct zk *zk) {
@@ -133,6 +149,7 @@ static void api_turn(struct zk *zk, int64_t until) {
     int n = courier_poll(&zk->courier, events, timeout);
     (void)pthread_mutex_lock(&zk->lock);
     zk->polling = false;
+    zk->away_until = INT64_MAX; /* what should have woken it may have been taken here */
     client_clock(zk->client, os_now_ms());
     courier_take(&zk->courier, events, n);
     client_tick(zk->client, os_now_ms());
@@ -170,7 +187,9 @@ static void api_wait_once(struct zk *zk, struct api_waiter *w, int64_t until) {
     }
     courier_run(&zk->courier, true);
     if (!zk->threads && !zk->polling) {
+        zk->poller = w;
         api_turn(zk, until);
+        zk->poller = NULL;
         return;
     }
     api_hurry(zk);
@@ -518,13 +537,12 @@ ZK_API int zk_wants(struct zk *zk) {
 }
 
 ZK_API int zk_wait_ms(struct zk *zk) {
-    struct client *c = api_enter(zk);
-    if (!c) return -1;
-    bool now = (client_has_posts(c) && !zk->telling) ||
-               (client_connection_is_up(c) && client_should_send(c));
-    int ms = now ? 0 : api_ms_until(client_next_at(c));
+    if (!api_enter(zk)) return -1;
+    zk->away = !zk->threads;
+    zk->away_until = api_next_at(zk);
+    int ms = api_ms_until(zk->away_until), deaf = courier_deaf_ms(&zk->courier);
     api_leave(zk);
-    return ms;
+    return deaf >= 0 && (ms < 0 || ms > deaf) ? deaf : ms;
 }
 
 ZK_API int zk_step(struct zk *zk) {
@@ -535,6 +553,7 @@ ZK_API int zk_step(struct zk *zk) {
         return ZK_WRONG_THREAD;
     }
     struct os_event events[COURIER_EVENTS];
+    zk->away = false;
     courier_run(&zk->courier, true);
     /* What has come is read first: a loop that is late may have the server's answer there. */
     courier_take(&zk->courier, events, courier_poll(&zk->courier, events, 0));

@@ -77,7 +77,7 @@ struct client {
     char *chroot; /* owned; "" for none */
     struct net_addr at[CLIENT_ADDRS];
     int n_at, next_at;
-    int64_t rest_until, attempt_until, up_since, spoke;
+    int64_t rest_until, attempt_until, up_since, spoke, heard;
     int64_t proven; /* when the latest frame was sent that an answer shows to have arrived */
     int64_t pings[CLIENT_PINGS]; /* when those were sent that have no answer, in order */
     uint32_t n_pings;
@@ -820,14 +820,30 @@ static int64_t client_read_timeout(const struct client *c) {
     return (int64_t)c->timeout * 2 / 3;
 }
 
-/* When a connection that stands is given up. A greeting that took long has used up no time. */
+/*
+ * When a connection that stands is given up: when it is silent, as stock does, and when the latest
+ * answer's question is too old, however much still comes. A server counts a session's time from a
+ * question's arrival. So long as that is known to be less than the timeout ago, no other session
+ * can have been given what this one has, clocks that run alike presumed; events alone, from a
+ * server that hears nothing any more, do not show that. A greeting that took long has used up no
+ * time.
+ */
 static int64_t client_silent_at(const struct client *c) {
-    return (c->proven > c->up_since ? c->proven : c->up_since) + client_read_timeout(c);
+    int64_t silent = c->heard + client_read_timeout(c);
+    int64_t stale = (c->proven > c->up_since ? c->proven : c->up_since) + c->timeout;
+    return silent < stale ? silent : stale;
 }
 
 static int64_t client_attempt_ms(const struct client *c) {
     int64_t ms = c->timeout / (int64_t)c->hosts.n;
     return ms < 100 ? 100 : ms;
+}
+
+/* A name that takes long may be all that there is: each pass over the hosts waits longer for it. */
+static int64_t client_resolve_ms(const struct client *c) {
+    int64_t ms = client_attempt_ms(c);
+    for (uint32_t pass = c->hosts.failures / c->hosts.n; pass && ms < c->timeout; pass--) ms *= 2;
+    return ms;
 }
 
 /* The session is over, for this reason; who waits hears it. */
@@ -880,7 +896,7 @@ static void client_break(struct client *c, int level, const char *why) {
 static void client_attempt(struct client *c) {
     const struct host *host = hosts_next(&c->hosts, &c->random);
     c->link = CLIENT_RESOLVING;
-    c->attempt_until = c->now + c->timeout; /* a slow name may be all that there is */
+    c->attempt_until = c->now + client_resolve_ms(c);
     c->n_at = c->next_at = 0;
     client_order(c, CLIENT_RESOLVE, host, NULL);
 }
@@ -1176,6 +1192,7 @@ static size_t client_parse(struct client *c, struct slice bytes) {
 ZK_PRIVATE void client_received(struct client *c, struct slice bytes) {
     if (c->link < CLIENT_GREETING) return;
     c->counters.bytes_received += bytes.n;
+    c->heard = c->now;
     if (!buf_len(&c->in)) {
         size_t used = client_parse(c, bytes);
         bytes = slice_of(bytes.p + used, bytes.n - used);
@@ -1198,12 +1215,6 @@ ZK_PRIVATE void client_received(struct client *c, struct slice bytes) {
 
 /* --- time --- */
 
-/*
- * What counts is not when something was heard last but how old the latest answer's question is: a
- * server counts a session's time from a question's arrival. So long as that is known to be less
- * than the timeout ago, no other session can have been given what this one has, clocks that run
- * alike presumed; events alone, from a server that hears nothing any more, do not show that.
- */
 static void client_keep_alive(struct client *c) {
     if (c->now >= client_silent_at(c)) {
         client_break(c, LOG_WARN_LEVEL, "the server has gone silent");

@@ -285,6 +285,10 @@ ZK_PRIVATE int courier_fd(const struct courier *k) {
     return k->stable >= 0 ? k->stable : os_poller_fd(k->poller);
 }
 
+ZK_PRIVATE int courier_deaf_ms(const struct courier *k) {
+    return k->stable >= 0 ? COURIER_DEAF_MS : -1;
+}
+
 ZK_PRIVATE bool courier_wants_write(const struct courier *k) {
     return k->stable >= 0 && k->want_write;
 }

@@ -20,6 +20,7 @@
 
 #define COURIER_READ 65536
 #define COURIER_EVENTS 4
+#define COURIER_DEAF_MS 100
 
 struct courier {
     struct client *client; /* borrowed */
@@ -54,6 +55,8 @@ ZK_PRIVATE void courier_give_back(struct courier *k);
 ZK_PRIVATE void courier_read(struct courier *k);
 
 ZK_PRIVATE int courier_fd(const struct courier *k); /* for the caller's own loop */
+/* How long a sleeper on it may not hear of courier_wake; -1: hears at once. */
+ZK_PRIVATE int courier_deaf_ms(const struct courier *k);
 ZK_PRIVATE bool courier_wants_write(const struct courier *k);
 
 #endif

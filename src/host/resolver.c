@@ -11,7 +11,8 @@ struct resolver_question {
 struct resolver {
     pthread_mutex_t lock; /* of everything here */
     pthread_cond_t work;
-    bool running, stopping;
+    bool stopping;
+    int threads, idle; /* idle: of them, those that wait for a question */
     int wake_fd;
     struct buf questions; /* struct resolver_question */
     struct buf answers;   /* struct resolver_answer */
@@ -47,7 +48,9 @@ static void *resolver_main(void *arg) {
     while (!r->stopping) {
         struct resolver_question q;
         if (!buf_len(&r->questions)) {
+            r->idle++;
             (void)pthread_cond_wait(&r->work, &r->lock);
+            r->idle--;
             continue;
         }
         memcpy(&q, r->questions.p + r->questions.head, sizeof q);
@@ -61,33 +64,36 @@ static void *resolver_main(void *arg) {
         (void)pthread_mutex_lock(&r->lock);
         if (!r->stopping) resolver_answer(r, &a);
     }
+    bool last = --r->threads == 0;
     (void)pthread_mutex_unlock(&r->lock);
-    resolver_destroy(r);
+    if (last) resolver_destroy(r);
     return NULL;
 }
 
-/* Under the lock. The thread is nobody's to join: it frees the resolver when it ends. The program's
- * signals are not for it. */
-static bool resolver_run(struct resolver *r) {
+/* Under the lock: somebody will come to one question more. The threads are nobody's to join: the
+ * last one to end frees the resolver. The program's signals are not for them. */
+static bool resolver_staff(struct resolver *r) {
     pthread_t thread;
     sigset_t all, before;
-    if (r->running) return true;
+    size_t waiting = buf_len(&r->questions) / sizeof(struct resolver_question);
+    if ((size_t)r->idle > waiting || r->threads == RESOLVER_THREADS) return true;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    r->running = pthread_create(&thread, NULL, resolver_main, r) == 0;
+    bool made = pthread_create(&thread, NULL, resolver_main, r) == 0;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (r->running) (void)pthread_detach(thread);
-    return r->running;
+    if (made) (void)pthread_detach(thread);
+    if (made) r->threads++;
+    return r->threads != 0;
 }
 
 ZK_PRIVATE void resolver_free(struct resolver *r) {
     if (!r) return;
     (void)pthread_mutex_lock(&r->lock);
-    bool running = r->running;
+    bool alone = !r->threads;
     r->stopping = true;
-    (void)pthread_cond_signal(&r->work);
+    (void)pthread_cond_broadcast(&r->work);
     (void)pthread_mutex_unlock(&r->lock);
-    if (!running) resolver_destroy(r);
+    if (alone) resolver_destroy(r);
 }
 
 ZK_PRIVATE void resolver_ask(struct resolver *r, uint64_t ticket, const char *host, uint16_t port) {
@@ -96,7 +102,7 @@ ZK_PRIVATE void resolver_ask(struct resolver *r, uint64_t ticket, const char *ho
     memcpy(q.host, host, n < sizeof q.host ? n : sizeof q.host - 1);
     (void)pthread_mutex_lock(&r->lock);
     buf_compact(&r->questions);
-    if (buf_try_reserve(&r->questions, sizeof q) && resolver_run(r)) {
+    if (buf_try_reserve(&r->questions, sizeof q) && resolver_staff(r)) {
         buf_put(&r->questions, &q, sizeof q);
         (void)pthread_cond_signal(&r->work);
     } else {

@@ -1,10 +1,11 @@
 /*
  * host/resolver: names of hosts become addresses without making the loop wait.
  *
- * One thread asks the system, one name at a time, in the order of the questions. Answers come back
- * through resolver_take() after a byte on the loop's pipe. Nothing is remembered: every dial asks
- * anew. The system may take very long over a name, and nothing can stop it: a resolver that is
- * freed meanwhile lives on, unseen, until its thread returns.
+ * A few threads ask the system, one name each at a time, in the order of the questions: there are
+ * no more of them than were needed at once. Answers come back through resolver_take() after a byte
+ * on the loop's pipe. Nothing is remembered: every dial asks anew. The system may take very long
+ * over a name, and nothing can stop it: the others then answer, and a resolver that is freed
+ * meanwhile lives on, unseen, until its last thread returns.
  */
 #ifndef ZK_HOST_RESOLVER_H
 #define ZK_HOST_RESOLVER_H
@@ -14,6 +15,7 @@
 #include "host/os.h"
 
 #define RESOLVER_HOST 256 /* a name, with a NUL */
+#define RESOLVER_THREADS 4
 
 struct resolver;
 
