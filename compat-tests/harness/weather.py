@@ -16,6 +16,14 @@ def build(folder):
     return out
 
 
+def over(group, folder):
+    """From its start on, an ensemble of zkd has weather. folder: for the library."""
+    library = build(folder)
+    for sid, server in group.servers.items():
+        group.servers[sid] = Weather(server.workdir, config=server.config, props=server.props,
+                                     log_level="INFO").attach(library)
+
+
 class Weather(ZkdServer):
     """zkd on a disk whose behaviour a test can change while it runs."""
 

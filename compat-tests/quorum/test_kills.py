@@ -145,10 +145,7 @@ def test_cycles_of_faults(ensemble):
 def test_a_disk_is_full(ensemble, tmp_path, role, call):
     """Its member says so and ends; the others go on; with room again it comes back."""
     group = ensemble("zzz", config=CONFIG, props={"preAllocSize": 64})
-    library = weather.build(tmp_path)
-    for sid, server in group.servers.items():
-        group.servers[sid] = weather.Weather(server.workdir, config=server.config,
-                                             props=server.props, log_level="INFO").attach(library)
+    weather.over(group, tmp_path)
     leader = group.start()
     lost = leader if role == "leader" else min(set(group.sids) - {leader})
     world = histories.World(group, silence_s=SILENCE_S).start()

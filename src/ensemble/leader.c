@@ -713,7 +713,7 @@ ZK_PRIVATE void leader_synced(struct leader *l, int64_t zxid) {
     if (zxid > l->synced) l->synced = zxid;
 }
 
-/* The largest zxid that a quorum has on disk. */
+/* The largest zxid that a quorum has on disk, and so may be committed. */
 static int64_t leader_durable(const struct leader *l) {
     int64_t best = l->committed;
     for (uint32_t i = 0; i <= l->n_peers; i++) {
@@ -729,6 +729,9 @@ static int64_t leader_durable(const struct leader *l) {
                 (void)sidset_add(&set, l->cfg, l->peers[k].sid);
         if (quorum_reached(l->cfg, &set)) best = zxid;
     }
+    /* Quotas are checked against our tree: nobody may have seen what is not in it yet. */
+    if (l->cfg->enforce_quota && best > l->synced)
+        best = l->synced > l->committed ? l->synced : l->committed;
     return best;
 }
 

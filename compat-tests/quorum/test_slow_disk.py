@@ -1,0 +1,43 @@
+"""A leader whose disk is the slowest: the others commit without it, and its tree is behind."""
+import frames
+from harness import weather
+
+SLOW_MS = 150
+QUOTA = "/zookeeper/quota/q"
+
+
+def led_slowly(ensemble, tmp_path, **config):
+    """A session at the leader, and one at a follower."""
+    group = ensemble("zzz", config=config)
+    weather.over(group, tmp_path)
+    leader = group.start()
+    follower = min(set(group.sids) - {leader})
+    group.servers[leader].set(("fdatasync", "log.", 0, SLOW_MS, 0, -1))
+    return [frames.session(group.servers[sid].address) for sid in (leader, follower)]
+
+
+def done(conn, op, **fields):
+    assert conn.call(op, **fields).err == 0
+
+
+def test_quotas_hold(ensemble, tmp_path):
+    """What a client has seen done through a follower counts for its next write."""
+    _, conn = led_slowly(ensemble, tmp_path, enforceQuota="true")
+    for path, data in (("/q", b""), (QUOTA, b""), (f"{QUOTA}/zookeeper_stats", b"count=0,bytes=0"),
+                       (f"{QUOTA}/zookeeper_limits", b"count=-1,bytes=-1=;byteHardLimit=-1;"
+                                                     b"countHardLimit=3")):
+        done(conn, "create", path=path, data=data)
+    for name in "ab":
+        done(conn, "create", path=f"/q/{name}")
+    assert conn.call("create", path="/q/c").err == frames.ERR["QUOTAEXCEEDED"]
+    done(conn, "delete", path="/q/a", version=-1)
+    done(conn, "create", path="/q/c")
+
+
+def test_sync_sees_what_others_have_seen(ensemble, tmp_path):
+    at_leader, conn = led_slowly(ensemble, tmp_path)
+    for number in range(10):
+        done(conn, "create", path=f"/n{number}")
+        at_leader.submit("sync", path="/")
+        at_leader.submit("exists", path=f"/n{number}")
+        assert [at_leader.reply().err for _ in range(2)] == [0, 0]
