@@ -67,7 +67,7 @@ struct shell {
     const struct zk_result *result; /* of the latest call() */
     const char *host;
     int timeout_ms, op_timeout_ms, count, exit_code, pending, error, acl_n;
-    unsigned flags, max_packet, failed;                /* failed: attempts to connect */
+    unsigned flags, max_packet;
     bool json, quiet, wait, editing, quitting, inside; /* inside: a callback may run */
     enum zk_watch_kind mode;                           /* of addWatch, the latest one given */
     char **history;                                    /* lines of this run, count of them */
@@ -908,7 +908,6 @@ static void on_state(void *user, enum zk_state now, int64_t session_id) {
 
 static void on_log(void *user, int level, const char *text) {
     (void)user;
-    if (strncmp(text, "connection given up", 19) == 0) sh.failed++;
     if (level <= ZK_LOG_WARN) fprintf(stderr, "zkcli: %s\n", text);
 }
 
@@ -959,14 +958,21 @@ int open_session(const char *host) {
     return err ? fail(err, fmt("Cannot use the connect string \"%s\"", host)) : 0;
 }
 
+static uint64_t failures(void) {
+    struct zk_counters counters = {0};
+    zk_get_counters(sh.zk, &counters);
+    return counters.failures;
+}
+
 /* Waits for a connection, until every server has been tried in vain. */
 int connected(void) {
     int64_t end = now_ms() + sh.timeout_ms;
-    unsigned hosts = 1;
+    uint64_t hosts = 1, before = failures();
     for (const char *p = sh.host; *p && *p != '/'; p++) hosts += *p == ',';
-    for (sh.failed = 0; !up(); (void)turn(-1, end - now_ms())) {
+    for (; !up(); (void)turn(-1, end - now_ms())) {
         if (!alive()) return state() == ZK_STATE_AUTH_FAILED ? ZK_AUTH_FAILED : ZK_SESSION_EXPIRED;
-        if (sh.failed >= hosts || now_ms() >= end || interrupted) return ZK_CONNECTION_LOSS;
+        if (failures() - before >= hosts || now_ms() >= end || interrupted)
+            return ZK_CONNECTION_LOSS;
     }
     return ZK_OK;
 }

@@ -56,7 +56,7 @@ struct shell {
     const struct zk_result *result; /* of the latest call() */
     const char *host;
     int timeout_ms, op_timeout_ms, count, exit_code, pending, error, acl_n;
-    unsigned flags, max_packet, failed;                /* failed: attempts to connect */
+    unsigned flags, max_packet;
     bool json, quiet, wait, editing, quitting, inside; /* inside: a callback may run */
     enum zk_watch_kind mode;                           /* of addWatch, the latest one given */
     char **history;                                    /* lines of this run, count of them */
