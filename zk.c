@@ -639,41 +639,49 @@ static uint64_t base_rotl(uint64_t x, int by) {
     return x << by | x >> (64 - by);
 }
 
-static void base_sip_round(uint64_t v[4]) {
-    v[0] += v[1];
-    v[1] = base_rotl(v[1], 13) ^ v[0];
-    v[0] = base_rotl(v[0], 32);
-    v[2] += v[3];
-    v[3] = base_rotl(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = base_rotl(v[3], 21) ^ v[0];
-    v[2] += v[1];
-    v[1] = base_rotl(v[1], 17) ^ v[2];
-    v[2] = base_rotl(v[2], 32);
+struct base_sip {
+    uint64_t a, b, c, d;
+};
+
+/* By value: in registers, and not a call for each eight bytes of every name. */
+static inline struct base_sip base_sip_round(struct base_sip v) {
+    v.a += v.b;
+    v.b = base_rotl(v.b, 13) ^ v.a;
+    v.a = base_rotl(v.a, 32);
+    v.c += v.d;
+    v.d = base_rotl(v.d, 16) ^ v.c;
+    v.a += v.d;
+    v.d = base_rotl(v.d, 21) ^ v.a;
+    v.c += v.b;
+    v.b = base_rotl(v.b, 17) ^ v.c;
+    v.c = base_rotl(v.c, 32);
+    return v;
+}
+
+static inline struct base_sip base_sip_word(struct base_sip v, uint64_t w) {
+    v.d ^= w;
+    v = base_sip_round(v);
+    v.a ^= w;
+    return v;
 }
 
 /* SipHash-1-3: names come from clients, who must not be able to choose where they collide. */
 ZK_PRIVATE uint64_t slice_hash(struct slice a, uint64_t seed) {
     uint64_t k = hash_u64(seed + 1), w;
-    uint64_t v[4] = {seed ^ 0x736f6d6570736575u, k ^ 0x646f72616e646f6du,
-                     seed ^ 0x6c7967656e657261u, k ^ 0x7465646279746573u};
+    struct base_sip v = {seed ^ 0x736f6d6570736575u, k ^ 0x646f72616e646f6du,
+                         seed ^ 0x6c7967656e657261u, k ^ 0x7465646279746573u};
     const uint8_t *p = a.p;
     size_t left = a.n;
     for (; left >= 8; p += 8, left -= 8) {
         memcpy(&w, p, 8);
-        v[3] ^= w;
-        base_sip_round(v);
-        v[0] ^= w;
+        v = base_sip_word(v, w);
     }
     w = 0;
     if (left) memcpy(&w, p, left);
-    w ^= (uint64_t)a.n << 56;
-    v[3] ^= w;
-    base_sip_round(v);
-    v[0] ^= w;
-    v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++) base_sip_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
+    v = base_sip_word(v, w ^ (uint64_t)a.n << 56);
+    v.c ^= 0xff;
+    v = base_sip_round(base_sip_round(base_sip_round(v)));
+    return v.a ^ v.b ^ v.c ^ v.d;
 }
 
 ZK_PRIVATE uint32_t be32(const uint8_t *p) {
@@ -1686,9 +1694,9 @@ ZK_PRIVATE void acl_ip_format(char out[ACL_IP_TEXT], const uint8_t *addr, size_t
  *
  * Nodes are u32 ids into chunks of fixed 120-byte records; name and data share one block of the
  * slab. One hash index for the whole tree, keyed by (parent id, name) and grown one bucket at a
- * time (linear hashing), so no insert ever pays for a rehash. Children of a node form a doubly
- * linked list for listing. Rare facts live in side tables: the nodes that a session owns, the
- * containers, the TTL nodes.
+ * time (linear hashing), so no insert pays for a rehash but while the tree is loaded. Children of a
+ * node form a doubly linked list for listing. Rare facts live in side tables: the nodes that a
+ * session owns, the containers, the TTL nodes.
  *
  * Digest: the tree's digest is the sum of the node digests, each CRC-32 of path, data and 60 bytes
  * of stat. A node keeps the CRC of its path and data, so that a change of its stat costs 60 bytes
@@ -1725,6 +1733,12 @@ struct tree_node {
     uint32_t flags;
 };
 
+/* The first node of a hash bucket, and what spares a look at it: its hash, and, in the top bit,
+ * whether others may follow. */
+struct tree_head {
+    uint32_t id, tag;
+};
+
 /* Nodes owned by one session. */
 struct tree_owner {
     int64_t session;
@@ -1737,8 +1751,9 @@ struct tree {
     struct slab slab;
     uint32_t free_list; /* through next */
     uint32_t count;     /* live nodes, root included */
-    uint32_t *heads;    /* owned; hash buckets */
+    struct tree_head *heads; /* owned; of hash buckets */
     uint32_t n_buckets, heads_cap, mask_low;
+    bool loading;       /* set by who loads: nobody waits, so buckets may double at once */
     uint64_t seed;
     uint64_t digest;
     uint64_t data_bytes; /* node data and paths. stock: approximateDataSize */
@@ -1767,11 +1782,12 @@ ZK_PRIVATE int64_t tree_ttl_ms(int64_t owner);
 
 ZK_PRIVATE void tree_init(struct tree *t, uint64_t seed); /* empty: not even a root */
 ZK_PRIVATE void tree_free(struct tree *t);
-/* Before a load: buckets for about that many nodes, so that they need not be split one by one. */
-ZK_PRIVATE void tree_expect(struct tree *t, uint64_t nodes);
 ZK_PRIVATE struct tree_node *tree_node(const struct tree *t, uint32_t id);
 ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path);
 ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name);
+/* This node, which need not exist, will be asked for soon: what is far from the processor in a
+ * large tree is fetched meanwhile. */
+ZK_PRIVATE void tree_hint(const struct tree *t, struct slice path);
 ZK_PRIVATE struct slice tree_name(const struct tree_node *n);
 ZK_PRIVATE struct slice tree_data(const struct tree_node *n); /* p == NULL for null */
 ZK_PRIVATE void tree_put_path(const struct tree *t, uint32_t id, struct buf *out); /* "" for root */
@@ -2048,6 +2064,8 @@ ZK_PRIVATE uint32_t db_drop_orphans(struct db *db);
  * (cleared first); slices in it live as long as the record. Returns out->err. */
 ZK_PRIVATE int txn_apply(struct db *db, const struct txn_header *h, struct slice record,
                          struct txn_out *out);
+/* It will be applied soon; see tree_hint. */
+ZK_PRIVATE void txn_hint(const struct db *db, int32_t type, struct slice record);
 ZK_PRIVATE void txn_out_clear(struct db *db, struct txn_out *out);
 ZK_PRIVATE void txn_out_free(struct db *db, struct txn_out *out);
 
@@ -2696,6 +2714,10 @@ ZK_PRIVATE int auth_request(struct auth_set *a, const struct auth_config *cfg, s
 
 #define TREE_CHUNK 1024u
 #define TREE_MIN_BUCKETS 64u
+#define TREE_MORE 0x80000000u
+#define TREE_FAR 16384u /* nodes: larger trees do not stay in a processor's cache */
+
+static const struct tree_head TREE_EMPTY = {TREE_NONE, 0};
 
 /* --- records --- */
 
@@ -2745,43 +2767,66 @@ static uint32_t tree_bucket(const struct tree *t, uint32_t hash) {
     return b < t->n_buckets ? b : hash & t->mask_low;
 }
 
+static void tree_index(struct tree *t, uint32_t id, struct tree_node *n) {
+    struct tree_head *head = &t->heads[tree_bucket(t, n->hash)];
+    n->hash_next = head->id;
+    head->tag = (n->hash & ~TREE_MORE) | (head->id == TREE_NONE ? 0 : TREE_MORE);
+    head->id = id;
+}
+
 /* Adds one bucket, taking its nodes from the bucket that it halves. */
 static void tree_split_bucket(struct tree *t) {
     if (t->n_buckets == t->heads_cap) {
         t->heads_cap *= 2;
         t->heads = mem_realloc(t->heads, sizeof *t->heads * t->heads_cap);
     }
-    uint32_t fresh = t->n_buckets, old = fresh & t->mask_low;
-    uint32_t id = t->heads[old];
-    t->heads[old] = t->heads[fresh] = TREE_NONE;
+    uint32_t fresh = t->n_buckets, from = fresh & t->mask_low;
+    struct tree_head old = t->heads[from];
+    t->heads[from] = t->heads[fresh] = TREE_EMPTY;
     t->n_buckets++;
-    while (id != TREE_NONE) {
-        struct tree_node *n = tree_node(t, id);
-        uint32_t next = n->hash_next, *head = &t->heads[tree_bucket(t, n->hash)];
-        n->hash_next = *head;
-        *head = id;
-        id = next;
+    if (old.id != TREE_NONE && !(old.tag & TREE_MORE)) { /* it need not be looked at */
+        t->heads[tree_bucket(t, old.tag)] = old;
+        old.id = TREE_NONE;
+    }
+    while (old.id != TREE_NONE) {
+        struct tree_node *n = tree_node(t, old.id);
+        uint32_t next = n->hash_next;
+        tree_index(t, old.id, n);
+        old.id = next;
     }
     if (t->n_buckets == (t->mask_low + 1) * 2) t->mask_low = t->mask_low * 2 + 1;
 }
 
-static void tree_index(struct tree *t, uint32_t id, struct tree_node *n) {
-    if (t->count > t->n_buckets) tree_split_bucket(t);
-    uint32_t *head = &t->heads[tree_bucket(t, n->hash)];
-    n->hash_next = *head;
-    *head = id;
+/* Doubles the table. The nodes are taken in the order of memory, which is several times as fast for
+ * all of them as one bucket at a time is. */
+static void tree_double_buckets(struct tree *t) {
+    t->n_buckets = t->heads_cap = (t->mask_low + 1) * 2;
+    t->mask_low = t->n_buckets - 1;
+    t->heads = mem_realloc(t->heads, sizeof *t->heads * t->heads_cap);
+    for (uint32_t i = 0; i < t->n_buckets; i++) t->heads[i] = TREE_EMPTY;
+    for (uint32_t id = TREE_ROOT + 1; id < t->n_ids; id++) {
+        struct tree_node *n = tree_node(t, id);
+        if (n->flags & TREE_LIVE) tree_index(t, id, n);
+    }
 }
 
 static void tree_unindex(struct tree *t, uint32_t id, const struct tree_node *n) {
-    uint32_t *at = &t->heads[tree_bucket(t, n->hash)];
-    while (*at != id) at = &tree_node(t, *at)->hash_next;
-    *at = n->hash_next;
+    struct tree_head *head = &t->heads[tree_bucket(t, n->hash)];
+    if (head->id == id) {
+        head->id = n->hash_next;
+        head->tag = head->id == TREE_NONE ? 0 : tree_node(t, head->id)->hash | TREE_MORE;
+        return;
+    }
+    struct tree_node *before = tree_node(t, head->id);
+    while (before->hash_next != id) before = tree_node(t, before->hash_next);
+    before->hash_next = n->hash_next;
 }
 
 ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name) {
     uint32_t hash = tree_hash(t, parent, name);
-    uint32_t id = t->heads[tree_bucket(t, hash)];
-    while (id != TREE_NONE) {
+    struct tree_head head = t->heads[tree_bucket(t, hash)];
+    if (!(head.tag & TREE_MORE) && head.tag != (hash & ~TREE_MORE)) return TREE_NONE;
+    for (uint32_t id = head.id; id != TREE_NONE;) {
         const struct tree_node *n = tree_node(t, id);
         if (n->hash == hash && n->parent == parent && slice_eq(tree_name(n), name)) return id;
         id = n->hash_next;
@@ -2804,6 +2849,18 @@ ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path) {
         if (id == TREE_NONE || !slash) return id;
         p = slash + 1;
     }
+}
+
+ZK_PRIVATE void tree_hint(const struct tree *t, struct slice path) {
+#if defined __GNUC__
+    if (t->count < TREE_FAR || !path_has_parent(path)) return;
+    uint32_t parent = tree_lookup(t, path_parent(path));
+    if (parent == TREE_NONE) return;
+    uint32_t hash = tree_hash(t, parent, path_name(path));
+    __builtin_prefetch(&t->heads[tree_bucket(t, hash)]);
+#else
+    (void)t, (void)path;
+#endif
 }
 
 /* --- owners --- */
@@ -3045,16 +3102,7 @@ ZK_PRIVATE void tree_init(struct tree *t, uint64_t seed) {
     t->n_buckets = t->heads_cap = TREE_MIN_BUCKETS;
     t->mask_low = TREE_MIN_BUCKETS - 1;
     t->heads = mem_alloc(sizeof *t->heads * t->heads_cap);
-    for (uint32_t i = 0; i < t->n_buckets; i++) t->heads[i] = TREE_NONE;
-}
-
-ZK_PRIVATE void tree_expect(struct tree *t, uint64_t nodes) {
-    ZK_ASSERT(t->count == 0);
-    while (t->n_buckets < nodes && t->n_buckets < 1u << 26) t->n_buckets *= 2;
-    t->mask_low = t->n_buckets - 1;
-    t->heads_cap = t->n_buckets;
-    t->heads = mem_realloc(t->heads, sizeof *t->heads * t->heads_cap);
-    for (uint32_t i = 0; i < t->n_buckets; i++) t->heads[i] = TREE_NONE;
+    for (uint32_t i = 0; i < t->n_buckets; i++) t->heads[i] = TREE_EMPTY;
 }
 
 ZK_PRIVATE void tree_free(struct tree *t) {
@@ -3116,6 +3164,7 @@ ZK_PRIVATE uint32_t tree_add(struct tree *t, uint32_t parent, struct slice path,
     bool root = t->count == 0;
     ZK_ASSERT(root == (path.n == 0) && data.n <= INT32_MAX && path.n < INT32_MAX);
     if (!root) tree_touch(t, parent);
+    if (t->count >= t->n_buckets) (t->loading ? tree_double_buckets : tree_split_bucket)(t);
     uint32_t id = tree_new_id(t);
     struct tree_node *n = tree_node(t, id);
     struct slice name = root ? path : path_name(path);
@@ -3845,6 +3894,7 @@ ZK_PRIVATE bool quota_refuses_data(struct slice path, struct slice data) {
 
 
 #define TXN_MAX UINT32_MAX /* a record was bounded as a whole when it was framed */
+#define TXN_AHEAD 8 /* operations of a multi whose nodes are fetched meanwhile */
 
 /* --- the database --- */
 
@@ -4165,10 +4215,36 @@ static bool txn_multi_failed(struct jr r, int32_t n) {
     return false;
 }
 
+ZK_PRIVATE void txn_hint(const struct db *db, int32_t type, struct slice record) {
+    struct jr r = jr_open(record, TXN_MAX);
+    switch (type) {
+    case ZOP_CREATE:
+    case ZOP_CREATE2:
+    case ZOP_CREATE_CONTAINER:
+    case ZOP_CREATE_TTL:
+    case ZOP_DELETE:
+    case ZOP_DELETE_CONTAINER:
+    case ZOP_SET_DATA:
+        tree_hint(&db->tree, jr_bytes(&r));
+        break;
+    default:
+        break;
+    }
+}
+
+static void txn_hint_next(const struct db *db, struct jr *ahead) {
+    int32_t type = jr_i32(ahead);
+    struct slice record = jr_bytes(ahead);
+    if (!ahead->bad) txn_hint(db, type, record);
+}
+
 static int txn_multi(struct db *db, const struct txn_header *h, struct jr *r, struct txn_out *o) {
     int32_t n = jr_count(r), first = 0;
     bool failed = txn_multi_failed(*r, n);
+    struct jr ahead = *r;
+    for (int32_t i = 0; i < n && i < TXN_AHEAD; i++) txn_hint_next(db, &ahead);
     for (; n > 0; n--) {
+        if (n > TXN_AHEAD) txn_hint_next(db, &ahead);
         int32_t type = jr_i32(r), err = 0;
         struct jr sub = jr_open(jr_bytes(r), TXN_MAX);
         if (r->bad) return first ? first : ZERR_MARSHALLINGERROR;
@@ -5037,6 +5113,15 @@ enum snapfile_section {
     SNAP_FAILED
 };
 
+#define SNAPFILE_AHEAD 8u /* nodes whose places in memory are fetched meanwhile */
+
+/* A node that was decoded, and is added when a few more are. */
+struct snapfile_node {
+    struct slice path, data; /* of `in` */
+    int64_t acl;             /* as the file names it */
+    struct zstat stat;
+};
+
 struct snapfile {
     struct db *db; /* borrowed; must be empty: sessions, ACLs and nodes go there */
     enum snapfile_section section;
@@ -5050,6 +5135,8 @@ struct snapfile {
     struct slice parent;  /* path of the last parent, in parent_path */
     struct buf parent_path;
     uint32_t parent_id;
+    struct snapfile_node ahead[SNAPFILE_AHEAD]; /* a ring */
+    uint32_t ahead_first, ahead_n;
     uint64_t nodes;
     uint32_t missing_acls;
     char error[160];
@@ -5265,6 +5352,7 @@ ZK_PRIVATE void snapfile_put_tail(struct buf *out, uint32_t adler, int64_t zxid,
 ZK_PRIVATE void snapfile_open(struct snapfile *s, struct db *db, uint32_t max) {
     memset(s, 0, sizeof *s);
     s->db = db;
+    db->tree.loading = true;
     s->max = max;
     s->adler = SUM_ADLER32_INIT;
     s->parent_id = TREE_NONE;
@@ -5375,42 +5463,58 @@ static uint32_t snapfile_parent(struct snapfile *s, struct slice path) {
     return s->parent_id;
 }
 
-static bool snapfile_node(struct snapfile *s, struct jr *r) {
-    struct slice path = jr_bytes(r);
-    if (r->bad) return false;
-    if (!path.p) return snapfile_fail(s, "null path");
-    if (slice_is(path, "/")) {
-        s->section = SNAP_SEAL;
-        return true;
-    }
-    struct slice data = jr_bytes(r);
-    int64_t acl = jr_i64(r);
-    struct zstat st;
-    st.czxid = jr_i64(r);
-    st.mzxid = jr_i64(r);
-    st.ctime = jr_i64(r);
-    st.mtime = jr_i64(r);
-    st.version = jr_i32(r);
-    st.cversion = jr_i32(r);
-    st.aversion = jr_i32(r);
-    st.owner = jr_i64(r);
-    st.pzxid = jr_i64(r);
-    if (r->bad) return false;
+static bool snapfile_add(struct snapfile *s, const struct snapfile_node *n) {
     struct tree *t = &s->db->tree;
     uint32_t parent = TREE_NONE;
-    if (path_has_parent(path)) {
-        parent = snapfile_parent(s, path);
+    if (path_has_parent(n->path)) {
+        parent = snapfile_parent(s, n->path);
         if (parent == TREE_NONE) return snapfile_fail(s, "a node without its parent");
-        struct slice name = path_name(path);
+        struct slice name = path_name(n->path);
         if (!name.n || tree_child(t, parent, name) != TREE_NONE)
             return snapfile_fail(s, "a node twice, or without a name");
-    } else if (path.n || t->count) {
+    } else if (n->path.n || t->count) {
         return snapfile_fail(s, "a path without a slash");
     }
     if (t->count == 0 && parent != TREE_NONE) return snapfile_fail(s, "the root is missing");
-    (void)tree_add(t, parent, path, data, snapfile_node_acl(s, acl), &st);
+    (void)tree_add(t, parent, n->path, n->data, snapfile_node_acl(s, n->acl), &n->stat);
     s->nodes++;
     return true;
+}
+
+/* Adds nodes until so many are left. */
+static bool snapfile_add_all_but(struct snapfile *s, uint32_t left) {
+    for (; s->ahead_n > left; s->ahead_n--) {
+        if (!snapfile_add(s, &s->ahead[s->ahead_first])) return false;
+        s->ahead_first = (s->ahead_first + 1) % SNAPFILE_AHEAD;
+    }
+    return true;
+}
+
+static bool snapfile_node(struct snapfile *s, struct jr *r) {
+    struct snapfile_node *n = &s->ahead[(s->ahead_first + s->ahead_n) % SNAPFILE_AHEAD];
+    struct zstat *st = &n->stat;
+    n->path = jr_bytes(r);
+    if (r->bad) return false;
+    if (!n->path.p) return snapfile_fail(s, "null path");
+    if (slice_is(n->path, "/")) {
+        s->section = SNAP_SEAL;
+        return true;
+    }
+    n->data = jr_bytes(r);
+    n->acl = jr_i64(r);
+    st->czxid = jr_i64(r);
+    st->mzxid = jr_i64(r);
+    st->ctime = jr_i64(r);
+    st->mtime = jr_i64(r);
+    st->version = jr_i32(r);
+    st->cversion = jr_i32(r);
+    st->aversion = jr_i32(r);
+    st->owner = jr_i64(r);
+    st->pzxid = jr_i64(r);
+    if (r->bad) return false;
+    tree_hint(&s->db->tree, n->path);
+    s->ahead_n++;
+    return snapfile_add_all_but(s, SNAPFILE_AHEAD - 1);
 }
 
 static bool snapfile_check_seal(struct jr *r, uint32_t adler) {
@@ -5439,15 +5543,22 @@ static bool snapfile_one(struct snapfile *s, struct jr *r) {
     }
 }
 
+/* Everything is there. */
+static bool snapfile_whole(struct snapfile *s) {
+    if (tree_lookup(&s->db->tree, slice_str("/")) == TREE_NONE)
+        return snapfile_fail(s, "the root is missing");
+    quota_rebuild(&s->db->quota, &s->db->tree);
+    s->db->tree.loading = false;
+    return true;
+}
+
 static bool snapfile_signature(struct snapfile *s) {
     struct jr r = jr_open(buf_slice(&s->in), s->max);
     struct slice signature = jr_bytes(&r);
     if (r.bad) return !r.oversize || snapfile_fail(s, "unreasonable length");
     if (!slice_is(signature, "BenWasHere")) return snapfile_fail(s, "the signature is missing");
-    if (tree_lookup(&s->db->tree, slice_str("/")) == TREE_NONE)
-        return snapfile_fail(s, "the root is missing");
+    if (!snapfile_whole(s)) return false;
     buf_consume(&s->in, signature.n + 4);
-    quota_rebuild(&s->db->quota, &s->db->tree);
     s->section = SNAP_RECEIVED;
     return true;
 }
@@ -5459,7 +5570,7 @@ ZK_PRIVATE bool snapfile_feed(struct snapfile *s, struct slice bytes) {
     struct jr r = jr_open(in, s->max);
     const uint8_t *done = r.p, *start = r.p;
     while (snapfile_one(s, &r)) done = r.p;
-    if (s->section == SNAP_FAILED) return false;
+    if (s->section == SNAP_FAILED || !snapfile_add_all_but(s, 0)) return false;
     if (r.oversize) return snapfile_fail(s, "unreasonable length");
     s->adler = sum_adler32(s->adler, start, (size_t)(done - start));
     if (done > start) buf_consume(&s->in, (size_t)(done - start));
@@ -5491,10 +5602,7 @@ ZK_PRIVATE bool snapfile_finish(struct snapfile *s) {
         if (version >= 2 && !snapfile_check_seal(&r, adler))
             return snapfile_fail(s, "checksum of the digest does not match");
     }
-    if (tree_lookup(&s->db->tree, slice_str("/")) == TREE_NONE)
-        return snapfile_fail(s, "the root is missing");
-    quota_rebuild(&s->db->quota, &s->db->tree);
-    return true;
+    return snapfile_whole(s);
 }
 
 ZK_PRIVATE void snapfile_close(struct snapfile *s) {
@@ -23691,7 +23799,7 @@ ZK_PRIVATE void writer_close(struct writer *w) {
 #define FILES_SNAP_SYNC (16u << 20) /* a snapshot is synced piecewise: the log shares the disk */
 #define FILES_SNAP_TMP "new-snapshot"
 #define FILES_SAVE_NODES 4096u
-#define FILES_NODE_BYTES 320u /* of a snapshot for each node, when guessing how many there are */
+#define FILES_AHEAD 8u /* log entries read before the oldest of them is applied */
 #define FILES_SNAP_TRY 100 /* snapshots tried before giving up */
 
 static int files_say(char error[FILES_ERROR], const char *what, const char *path, int err) {
@@ -23955,8 +24063,6 @@ static bool files_load_snapshot(struct files *f, const struct files_entry *e, st
     char why[160] = "";
     char *path = files_path(f->snap_dir, e->name, -1);
     files_reset_db(db);
-    int64_t size = os_file_size(path);
-    if (size > 0) tree_expect(&db->tree, (uint64_t)size / FILES_NODE_BYTES);
     snapfile_open(s, db, files_longest(f));
     bool ok = *files_ext(e->name) ? files_feed_packed(s, path, why, sizeof why)
                                   : files_feed(s, path, why, sizeof why);
@@ -24072,12 +24178,20 @@ static int files_cut_tail(struct files *f, const char *path, size_t at, struct l
 
 static int files_replay_bytes(struct files_replay *r, struct slice bytes, const char *path,
                               bool last) {
-    struct logfile lf;
+    struct logfile lf, ahead[FILES_AHEAD]; /* entries that were read; a ring */
     enum logfile_status st = logfile_open(&lf, bytes, files_longest(r->f));
     if (st == LOGFILE_BAD_MAGIC) return files_refuse(r->f, path, "invalid magic number");
     if (st == LOGFILE_TORN) return files_refuse(r->f, path, "the file ends within its header");
-    while ((st = logfile_next(&lf)) == LOGFILE_ENTRY)
-        if (files_replay_entry(r, &lf, path)) return -1;
+    uint32_t read = 0, done = 0;
+    do {
+        st = logfile_next(&lf);
+        if (st == LOGFILE_ENTRY) {
+            txn_hint(r->db, lf.header.type, lf.record);
+            ahead[read++ % FILES_AHEAD] = lf;
+        }
+        while (done < read && (st != LOGFILE_ENTRY || read - done == FILES_AHEAD))
+            if (files_replay_entry(r, &ahead[done++ % FILES_AHEAD], path)) return -1;
+    } while (st == LOGFILE_ENTRY);
     switch (st) {
     case LOGFILE_TORN:
         log_line(r->log, LOG_ERROR_LEVEL, "Last transaction was partial.");
@@ -24230,7 +24344,9 @@ static int files_recover_with(struct files *f, struct db *db, struct files_repor
     if (found && snap.has_digest && snap.digest_zxid == db->last_zxid && db->last_zxid)
         files_check_digest(&r, db->last_zxid);
     start = os_now_ms();
+    db->tree.loading = true;
     int err = files_replay_logs(&r, logs);
+    db->tree.loading = false;
     report->logs_ms = os_now_ms() - start;
     report->had_logs = logs->n > 0;
     txn_out_free(db, &r.out);

@@ -89,41 +89,49 @@ static uint64_t base_rotl(uint64_t x, int by) {
     return x << by | x >> (64 - by);
 }
 
-static void base_sip_round(uint64_t v[4]) {
-    v[0] += v[1];
-    v[1] = base_rotl(v[1], 13) ^ v[0];
-    v[0] = base_rotl(v[0], 32);
-    v[2] += v[3];
-    v[3] = base_rotl(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = base_rotl(v[3], 21) ^ v[0];
-    v[2] += v[1];
-    v[1] = base_rotl(v[1], 17) ^ v[2];
-    v[2] = base_rotl(v[2], 32);
+struct base_sip {
+    uint64_t a, b, c, d;
+};
+
+/* By value: in registers, and not a call for each eight bytes of every name. */
+static inline struct base_sip base_sip_round(struct base_sip v) {
+    v.a += v.b;
+    v.b = base_rotl(v.b, 13) ^ v.a;
+    v.a = base_rotl(v.a, 32);
+    v.c += v.d;
+    v.d = base_rotl(v.d, 16) ^ v.c;
+    v.a += v.d;
+    v.d = base_rotl(v.d, 21) ^ v.a;
+    v.c += v.b;
+    v.b = base_rotl(v.b, 17) ^ v.c;
+    v.c = base_rotl(v.c, 32);
+    return v;
+}
+
+static inline struct base_sip base_sip_word(struct base_sip v, uint64_t w) {
+    v.d ^= w;
+    v = base_sip_round(v);
+    v.a ^= w;
+    return v;
 }
 
 /* SipHash-1-3: names come from clients, who must not be able to choose where they collide. */
 ZK_PRIVATE uint64_t slice_hash(struct slice a, uint64_t seed) {
     uint64_t k = hash_u64(seed + 1), w;
-    uint64_t v[4] = {seed ^ 0x736f6d6570736575u, k ^ 0x646f72616e646f6du,
-                     seed ^ 0x6c7967656e657261u, k ^ 0x7465646279746573u};
+    struct base_sip v = {seed ^ 0x736f6d6570736575u, k ^ 0x646f72616e646f6du,
+                         seed ^ 0x6c7967656e657261u, k ^ 0x7465646279746573u};
     const uint8_t *p = a.p;
     size_t left = a.n;
     for (; left >= 8; p += 8, left -= 8) {
         memcpy(&w, p, 8);
-        v[3] ^= w;
-        base_sip_round(v);
-        v[0] ^= w;
+        v = base_sip_word(v, w);
     }
     w = 0;
     if (left) memcpy(&w, p, left);
-    w ^= (uint64_t)a.n << 56;
-    v[3] ^= w;
-    base_sip_round(v);
-    v[0] ^= w;
-    v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++) base_sip_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
+    v = base_sip_word(v, w ^ (uint64_t)a.n << 56);
+    v.c ^= 0xff;
+    v = base_sip_round(base_sip_round(base_sip_round(v)));
+    return v.a ^ v.b ^ v.c ^ v.d;
 }
 
 ZK_PRIVATE uint32_t be32(const uint8_t *p) {

@@ -13,7 +13,7 @@
 #define FILES_SNAP_SYNC (16u << 20) /* a snapshot is synced piecewise: the log shares the disk */
 #define FILES_SNAP_TMP "new-snapshot"
 #define FILES_SAVE_NODES 4096u
-#define FILES_NODE_BYTES 320u /* of a snapshot for each node, when guessing how many there are */
+#define FILES_AHEAD 8u /* log entries read before the oldest of them is applied */
 #define FILES_SNAP_TRY 100 /* snapshots tried before giving up */
 
 static int files_say(char error[FILES_ERROR], const char *what, const char *path, int err) {
@@ -277,8 +277,6 @@ static bool files_load_snapshot(struct files *f, const struct files_entry *e, st
     char why[160] = "";
     char *path = files_path(f->snap_dir, e->name, -1);
     files_reset_db(db);
-    int64_t size = os_file_size(path);
-    if (size > 0) tree_expect(&db->tree, (uint64_t)size / FILES_NODE_BYTES);
     snapfile_open(s, db, files_longest(f));
     bool ok = *files_ext(e->name) ? files_feed_packed(s, path, why, sizeof why)
                                   : files_feed(s, path, why, sizeof why);
@@ -394,12 +392,20 @@ static int files_cut_tail(struct files *f, const char *path, size_t at, struct l
 
 static int files_replay_bytes(struct files_replay *r, struct slice bytes, const char *path,
                               bool last) {
-    struct logfile lf;
+    struct logfile lf, ahead[FILES_AHEAD]; /* entries that were read; a ring */
     enum logfile_status st = logfile_open(&lf, bytes, files_longest(r->f));
     if (st == LOGFILE_BAD_MAGIC) return files_refuse(r->f, path, "invalid magic number");
     if (st == LOGFILE_TORN) return files_refuse(r->f, path, "the file ends within its header");
-    while ((st = logfile_next(&lf)) == LOGFILE_ENTRY)
-        if (files_replay_entry(r, &lf, path)) return -1;
+    uint32_t read = 0, done = 0;
+    do {
+        st = logfile_next(&lf);
+        if (st == LOGFILE_ENTRY) {
+            txn_hint(r->db, lf.header.type, lf.record);
+            ahead[read++ % FILES_AHEAD] = lf;
+        }
+        while (done < read && (st != LOGFILE_ENTRY || read - done == FILES_AHEAD))
+            if (files_replay_entry(r, &ahead[done++ % FILES_AHEAD], path)) return -1;
+    } while (st == LOGFILE_ENTRY);
     switch (st) {
     case LOGFILE_TORN:
         log_line(r->log, LOG_ERROR_LEVEL, "Last transaction was partial.");
@@ -552,7 +558,9 @@ static int files_recover_with(struct files *f, struct db *db, struct files_repor
     if (found && snap.has_digest && snap.digest_zxid == db->last_zxid && db->last_zxid)
         files_check_digest(&r, db->last_zxid);
     start = os_now_ms();
+    db->tree.loading = true;
     int err = files_replay_logs(&r, logs);
+    db->tree.loading = false;
     report->logs_ms = os_now_ms() - start;
     report->had_logs = logs->n > 0;
     txn_out_free(db, &r.out);

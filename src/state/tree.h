@@ -3,9 +3,9 @@
  *
  * Nodes are u32 ids into chunks of fixed 120-byte records; name and data share one block of the
  * slab. One hash index for the whole tree, keyed by (parent id, name) and grown one bucket at a
- * time (linear hashing), so no insert ever pays for a rehash. Children of a node form a doubly
- * linked list for listing. Rare facts live in side tables: the nodes that a session owns, the
- * containers, the TTL nodes.
+ * time (linear hashing), so no insert pays for a rehash but while the tree is loaded. Children of a
+ * node form a doubly linked list for listing. Rare facts live in side tables: the nodes that a
+ * session owns, the containers, the TTL nodes.
  *
  * Digest: the tree's digest is the sum of the node digests, each CRC-32 of path, data and 60 bytes
  * of stat. A node keeps the CRC of its path and data, so that a change of its stat costs 60 bytes
@@ -44,6 +44,12 @@ struct tree_node {
     uint32_t flags;
 };
 
+/* The first node of a hash bucket, and what spares a look at it: its hash, and, in the top bit,
+ * whether others may follow. */
+struct tree_head {
+    uint32_t id, tag;
+};
+
 /* Nodes owned by one session. */
 struct tree_owner {
     int64_t session;
@@ -56,8 +62,9 @@ struct tree {
     struct slab slab;
     uint32_t free_list; /* through next */
     uint32_t count;     /* live nodes, root included */
-    uint32_t *heads;    /* owned; hash buckets */
+    struct tree_head *heads; /* owned; of hash buckets */
     uint32_t n_buckets, heads_cap, mask_low;
+    bool loading;       /* set by who loads: nobody waits, so buckets may double at once */
     uint64_t seed;
     uint64_t digest;
     uint64_t data_bytes; /* node data and paths. stock: approximateDataSize */
@@ -86,11 +93,12 @@ ZK_PRIVATE int64_t tree_ttl_ms(int64_t owner);
 
 ZK_PRIVATE void tree_init(struct tree *t, uint64_t seed); /* empty: not even a root */
 ZK_PRIVATE void tree_free(struct tree *t);
-/* Before a load: buckets for about that many nodes, so that they need not be split one by one. */
-ZK_PRIVATE void tree_expect(struct tree *t, uint64_t nodes);
 ZK_PRIVATE struct tree_node *tree_node(const struct tree *t, uint32_t id);
 ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path);
 ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name);
+/* This node, which need not exist, will be asked for soon: what is far from the processor in a
+ * large tree is fetched meanwhile. */
+ZK_PRIVATE void tree_hint(const struct tree *t, struct slice path);
 ZK_PRIVATE struct slice tree_name(const struct tree_node *n);
 ZK_PRIVATE struct slice tree_data(const struct tree_node *n); /* p == NULL for null */
 ZK_PRIVATE void tree_put_path(const struct tree *t, uint32_t id, struct buf *out); /* "" for root */

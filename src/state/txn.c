@@ -3,6 +3,7 @@
 #include "state/path.h"
 
 #define TXN_MAX UINT32_MAX /* a record was bounded as a whole when it was framed */
+#define TXN_AHEAD 8 /* operations of a multi whose nodes are fetched meanwhile */
 
 /* --- the database --- */
 
@@ -323,10 +324,36 @@ static bool txn_multi_failed(struct jr r, int32_t n) {
     return false;
 }
 
+ZK_PRIVATE void txn_hint(const struct db *db, int32_t type, struct slice record) {
+    struct jr r = jr_open(record, TXN_MAX);
+    switch (type) {
+    case ZOP_CREATE:
+    case ZOP_CREATE2:
+    case ZOP_CREATE_CONTAINER:
+    case ZOP_CREATE_TTL:
+    case ZOP_DELETE:
+    case ZOP_DELETE_CONTAINER:
+    case ZOP_SET_DATA:
+        tree_hint(&db->tree, jr_bytes(&r));
+        break;
+    default:
+        break;
+    }
+}
+
+static void txn_hint_next(const struct db *db, struct jr *ahead) {
+    int32_t type = jr_i32(ahead);
+    struct slice record = jr_bytes(ahead);
+    if (!ahead->bad) txn_hint(db, type, record);
+}
+
 static int txn_multi(struct db *db, const struct txn_header *h, struct jr *r, struct txn_out *o) {
     int32_t n = jr_count(r), first = 0;
     bool failed = txn_multi_failed(*r, n);
+    struct jr ahead = *r;
+    for (int32_t i = 0; i < n && i < TXN_AHEAD; i++) txn_hint_next(db, &ahead);
     for (; n > 0; n--) {
+        if (n > TXN_AHEAD) txn_hint_next(db, &ahead);
         int32_t type = jr_i32(r), err = 0;
         struct jr sub = jr_open(jr_bytes(r), TXN_MAX);
         if (r->bad) return first ? first : ZERR_MARSHALLINGERROR;

@@ -65,6 +65,7 @@ ZK_PRIVATE void snapfile_put_tail(struct buf *out, uint32_t adler, int64_t zxid,
 ZK_PRIVATE void snapfile_open(struct snapfile *s, struct db *db, uint32_t max) {
     memset(s, 0, sizeof *s);
     s->db = db;
+    db->tree.loading = true;
     s->max = max;
     s->adler = SUM_ADLER32_INIT;
     s->parent_id = TREE_NONE;
@@ -175,42 +176,58 @@ static uint32_t snapfile_parent(struct snapfile *s, struct slice path) {
     return s->parent_id;
 }
 
-static bool snapfile_node(struct snapfile *s, struct jr *r) {
-    struct slice path = jr_bytes(r);
-    if (r->bad) return false;
-    if (!path.p) return snapfile_fail(s, "null path");
-    if (slice_is(path, "/")) {
-        s->section = SNAP_SEAL;
-        return true;
-    }
-    struct slice data = jr_bytes(r);
-    int64_t acl = jr_i64(r);
-    struct zstat st;
-    st.czxid = jr_i64(r);
-    st.mzxid = jr_i64(r);
-    st.ctime = jr_i64(r);
-    st.mtime = jr_i64(r);
-    st.version = jr_i32(r);
-    st.cversion = jr_i32(r);
-    st.aversion = jr_i32(r);
-    st.owner = jr_i64(r);
-    st.pzxid = jr_i64(r);
-    if (r->bad) return false;
+static bool snapfile_add(struct snapfile *s, const struct snapfile_node *n) {
     struct tree *t = &s->db->tree;
     uint32_t parent = TREE_NONE;
-    if (path_has_parent(path)) {
-        parent = snapfile_parent(s, path);
+    if (path_has_parent(n->path)) {
+        parent = snapfile_parent(s, n->path);
         if (parent == TREE_NONE) return snapfile_fail(s, "a node without its parent");
-        struct slice name = path_name(path);
+        struct slice name = path_name(n->path);
         if (!name.n || tree_child(t, parent, name) != TREE_NONE)
             return snapfile_fail(s, "a node twice, or without a name");
-    } else if (path.n || t->count) {
+    } else if (n->path.n || t->count) {
         return snapfile_fail(s, "a path without a slash");
     }
     if (t->count == 0 && parent != TREE_NONE) return snapfile_fail(s, "the root is missing");
-    (void)tree_add(t, parent, path, data, snapfile_node_acl(s, acl), &st);
+    (void)tree_add(t, parent, n->path, n->data, snapfile_node_acl(s, n->acl), &n->stat);
     s->nodes++;
     return true;
+}
+
+/* Adds nodes until so many are left. */
+static bool snapfile_add_all_but(struct snapfile *s, uint32_t left) {
+    for (; s->ahead_n > left; s->ahead_n--) {
+        if (!snapfile_add(s, &s->ahead[s->ahead_first])) return false;
+        s->ahead_first = (s->ahead_first + 1) % SNAPFILE_AHEAD;
+    }
+    return true;
+}
+
+static bool snapfile_node(struct snapfile *s, struct jr *r) {
+    struct snapfile_node *n = &s->ahead[(s->ahead_first + s->ahead_n) % SNAPFILE_AHEAD];
+    struct zstat *st = &n->stat;
+    n->path = jr_bytes(r);
+    if (r->bad) return false;
+    if (!n->path.p) return snapfile_fail(s, "null path");
+    if (slice_is(n->path, "/")) {
+        s->section = SNAP_SEAL;
+        return true;
+    }
+    n->data = jr_bytes(r);
+    n->acl = jr_i64(r);
+    st->czxid = jr_i64(r);
+    st->mzxid = jr_i64(r);
+    st->ctime = jr_i64(r);
+    st->mtime = jr_i64(r);
+    st->version = jr_i32(r);
+    st->cversion = jr_i32(r);
+    st->aversion = jr_i32(r);
+    st->owner = jr_i64(r);
+    st->pzxid = jr_i64(r);
+    if (r->bad) return false;
+    tree_hint(&s->db->tree, n->path);
+    s->ahead_n++;
+    return snapfile_add_all_but(s, SNAPFILE_AHEAD - 1);
 }
 
 static bool snapfile_check_seal(struct jr *r, uint32_t adler) {
@@ -239,15 +256,22 @@ static bool snapfile_one(struct snapfile *s, struct jr *r) {
     }
 }
 
+/* Everything is there. */
+static bool snapfile_whole(struct snapfile *s) {
+    if (tree_lookup(&s->db->tree, slice_str("/")) == TREE_NONE)
+        return snapfile_fail(s, "the root is missing");
+    quota_rebuild(&s->db->quota, &s->db->tree);
+    s->db->tree.loading = false;
+    return true;
+}
+
 static bool snapfile_signature(struct snapfile *s) {
     struct jr r = jr_open(buf_slice(&s->in), s->max);
     struct slice signature = jr_bytes(&r);
     if (r.bad) return !r.oversize || snapfile_fail(s, "unreasonable length");
     if (!slice_is(signature, "BenWasHere")) return snapfile_fail(s, "the signature is missing");
-    if (tree_lookup(&s->db->tree, slice_str("/")) == TREE_NONE)
-        return snapfile_fail(s, "the root is missing");
+    if (!snapfile_whole(s)) return false;
     buf_consume(&s->in, signature.n + 4);
-    quota_rebuild(&s->db->quota, &s->db->tree);
     s->section = SNAP_RECEIVED;
     return true;
 }
@@ -259,7 +283,7 @@ ZK_PRIVATE bool snapfile_feed(struct snapfile *s, struct slice bytes) {
     struct jr r = jr_open(in, s->max);
     const uint8_t *done = r.p, *start = r.p;
     while (snapfile_one(s, &r)) done = r.p;
-    if (s->section == SNAP_FAILED) return false;
+    if (s->section == SNAP_FAILED || !snapfile_add_all_but(s, 0)) return false;
     if (r.oversize) return snapfile_fail(s, "unreasonable length");
     s->adler = sum_adler32(s->adler, start, (size_t)(done - start));
     if (done > start) buf_consume(&s->in, (size_t)(done - start));
@@ -291,10 +315,7 @@ ZK_PRIVATE bool snapfile_finish(struct snapfile *s) {
         if (version >= 2 && !snapfile_check_seal(&r, adler))
             return snapfile_fail(s, "checksum of the digest does not match");
     }
-    if (tree_lookup(&s->db->tree, slice_str("/")) == TREE_NONE)
-        return snapfile_fail(s, "the root is missing");
-    quota_rebuild(&s->db->quota, &s->db->tree);
-    return true;
+    return snapfile_whole(s);
 }
 
 ZK_PRIVATE void snapfile_close(struct snapfile *s) {

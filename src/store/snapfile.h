@@ -40,6 +40,15 @@ enum snapfile_section {
     SNAP_FAILED
 };
 
+#define SNAPFILE_AHEAD 8u /* nodes whose places in memory are fetched meanwhile */
+
+/* A node that was decoded, and is added when a few more are. */
+struct snapfile_node {
+    struct slice path, data; /* of `in` */
+    int64_t acl;             /* as the file names it */
+    struct zstat stat;
+};
+
 struct snapfile {
     struct db *db; /* borrowed; must be empty: sessions, ACLs and nodes go there */
     enum snapfile_section section;
@@ -53,6 +62,8 @@ struct snapfile {
     struct slice parent;  /* path of the last parent, in parent_path */
     struct buf parent_path;
     uint32_t parent_id;
+    struct snapfile_node ahead[SNAPFILE_AHEAD]; /* a ring */
+    uint32_t ahead_first, ahead_n;
     uint64_t nodes;
     uint32_t missing_acls;
     char error[160];
