@@ -4,6 +4,9 @@ Where stock and zkd differ the row says so. zkd differs on purpose:
   - a last log file of 1 to 15 bytes was being created when the machine died: it is dropped
   - a checksum error in the very last entry is a torn write when a sector of it is all zeros;
     the file is then cut there, so that a stock server can use the directory as well
+  - transactions that are missing at the end of an epoch are noticed, where a log file that is not
+    the last one ends in something else than the beginning of an entry and zeros; what is found at
+    the end of the last one is cut off
   - a log file that ends before the transactions it looks for is not opened: it may be empty
   - a length of ffffffff is refused as any other unreasonable one
   - transactions that are missing between the snapshot and the first log are noticed, unless
@@ -233,6 +236,55 @@ def test_all_ways_to_cut_a_log(zkd):
         wanted = max((e.zxid for e in entries if e.end <= size), default=0)
         assert datadir.last_zxid(zkd) == wanted, size
         zkd.kill()
+
+
+def two_epochs(zkd):
+    """A log whose epoch has ended, and one that begins the next; (path of the first, its entries)."""
+    path, last = log_with_large_last_entry(zkd, size=300)
+    whole = path.read_bytes()
+    body = bytearray(whole[last.at + 12:last.end - 1])[:-12]        # without its digest
+    struct.pack_into(">q", body, 12, 1 << 32 | 1)
+    body = body.replace(b"/b", b"/c")
+    (path.parent / "log.100000001").write_bytes(
+        format.LOG_HEADER + struct.pack(">qi", zlib.adler32(body), len(body)) + body + b"B")
+    return path, list(format.entries(whole))
+
+
+# Of the entry before the last, or the last one: what becomes of its bytes, from its beginning
+ROT = {"an end mark": lambda e: (e.end - e.at - 1, b"\x43"),
+       "a length, larger": lambda e: (8, struct.pack(">i", (e.end - e.at - 13) ^ 0x400)),
+       "a length, smaller": lambda e: (8, struct.pack(">i", (e.end - e.at - 13) & 0x11)),
+       "a length, zero": lambda e: (8, bytes(4))}
+
+
+@pytest.mark.parametrize("entry", [-2, -1])
+@pytest.mark.parametrize("what", ROT)
+def test_the_end_of_an_epoch_has_rotted(zkd, what, entry):
+    """Its last transactions cannot be read: that they were there must not go unnoticed."""
+    path, entries = two_epochs(zkd)
+    at, raw = ROT[what](entries[entry])
+    overwrite(entries[entry].at + at, raw, path.name)(path.parent)
+    before = datadir.files(path.parent)
+    assert "are missing" in datadir.refuses(zkd)
+    assert datadir.files(path.parent) == before
+
+
+@pytest.mark.parametrize("keep", [0, 3, 8, 11, 12, 60, 250])
+def test_the_end_of_an_epoch_was_being_written(zkd, keep):
+    """A process that was killed leaves the beginning of an entry behind, and zeros."""
+    path, entries = two_epochs(zkd)
+    zero(path, entries[-1].at + keep, entries[-1].end)
+    with zkd.start():
+        assert datadir.last_zxid(zkd) == 1 << 32 | 1
+
+
+def test_a_cut_end_is_no_rot_later(zkd):
+    """What the last log's end looked like after a power cut does not matter any more."""
+    path, last = log_with_large_last_entry(zkd, size=300)
+    overwrite(last.end - 1, b"\x41", path.name)(path.parent)
+    with zkd.start():
+        assert datadir.last_zxid(zkd) == last.zxid - 1
+    assert path.stat().st_size == last.at
 
 
 def test_a_copy_of_a_log_hides_nothing(zkd):

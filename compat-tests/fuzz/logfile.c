@@ -25,6 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             st = LOGFILE_ENTRY;
         }
     }
+    if (st == LOGFILE_END || st == LOGFILE_TORN)
+        (void)(logfile_ended(&f) || logfile_was_cut_off(&f));
     (void)db_drop_orphans(&db);
     txn_out_free(&db, &out);
     db_free(&db);

@@ -107,6 +107,9 @@ MUTATIONS = [
     ("the second in line has the lock, too", "client/line.c",
      "    if (!nearest)\n        line_set_first(l);",
      "    if (!nearest || r->count == 2)\n        line_set_first(l);", 100),
+    ("a log whose end has rotted is taken for whole", "host/files.c",
+     "    r->ragged = !logfile_was_cut_off(&lf);",
+     "    r->ragged = false && logfile_was_cut_off(&lf);", range(405100, 405110)),
 ]
 
 

@@ -318,6 +318,7 @@ struct files_replay {
     const struct snapfile *snap;
     struct txn_out out;
     int64_t highest; /* zxid of the last entry applied; 0 none */
+    bool ragged;     /* a file has not ended where its last readable entry does */
 };
 
 static int files_refuse(struct files *f, const char *path, const char *why) {
@@ -341,11 +342,11 @@ static void files_check_digest(struct files_replay *r, int64_t zxid) {
 /*
  * Nothing lies between the two: the next of an epoch, or the first of a later one. Where a leader
  * brought this server up by a snapshot, which cannot be read any more, the log has a gap of which
- * only the name of that snapshot tells.
+ * only the name of that snapshot tells; where a file is ragged, it has lost the end of an epoch.
  */
-static bool files_follows(const struct files *f, int64_t last, int64_t zxid) {
+static bool files_follows(const struct files *f, int64_t last, int64_t zxid, bool ragged) {
     if (zxid == last + 1) return true;
-    if (zxid >> 32 <= last >> 32 || (uint32_t)zxid != 1) return false;
+    if (zxid >> 32 <= last >> 32 || (uint32_t)zxid != 1 || ragged) return false;
     struct files_list snaps;
     bool gap = files_list(f->snap_dir, "snapshot", &snaps) < 0;
     for (uint32_t i = 0; i < snaps.n; i++)
@@ -357,7 +358,8 @@ static bool files_follows(const struct files *f, int64_t last, int64_t zxid) {
 static int files_replay_entry(struct files_replay *r, const struct logfile *lf, const char *path) {
     int64_t zxid = lf->header.zxid, last = r->highest ? r->highest : r->db->last_zxid;
     if (zxid <= r->report->snapshot_zxid) return 0;
-    if (zxid > last && !files_follows(r->f, last, zxid) && !r->f->cfg->trust_empty_snapshot) {
+    if (zxid > last && !files_follows(r->f, last, zxid, r->ragged) &&
+        !r->f->cfg->trust_empty_snapshot) {
         (void)snprintf(r->f->error, sizeof r->f->error,
                        "%s: transactions 0x%llx to 0x%llx are missing", path,
                        (unsigned long long)last + 1, (unsigned long long)zxid - 1);
@@ -371,6 +373,7 @@ static int files_replay_entry(struct files_replay *r, const struct logfile *lf, 
     (void)txn_apply(r->db, &lf->header, lf->record, &r->out);
     files_check_digest(r, zxid);
     if (zxid > r->highest) r->highest = zxid;
+    r->ragged = false;
     r->report->replayed++;
     return 0;
 }
@@ -383,7 +386,8 @@ static int files_cut(struct files *f, const char *path, size_t at) {
     return err ? files_fail(f, "cannot cut off the end of", path, err) : 0;
 }
 
-/* The damaged end of the last log: what was being written when the machine died. */
+/* The damaged end of the last log: what was being written when the machine died. It goes, so that
+ * what is found at the end of any other log one day can be told from it. */
 static int files_cut_tail(struct files *f, const char *path, size_t at, struct logq *log) {
     if (files_cut(f, path, at)) return -1;
     log_line(log, LOG_WARN_LEVEL, "Last transaction was partial: %s ends at %zu now", path, at);
@@ -406,19 +410,15 @@ static int files_replay_bytes(struct files_replay *r, struct slice bytes, const 
         while (done < read && (st != LOGFILE_ENTRY || read - done == FILES_AHEAD))
             if (files_replay_entry(r, &ahead[done++ % FILES_AHEAD], path)) return -1;
     } while (st == LOGFILE_ENTRY);
-    switch (st) {
-    case LOGFILE_TORN:
-        log_line(r->log, LOG_ERROR_LEVEL, "Last transaction was partial.");
-        return 0;
-    case LOGFILE_BAD_CRC:
-        /* Pages may reach the disk in any order: the end of an entry there, its middle not. */
-        if (last && logfile_tail_is_torn(&lf)) return files_cut_tail(r->f, path, lf.at, r->log);
+    if (st == LOGFILE_BAD_LENGTH) return files_refuse(r->f, path, "Unreasonable length");
+    /* Pages may reach the disk in any order: the end of an entry there, its middle not. */
+    if (st == LOGFILE_BAD_CRC && !(last && logfile_tail_is_torn(&lf)))
         return files_refuse(r->f, path, "CRC check failed");
-    case LOGFILE_BAD_LENGTH:
-        return files_refuse(r->f, path, "Unreasonable length");
-    default:
-        return 0;
-    }
+    if (logfile_ended(&lf)) return 0;
+    if (last) return files_cut_tail(r->f, path, lf.at, r->log);
+    log_line(r->log, LOG_ERROR_LEVEL, "Last transaction of %s was partial.", path);
+    r->ragged = !logfile_was_cut_off(&lf);
+    return 0;
 }
 
 /*
@@ -786,11 +786,12 @@ struct files_cutting {
     uint32_t met;   /* snapshots whose zxid has gone by */
     bool reached;   /* the log comes to zxid, or base is it */
     bool whole;     /* it goes on without a hole to its end, through each snapshot beyond zxid */
+    bool ragged;    /* as in files_replay */
 };
 
 /* The first entry behind base must be known to follow it: base may have come from elsewhere. */
 static bool files_walk_follows(const struct files_cutting *c, int64_t zxid) {
-    return files_follows(c->f, c->last, zxid) &&
+    return files_follows(c->f, c->last, zxid, c->ragged) &&
            (c->last > c->base || c->before == c->base || zxid == c->base + 1 || c->base == 0);
 }
 
@@ -799,6 +800,7 @@ static void files_walk_entry(struct files_cutting *c, int64_t zxid) {
     if (zxid <= c->last || !c->whole) return;
     c->whole = files_walk_follows(c, zxid);
     if (!c->whole) return;
+    c->ragged = false;
     c->last = zxid;
     c->reached = c->reached || zxid == c->zxid;
     while (c->met < c->snaps.n && c->snaps.at[c->met].zxid <= zxid) {
@@ -825,6 +827,7 @@ static int files_walk(struct files_cutting *c) {
             while (st == LOGFILE_ENTRY && (st = logfile_next(&lf)) == LOGFILE_ENTRY)
                 files_walk_entry(c, lf.header.zxid);
             c->whole = c->whole && (st == LOGFILE_END || st == LOGFILE_TORN);
+            c->ragged = c->whole && !logfile_ended(&lf) && !logfile_was_cut_off(&lf);
             os_unmap(bytes);
         }
         mem_free(path);

@@ -9,6 +9,7 @@ struct logread {
     struct buf logs, snaps; /* int64 zxids of the file names, in no order */
     int64_t after, upto;
     int64_t cursor; /* the last transaction seen, from `after` on; -1: not found yet */
+    bool ragged;    /* the file before has not ended where its last readable entry does */
     struct buf *out;
 };
 
@@ -82,7 +83,7 @@ static bool logread_too_long(const struct logread *r, int64_t first_log) {
 
 static bool logread_follows(const struct logread *r, int64_t zxid) {
     if (zxid == r->cursor + 1) return true;
-    if (zxid >> 32 <= r->cursor >> 32 || (zxid & 0xffffffffLL) != 1) return false;
+    if (zxid >> 32 <= r->cursor >> 32 || (zxid & 0xffffffffLL) != 1 || r->ragged) return false;
     int64_t snap = logread_ceiling(&r->snaps, r->cursor + 1);
     return snap < 0 || snap >= zxid;
 }
@@ -99,6 +100,7 @@ static bool logread_entry(struct logread *r, const struct logfile *lf) {
     jw_txn_header(r->out, &lf->header);
     buf_put(r->out, lf->record.p, lf->record.n);
     r->cursor = zxid;
+    r->ragged = false;
     return buf_len(r->out) < LOGREAD_BYTES;
 }
 
@@ -113,6 +115,7 @@ static bool logread_file(struct logread *r, int64_t zxid) {
     bool more = logfile_open(&lf, bytes, most > INT32_MAX ? INT32_MAX : (uint32_t)most) ==
                 LOGFILE_ENTRY;
     while (more && logfile_next(&lf) == LOGFILE_ENTRY) more = logread_entry(r, &lf);
+    if (more) r->ragged = !logfile_ended(&lf) && !logfile_was_cut_off(&lf);
     os_unmap(bytes);
     return more;
 }

@@ -66,6 +66,33 @@ ZK_PRIVATE bool logfile_tail_is_torn(const struct logfile *f) {
     return false;
 }
 
+ZK_PRIVATE bool logfile_ended(const struct logfile *f) {
+    const uint8_t *p = f->bytes.p + f->at, *end = f->bytes.p + f->bytes.n;
+    return logfile_zeros(p, end - p > 12 ? p + 12 : end);
+}
+
+/* Whether an entry begins at p that is whole but for its length. */
+static bool logfile_lost_its_length(const uint8_t *p, const uint8_t *end) {
+    uint64_t crc = be64(p);
+    uint32_t sum = SUM_ADLER32_INIT;
+    for (const uint8_t *at = p + 12; at < end; at++) {
+        if (*at == LOGFILE_EOR && at > p + 12 && sum == crc) return true;
+        sum = sum_adler32(sum, at, 1);
+    }
+    return false;
+}
+
+ZK_PRIVATE bool logfile_was_cut_off(const struct logfile *f) {
+    const uint8_t *p = f->bytes.p + f->at, *end = f->bytes.p + f->bytes.n;
+    if (end - p <= 12) return true;
+    const uint8_t *last = end; /* of what the entry may have */
+    size_t body = be32(p + 8);
+    if (body < (size_t)(end - p) - 12) last = p + 12 + body;
+    if (!logfile_zeros(last, end)) return false;
+    size_t most = (size_t)f->max + LOGFILE_ENTRY_OVERHEAD;
+    return !logfile_lost_its_length(p, (size_t)(end - p) > most ? p + most : end);
+}
+
 ZK_PRIVATE int64_t logfile_name_zxid(const char *name, const char *prefix) {
     size_t n = strlen(prefix);
     if (strncmp(name, prefix, n) != 0 || name[n] != '.') return -1;

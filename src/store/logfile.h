@@ -46,6 +46,14 @@ ZK_PRIVATE enum logfile_status logfile_next(struct logfile *f);
  * reached the disk (the file was zeros before it). Anything else is rot, not a torn write.
  */
 ZK_PRIVATE bool logfile_tail_is_torn(const struct logfile *f);
+/* No entry has been begun behind the last one that was read. */
+ZK_PRIVATE bool logfile_ended(const struct logfile *f);
+/*
+ * After LOGFILE_END or LOGFILE_TORN: what is behind the last entry may be the beginning of one that
+ * never got its end, with nothing behind it. If not, and if the file had to be whole, there were
+ * entries whose lengths or end marks have rotted.
+ */
+ZK_PRIVATE bool logfile_was_cut_off(const struct logfile *f);
 
 /* "log.<hex>" and "snapshot.<hex>[.ext]": the zxid, -1 when it is no such name. stock: Util */
 ZK_PRIVATE int64_t logfile_name_zxid(const char *name, const char *prefix);
