@@ -269,6 +269,14 @@ def test_the_end_of_an_epoch_has_rotted(zkd, what, entry):
     assert datadir.files(path.parent) == before
 
 
+def test_rot_before_a_log_that_was_only_begun(zkd):
+    """What stands between says nothing of what the older one has lost."""
+    path, entries = two_epochs(zkd)
+    overwrite(entries[-1].end - 1, b"\x43", path.name)(path.parent)
+    (path.parent / "log.9").write_bytes(format.LOG_HEADER + b"\0\0\1")
+    assert "are missing" in datadir.refuses(zkd)
+
+
 @pytest.mark.parametrize("keep", [0, 3, 8, 11, 12, 60, 250])
 def test_the_end_of_an_epoch_was_being_written(zkd, keep):
     """A process that was killed leaves the beginning of an entry behind, and zeros."""

@@ -108,8 +108,8 @@ MUTATIONS = [
      "    if (!nearest)\n        line_set_first(l);",
      "    if (!nearest || r->count == 2)\n        line_set_first(l);", 100),
     ("a log whose end has rotted is taken for whole", "host/files.c",
-     "    r->ragged = !logfile_was_cut_off(&lf);",
-     "    r->ragged = false && logfile_was_cut_off(&lf);", range(405100, 405110)),
+     "    if (!logfile_was_cut_off(&lf)) r->ragged = true;",
+     "    if (!logfile_was_cut_off(&lf)) r->ragged = false;", range(405100, 405110)),
 ]
 
 

@@ -417,7 +417,7 @@ static int files_replay_bytes(struct files_replay *r, struct slice bytes, const 
     if (logfile_ended(&lf)) return 0;
     if (last) return files_cut_tail(r->f, path, lf.at, r->log);
     log_line(r->log, LOG_ERROR_LEVEL, "Last transaction of %s was partial.", path);
-    r->ragged = !logfile_was_cut_off(&lf);
+    if (!logfile_was_cut_off(&lf)) r->ragged = true; /* until what follows is found */
     return 0;
 }
 
@@ -827,7 +827,7 @@ static int files_walk(struct files_cutting *c) {
             while (st == LOGFILE_ENTRY && (st = logfile_next(&lf)) == LOGFILE_ENTRY)
                 files_walk_entry(c, lf.header.zxid);
             c->whole = c->whole && (st == LOGFILE_END || st == LOGFILE_TORN);
-            c->ragged = c->whole && !logfile_ended(&lf) && !logfile_was_cut_off(&lf);
+            c->ragged = c->ragged || (!logfile_ended(&lf) && !logfile_was_cut_off(&lf));
             os_unmap(bytes);
         }
         mem_free(path);

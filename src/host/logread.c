@@ -115,7 +115,7 @@ static bool logread_file(struct logread *r, int64_t zxid) {
     bool more = logfile_open(&lf, bytes, most > INT32_MAX ? INT32_MAX : (uint32_t)most) ==
                 LOGFILE_ENTRY;
     while (more && logfile_next(&lf) == LOGFILE_ENTRY) more = logread_entry(r, &lf);
-    if (more) r->ragged = !logfile_ended(&lf) && !logfile_was_cut_off(&lf);
+    if (more && !logfile_ended(&lf) && !logfile_was_cut_off(&lf)) r->ragged = true;
     os_unmap(bytes);
     return more;
 }
