@@ -65,18 +65,17 @@ def test_reply_waits_for_the_sync(zkd):
     for number in range(3):
         start = time.monotonic()
         writer.submit("create", path=f"/slow{number}")
-        reads, slowest = 0, 0
+        reads = 0
         while not writer.pending and time.monotonic() - start < SLOW_MS / 1000 - 0.05:
-            begin = time.monotonic()
             assert reader.call("getData", path="/a").err == 0
             # what is not synced is not there; the time is looked at again, for a tester may pause too
             there = reader.call("exists", path=f"/slow{number}").err == 0
             assert not there or time.monotonic() - start >= SLOW_MS / 1000
-            slowest = max(slowest, time.monotonic() - begin)
             reads += 1
         assert writer.reply().err == 0
         assert time.monotonic() - start >= SLOW_MS / 1000 - 0.01
-        assert reads >= 5 and slowest < SLOW_MS / 2000
+        # a server that read only between syncs would have answered one or two
+        assert reads >= 20
     # reads behind a write of one's own wait for it, as the order of a session demands
     start = time.monotonic()
     writer.submit("create", path="/mine")
