@@ -6085,6 +6085,9 @@ struct config {
     int32_t global_outstanding_limit;
     bool skip_acl, enforce_quota;
     int32_t large_request_max_bytes, large_request_threshold; /* threshold -1: off */
+    int32_t request_throttle_max; /* under way at once; 0: no limit */
+    bool request_throttle_drop_stale, request_stale_latency_check;
+    int32_t throttled_op_wait_ms; /* 0: requests wait as long as they must */
     int32_t connection_throttle_tokens, connection_throttle_fill_ms, connection_throttle_fill_count;
     int32_t connection_throttle_freeze_ms;
     double connection_throttle_drop_increase, connection_throttle_drop_decrease;
@@ -7278,7 +7281,6 @@ struct config_key {
 #define CONFIG_THREADS "one thread serves all connections"
 #define CONFIG_GROUP_COMMIT "a sync takes whatever has come while the one before it ran"
 #define CONFIG_ALWAYS "it is always written"
-#define CONFIG_NO_QUEUE "requests wait in their connection; globalOutstandingLimit bounds them"
 #define CONFIG_ENSEMBLE "only the servers of an ensemble read it"
 
 static const struct config_key config_typed_keys[] = {
@@ -7373,12 +7375,15 @@ static const struct config_key config_passed_keys[] = {
     CONFIG_KEY("enforceQuota", CONFIG_IS_TRUE, enforce_quota, "false"),
     CONFIG_KEY("largeRequestMaxBytes", CONFIG_GET_INT, large_request_max_bytes, "104857600"),
     CONFIG_KEY("largeRequestThreshold", CONFIG_GET_INT, large_request_threshold, "-1"),
-    {"request_throttle_max_requests", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
-    {"request_throttle_stall_time", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
-    {"request_throttle_drop_stale", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
-    {"request_stale_latency_check", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
-    {"request_stale_connection_check", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
-    {"throttled_op_wait_time", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
+    CONFIG_KEY("request_throttle_max_requests", CONFIG_GET_INT, request_throttle_max, "0"),
+    {"request_throttle_stall_time", CONFIG_ANY, CONFIG_ACCEPTED, 0,
+     "a request goes on as soon as there is room"},
+    CONFIG_KEY("request_throttle_drop_stale", CONFIG_IS_TRUE, request_throttle_drop_stale, "true"),
+    CONFIG_KEY("request_stale_latency_check", CONFIG_IS_TRUE, request_stale_latency_check,
+               "false"),
+    {"request_stale_connection_check", CONFIG_ANY, CONFIG_ACCEPTED, 0,
+     "what a closed connection has left is never carried out"},
+    CONFIG_KEY("throttled_op_wait_time", CONFIG_GET_INT, throttled_op_wait_ms, "0"),
     CONFIG_KEY("connection_throttle_tokens", CONFIG_GET_INT, connection_throttle_tokens, "0"),
     CONFIG_KEY("connection_throttle_fill_time", CONFIG_GET_INT, connection_throttle_fill_ms, "1"),
     CONFIG_KEY("connection_throttle_fill_count", CONFIG_GET_INT, connection_throttle_fill_count,
@@ -10859,7 +10864,7 @@ struct metrics {
     struct metrics_sum fsync_ms, snapshot_ms, batch;            /* batch: records in one sync */
     struct metrics_sum init_ms, snap_load_ms, log_load_ms, log_loaded; /* of the start */
     struct metrics_sum created, deleted, changed, children;     /* watchers of one event */
-    struct metrics_dist read_ms, update_ms, propagation_ms, flush_ms;
+    struct metrics_dist read_ms, update_ms, propagation_ms, flush_ms, throttle_ms;
     struct metrics_space *spaces; /* owned */
     uint32_t n_spaces, cap_spaces, last_space;
     struct map space_index;
@@ -10996,6 +11001,7 @@ struct conn {
     uint32_t submitted, completed; /* writes, counted; the difference is under way */
     bool ready;         /* in the list of those whose turn comes round */
     bool paused;        /* the host does not read */
+    bool stalled;       /* in line for room, see node/throttle */
     bool dirty;         /* has a NODE_SEND output under way */
     bool old_handshake; /* its ConnectRequest had no readOnly byte */
     int32_t timeout;    /* negotiated, ms */
@@ -11004,8 +11010,9 @@ struct conn {
     struct auth_set auth;
     struct buf in;       /* unparsed input: an incomplete frame, or what waits */
     uint32_t n_deferred; /* reads in `deferred` */
-    struct buf deferred; /* reads behind writes: u32 value of completed to wait for, u32 length,
-                            frame; repeated */
+    struct buf deferred; /* reads behind writes: u32 value of completed to wait for, u32 length
+                            and SERVE_REFUSED, frame; repeated */
+    struct buf arrivals; /* when `in` came, while requests are throttled; see node/throttle */
     struct buf out;      /* replies and events not yet sent */
     struct net_addr addr;
     int64_t last_io;     /* monotonic ms, of the peer's last bytes */
@@ -11107,6 +11114,7 @@ struct node_stats {
     int64_t sessions_expired, sessionless_expired;
     int64_t requests, revalidated, response_bytes, watch_bytes, snapshots_failed;
     int64_t auth_failed, snapshots, digest_mismatches, large_rejected, throttled;
+    int64_t throttle_waits, stale, stale_dropped;
     int64_t fsync_slow;
 };
 
@@ -11159,6 +11167,8 @@ struct node {
     uint32_t pool_n;
 
     struct buf ready;  /* u32: connections to serve again in the next turn */
+    struct buf stalled; /* struct throttle_place: connections in line, see node/throttle */
+    uint32_t deferred_n; /* requests in `deferred` of all connections */
     int64_t budget;    /* of the connection being served, see serve */
     uint64_t work;     /* what the request being served costs beyond its bytes */
 
@@ -11197,6 +11207,7 @@ struct node {
     struct {
         int64_t tokens, filled, frozen; /* times: monotonic ms */
         double drop;                    /* probability of refusing */
+        uint32_t turn;                  /* the connection that need not stand in line */
     } throttle;
 };
 
@@ -11215,7 +11226,9 @@ ZK_PRIVATE bool node_take_output(struct node *n, struct node_output *out);
 ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id); /* any slot in use */
 ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct net_addr *addr);
 ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id); /* frees the slot and what it holds */
+ZK_PRIVATE void node_conn_forget(struct node *n, uint32_t id); /* the requests that wait */
 ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c); /* writes under way */
+ZK_PRIVATE uint32_t node_in_process(const struct node *n); /* requests of all, not yet answered */
 /* Buffers that come and go with traffic: idle connections own none. */
 ZK_PRIVATE void node_buf_take(struct node *n, struct buf *b);
 ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b);
@@ -11429,6 +11442,47 @@ ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t 
 #endif /* ZK_WITH_SERVER */
 
 #if ZK_WITH_SERVER
+/* ==== node/throttle.h ==== */
+
+/*
+ * node/throttle: what a server delays or refuses when it has too much to do; off unless configured.
+ *
+ * New connections: a bucket of tokens (stock: BlueThrottle). Requests: no more than
+ * request_throttle_max_requests are under way at once; a connection whose next request finds no
+ * room waits in line, and its input with it. A request that has waited longer than
+ * throttled_op_wait_time is answered ZTHROTTLEDOP in its turn and not carried out
+ * (stock: RequestThrottler).
+ */
+#ifndef ZK_NODE_THROTTLE_H
+#define ZK_NODE_THROTTLE_H
+
+
+ZK_PRIVATE void throttle_start(struct node *n);
+/* Whether a new connection may ask for a session. */
+ZK_PRIVATE bool throttle_admits(struct node *n, bool renewal);
+
+/* Input has come; the next request may wait in it. */
+ZK_PRIVATE void throttle_arrived(struct node *n, struct conn *c, size_t bytes);
+/* Whether the connection's next request has to wait; it stands in line then. */
+ZK_PRIVATE bool throttle_stalls(struct node *n, uint32_t conn);
+/* The next in line for whom there is room; CONN_NONE: nobody. */
+ZK_PRIVATE uint32_t throttle_next(struct node *n);
+
+enum throttle_verdict {
+    THROTTLE_SERVE,
+    THROTTLE_REFUSE, /* ZTHROTTLEDOP */
+    THROTTLE_DROP    /* the session has timed out meanwhile: the connection ends */
+};
+/* The connection's next request is taken: `bytes` of its input are done with. */
+ZK_PRIVATE enum throttle_verdict throttle_taken(struct node *n, struct conn *c, int32_t op,
+                                                size_t bytes);
+/* The connection has ended. True: a closeSession was waiting among its requests. */
+ZK_PRIVATE bool throttle_leave(struct node *n, struct conn *c);
+
+#endif
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
 /* ==== node/serve.h ==== */
 
 /*
@@ -11457,6 +11511,7 @@ ZK_PRIVATE void serve_run(struct node *n, uint32_t conn); /* what waits, as far 
  */
 ZK_PRIVATE void serve_due(struct node *n, uint32_t conn);
 ZK_PRIVATE bool serve_turn(struct node *n); /* those whose budget ran out; true: some again */
+ZK_PRIVATE void serve_stalled(struct node *n); /* those in line, as far as there is room */
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn);   /* the peer is gone */
 ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it has to be told */
 /* The leader has answered whether the session may go on here. */
@@ -11526,6 +11581,7 @@ ZK_PRIVATE void metrics_free(struct metrics *m) {
     mem_free(m->update_ms.sample);
     mem_free(m->propagation_ms.sample);
     mem_free(m->flush_ms.sample);
+    mem_free(m->throttle_ms.sample);
     memset(m, 0, sizeof *m);
 }
 
@@ -11535,6 +11591,7 @@ ZK_PRIVATE void metrics_reset(struct metrics *m) {
     m->init_ms = m->snap_load_ms = m->log_load_ms = m->log_loaded = nothing;
     m->created = m->deleted = m->changed = m->children = nothing;
     m->read_ms.sum = m->update_ms.sum = m->propagation_ms.sum = m->flush_ms.sum = nothing;
+    m->throttle_ms.sum = nothing;
     for (uint32_t i = 0; i < m->n_spaces; i++) {
         m->spaces[i].read = m->spaces[i].written = nothing;
         m->spaces[i].refused = 0;
@@ -11758,6 +11815,7 @@ ZK_PRIVATE void node_state_free(struct node *n) {
     mem_free(n->outputs);
     mem_free(n->pending);
     buf_free(&n->ready);
+    buf_free(&n->stalled);
     buf_free(&n->scratch);
     buf_free(&n->hits);
     buf_free(&n->log.lines);
@@ -11837,6 +11895,10 @@ ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c) {
     return c->submitted - c->completed;
 }
 
+ZK_PRIVATE uint32_t node_in_process(const struct node *n) {
+    return n->pend_n + n->role.wait_n + n->deferred_n;
+}
+
 ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id) {
     ZK_ASSERT(id < n->n_conns && n->conns[id].phase != CONN_FREE);
     return &n->conns[id];
@@ -11885,6 +11947,15 @@ ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b) {
     }
 }
 
+ZK_PRIVATE void node_conn_forget(struct node *n, uint32_t id) {
+    struct conn *c = node_conn(n, id);
+    n->deferred_n -= c->n_deferred;
+    c->n_deferred = 0;
+    node_buf_give(n, &c->deferred);
+    buf_free(&c->in);
+    buf_free(&c->arrivals);
+}
+
 ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id) {
     struct conn *c = node_conn(n, id);
     watch_drop_conn(&n->watches, id);
@@ -11892,8 +11963,7 @@ ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id) {
         n->db.sessions.slots[c->session_slot].conn = SESSION_NONE;
     node_ip_del(n, &c->addr);
     auth_free(&c->auth);
-    buf_free(&c->in);
-    node_buf_give(n, &c->deferred);
+    node_conn_forget(n, id);
     node_buf_give(n, &c->out);
     c->phase = CONN_FREE;
     c->next_free = n->free_conns;
@@ -11962,6 +12032,9 @@ static const struct mntr_row mntr_counters[] = {
     MNTR_ROW("stale_sessions_expired", stats.sessions_expired),
     MNTR_ROW("large_requests_rejected", stats.large_rejected),
     MNTR_ROW("throttled_ops", stats.throttled),
+    MNTR_ROW("request_throttle_wait_count", stats.throttle_waits),
+    MNTR_ROW("stale_requests", stats.stale),
+    MNTR_ROW("stale_requests_dropped", stats.stale_dropped),
     MNTR_ROW("digest_mismatches_count", stats.digest_mismatches),
     MNTR_ROW("prep_processor_request_queued", stats.requests),
     MNTR_ROW("sync_processor_request_queued", stats.requests),
@@ -11984,7 +12057,6 @@ static const struct mntr_row mntr_counters[] = {
     MNTR_ZERO("proposal_count"),
     MNTR_ZERO("quit_leading_due_to_disloyal_voter"),
     MNTR_ZERO("request_commit_queued"),
-    MNTR_ZERO("request_throttle_wait_count"),
     MNTR_ZERO("requests_not_forwarded_to_commit_processor"),
     MNTR_ZERO("response_packet_cache_hits"),
     MNTR_ZERO("response_packet_cache_misses"),
@@ -11997,8 +12069,6 @@ static const struct mntr_row mntr_counters[] = {
     MNTR_ZERO("snap_count"),
     MNTR_ZERO("snapshot_rate_limited_count"),
     MNTR_ZERO("stale_replies"),
-    MNTR_ZERO("stale_requests"),
-    MNTR_ZERO("stale_requests_dropped"),
     MNTR_ZERO("tls_handshake_exceeded"),
     MNTR_ZERO("unrecoverable_error_count"),
     MNTR_ZERO("unsuccessful_handshake"),
@@ -12056,6 +12126,7 @@ static const struct mntr_row mntr_dists[] = {
     MNTR_ROW("updatelatency", metrics.update_ms),
     MNTR_ROW("propagation_latency", metrics.propagation_ms),
     MNTR_ROW("sync_processor_queue_and_flush_time_ms", metrics.flush_ms),
+    MNTR_ROW("request_throttle_queue_time_ms", metrics.throttle_ms),
     MNTR_ZERO("close_session_prep_time"),
     MNTR_ZERO("commit_propagation_latency"),
     MNTR_ZERO("dead_watchers_cleaner_latency"),
@@ -12069,7 +12140,6 @@ static const struct mntr_row mntr_dists[] = {
     MNTR_ZERO("quorum_ack_latency"),
     MNTR_ZERO("read_commitproc_time_ms"),
     MNTR_ZERO("read_final_proc_time_ms"),
-    MNTR_ZERO("request_throttle_queue_time_ms"),
     MNTR_ZERO("server_write_committed_time_ms"),
     MNTR_ZERO("sync_processor_queue_flush_time_ms"),
     MNTR_ZERO("sync_processor_queue_time_ms"),
@@ -14457,6 +14527,178 @@ ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t 
 #endif /* ZK_WITH_SERVER */
 
 #if ZK_WITH_SERVER
+/* ==== node/throttle.c ==== */
+
+
+
+struct throttle_arrival {
+    int64_t at;   /* monotonic ms */
+    size_t bytes; /* of input that came then and has not been taken */
+};
+
+struct throttle_place {
+    uint32_t conn, gen;
+};
+
+/* --- connections --- */
+
+ZK_PRIVATE void throttle_start(struct node *n) {
+    n->throttle.tokens = n->cfg->connection_throttle_tokens;
+    if (n->cfg->connection_throttle_weighted)
+        n->throttle.tokens *= n->cfg->connection_throttle_global_weight;
+    n->throttle.filled = n->throttle.frozen = n->now;
+    n->throttle.turn = CONN_NONE;
+}
+
+/* The share that is refused at random grows while the bucket is empty. */
+static void throttle_weigh(struct node *n, int64_t most) {
+    const struct config *c = n->cfg;
+    double ratio = (double)(most - n->throttle.tokens) / (double)most;
+    if (n->now - n->throttle.frozen <= c->connection_throttle_freeze_ms) return;
+    if (n->throttle.tokens == 0)
+        n->throttle.drop += c->connection_throttle_drop_increase;
+    else if (ratio <= c->connection_throttle_decrease_ratio)
+        n->throttle.drop -= c->connection_throttle_drop_decrease;
+    if (n->throttle.drop > 1) n->throttle.drop = 1;
+    if (n->throttle.drop < 0) n->throttle.drop = 0;
+    n->throttle.frozen = n->now;
+}
+
+ZK_PRIVATE bool throttle_admits(struct node *n, bool renewal) {
+    const struct config *c = n->cfg;
+    int64_t weight = c->connection_throttle_weighted ? c->connection_throttle_global_weight : 1;
+    int64_t most = c->connection_throttle_tokens * weight, need = weight;
+    if (most <= 0) return true;
+    if (renewal && c->connection_throttle_weighted) need = c->connection_throttle_renew_weight;
+    int64_t fill = c->connection_throttle_fill_ms > 0 ? c->connection_throttle_fill_ms : 1;
+    int64_t since = n->now - n->throttle.filled;
+    if (since > fill) {
+        int64_t more = since * c->connection_throttle_fill_count * weight / fill;
+        n->throttle.tokens = n->throttle.tokens + more < most ? n->throttle.tokens + more : most;
+        n->throttle.filled = n->now;
+    }
+    if (c->connection_throttle_freeze_ms >= 0) {
+        throttle_weigh(n, most);
+        if ((double)prng_below(&n->rng, 1u << 20) / (1u << 20) < n->throttle.drop) return false;
+    }
+    if (n->throttle.tokens < need) return false;
+    n->throttle.tokens -= need;
+    return true;
+}
+
+/* --- requests --- */
+
+static bool throttle_on(const struct node *n) {
+    return n->cfg->request_throttle_max > 0 || n->cfg->throttled_op_wait_ms > 0;
+}
+
+static bool throttle_room(const struct node *n) {
+    return node_in_process(n) < (uint32_t)n->cfg->request_throttle_max;
+}
+
+ZK_PRIVATE void throttle_arrived(struct node *n, struct conn *c, size_t bytes) {
+    struct throttle_arrival last = {n->now, 0};
+    if (!throttle_on(n)) return;
+    if (buf_len(&c->arrivals)) memcpy(&last, c->arrivals.p + c->arrivals.n - sizeof last,
+                                      sizeof last);
+    if (buf_len(&c->arrivals) && last.at == n->now) {
+        c->arrivals.n -= sizeof last;
+    } else {
+        last.at = n->now;
+        last.bytes = 0;
+    }
+    last.bytes += bytes;
+    buf_compact(&c->arrivals);
+    buf_put(&c->arrivals, &last, sizeof last);
+}
+
+ZK_PRIVATE bool throttle_stalls(struct node *n, uint32_t conn) {
+    struct conn *c = node_conn(n, conn);
+    bool turn = n->throttle.turn == conn || !buf_len(&n->stalled);
+    if (n->cfg->request_throttle_max <= 0 || (turn && throttle_room(n))) return false;
+    if (c->stalled) return true;
+    struct throttle_place place = {conn, c->gen};
+    c->stalled = true;
+    n->stats.throttle_waits++;
+    buf_compact(&n->stalled);
+    buf_put(&n->stalled, &place, sizeof place);
+    return true;
+}
+
+ZK_PRIVATE uint32_t throttle_next(struct node *n) {
+    while (buf_len(&n->stalled) && throttle_room(n)) {
+        struct throttle_place place;
+        memcpy(&place, n->stalled.p + n->stalled.head, sizeof place);
+        buf_consume(&n->stalled, sizeof place);
+        struct conn *c = &n->conns[place.conn];
+        if (c->phase == CONN_FREE || c->gen != place.gen) continue;
+        c->stalled = false;
+        n->throttle.turn = place.conn;
+        return place.conn;
+    }
+    n->throttle.turn = CONN_NONE;
+    return CONN_NONE;
+}
+
+/* When the last of these bytes came. */
+static int64_t throttle_came(const struct node *n, struct conn *c, size_t bytes) {
+    int64_t at = n->now;
+    while (bytes && buf_len(&c->arrivals)) {
+        struct throttle_arrival a;
+        memcpy(&a, c->arrivals.p + c->arrivals.head, sizeof a);
+        at = a.at;
+        size_t taken = a.bytes < bytes ? a.bytes : bytes;
+        bytes -= taken;
+        a.bytes -= taken;
+        if (a.bytes)
+            memcpy(c->arrivals.p + c->arrivals.head, &a, sizeof a);
+        else
+            buf_consume(&c->arrivals, sizeof a);
+    }
+    if (!buf_len(&c->arrivals)) buf_free(&c->arrivals);
+    return at;
+}
+
+ZK_PRIVATE enum throttle_verdict throttle_taken(struct node *n, struct conn *c, int32_t op,
+                                                size_t bytes) {
+    const struct config *cfg = n->cfg;
+    if (!throttle_on(n)) return THROTTLE_SERVE;
+    int64_t waited = n->now - throttle_came(n, c, bytes);
+    metrics_sample(&n->metrics, &n->metrics.throttle_ms, waited);
+    bool exempt = op == ZOP_CLOSE_SESSION || op == ZOP_CREATE_SESSION || op == ZOP_AUTH ||
+                  op == ZOP_SASL;
+    if (exempt) return THROTTLE_SERVE;
+    bool limited = cfg->request_throttle_max > 0;
+    if (limited && cfg->request_stale_latency_check && waited > c->timeout) {
+        n->stats.stale++;
+        if (cfg->request_throttle_drop_stale) {
+            n->stats.stale_dropped++;
+            return THROTTLE_DROP;
+        }
+    }
+    if (op == ZOP_PING || cfg->throttled_op_wait_ms <= 0 || waited <= cfg->throttled_op_wait_ms)
+        return THROTTLE_SERVE;
+    n->stats.throttled++;
+    return THROTTLE_REFUSE;
+}
+
+ZK_PRIVATE bool throttle_leave(struct node *n, struct conn *c) {
+    bool closes = false;
+    if (!c->stalled) return false;
+    for (struct slice in = buf_slice(&c->in); in.n >= 4;) {
+        size_t len = be32(in.p);
+        if (in.n - 4 < len) break;
+        if (len >= 8 && (int32_t)be32(in.p + 8) == ZOP_CLOSE_SESSION)
+            closes = true;
+        else
+            n->stats.stale_dropped++;
+        in = slice_of(in.p + 4 + len, in.n - 4 - len);
+    }
+    return closes;
+}
+#endif /* ZK_WITH_SERVER */
+
+#if ZK_WITH_SERVER
 /* ==== node/serve.c ==== */
 
 
@@ -14467,6 +14709,7 @@ ZK_PRIVATE void reads_serve(struct node *n, uint32_t conn, int32_t xid, int32_t 
 #define SERVE_BUDGET 2048
 #define SERVE_BYTES_A_UNIT 8192u
 #define SERVE_WORK_A_UNIT 512u
+#define SERVE_REFUSED 0x80000000u /* with the length of a waiting frame: it came too late */
 #define SERVE_PASSED_MAX 128u /* reads waiting beyond which no write passes them */
 
 ZK_PRIVATE uint32_t serve_open(struct node *n, const struct net_addr *addr) {
@@ -14483,9 +14726,7 @@ ZK_PRIVATE void serve_close(struct node *n, uint32_t conn) {
     if (c->phase == CONN_CLOSING) return;
     c->phase = CONN_CLOSING;
     c->phase_since = n->now;
-    buf_free(&c->in);
-    node_buf_give(n, &c->deferred);
-    c->n_deferred = 0;
+    node_conn_forget(n, conn);
     watch_drop_conn(&n->watches, conn);
     if (c->session_slot != SESSION_NONE && n->db.sessions.slots[c->session_slot].conn == conn)
         n->db.sessions.slots[c->session_slot].conn = SESSION_NONE;
@@ -14494,8 +14735,12 @@ ZK_PRIVATE void serve_close(struct node *n, uint32_t conn) {
 }
 
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn) {
-    if (node_conn(n, conn)->phase != CONN_CLOSING) n->stats.connection_drops++;
+    struct conn *c = node_conn(n, conn);
+    int64_t session = c->session;
+    bool closes = c->phase == CONN_OPEN && throttle_leave(n, c) && role_decides(n);
+    if (c->phase != CONN_CLOSING) n->stats.connection_drops++;
     node_conn_drop(n, conn);
+    if (closes) pipeline_close_session(n, session);
 }
 
 /* A learner tells the leader, which alone decides when a session expires. */
@@ -14587,38 +14832,6 @@ ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn) {
     reply_connect(n, conn, true);
 }
 
-/* A bucket of tokens, and a refusal at random that grows while it is empty. stock: BlueThrottle */
-static bool serve_throttle(struct node *n, bool renewal) {
-    const struct config *c = n->cfg;
-    int64_t weight = c->connection_throttle_weighted ? c->connection_throttle_global_weight : 1;
-    int64_t most = c->connection_throttle_tokens * weight, need = weight;
-    if (most <= 0) return true;
-    if (renewal && c->connection_throttle_weighted) need = c->connection_throttle_renew_weight;
-    int64_t fill = c->connection_throttle_fill_ms > 0 ? c->connection_throttle_fill_ms : 1;
-    int64_t since = n->now - n->throttle.filled;
-    if (since > fill) {
-        int64_t more = since * c->connection_throttle_fill_count * weight / fill;
-        n->throttle.tokens = n->throttle.tokens + more < most ? n->throttle.tokens + more : most;
-        n->throttle.filled = n->now;
-    }
-    if (c->connection_throttle_freeze_ms >= 0) {
-        double ratio = (double)(most - n->throttle.tokens) / (double)most;
-        if (n->now - n->throttle.frozen > c->connection_throttle_freeze_ms) {
-            if (n->throttle.tokens == 0)
-                n->throttle.drop += c->connection_throttle_drop_increase;
-            else if (ratio <= c->connection_throttle_decrease_ratio)
-                n->throttle.drop -= c->connection_throttle_drop_decrease;
-            if (n->throttle.drop > 1) n->throttle.drop = 1;
-            if (n->throttle.drop < 0) n->throttle.drop = 0;
-            n->throttle.frozen = n->now;
-        }
-        if ((double)prng_below(&n->rng, 1u << 20) / (1u << 20) < n->throttle.drop) return false;
-    }
-    if (n->throttle.tokens < need) return false;
-    n->throttle.tokens -= need;
-    return true;
-}
-
 static void serve_connect(struct node *n, uint32_t conn, struct slice frame) {
     struct conn *c = node_conn(n, conn);
     struct serve_connect q;
@@ -14627,7 +14840,7 @@ static void serve_connect(struct node *n, uint32_t conn, struct slice frame) {
         serve_close(n, conn);
         return;
     }
-    if (!serve_throttle(n, q.session != 0)) {
+    if (!throttle_admits(n, q.session != 0)) {
         n->stats.connections_rejected++;
         serve_close(n, conn);
         return;
@@ -14707,14 +14920,15 @@ static void serve_refuse(struct node *n, uint32_t conn, int32_t xid, int64_t zxi
     serve_close(n, conn);
 }
 
-/* Keeps a read until the writes before it have been answered. */
-static void serve_defer(struct node *n, struct conn *c, struct slice frame) {
+/* Keeps what is no write until the writes before it have been answered. */
+static void serve_defer(struct node *n, struct conn *c, struct slice frame, bool refused) {
     node_buf_take(n, &c->deferred);
     buf_compact(&c->deferred);
     uint8_t *p = buf_grow(&c->deferred, frame.n + 8);
     c->n_deferred++;
+    n->deferred_n++;
     put_be32(p, c->submitted);
-    put_be32(p + 4, (uint32_t)frame.n);
+    put_be32(p + 4, (uint32_t)frame.n | (refused ? SERVE_REFUSED : 0));
     memcpy(p + 8, frame.p, frame.n);
 }
 
@@ -14725,7 +14939,8 @@ static bool serve_ordered(const struct node *n, int32_t op) {
 }
 
 /* A request whose turn has come. Takes what it cost from the budget. */
-static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, struct slice body) {
+static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, struct slice body,
+                      bool refused) {
     const struct conn *c = node_conn(n, conn);
     int flags = wire_op_flags(op);
     size_t before = buf_len(&c->out);
@@ -14734,6 +14949,9 @@ static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, st
         serve_refuse(n, conn, xid, 0, ZERR_SESSIONCLOSEDREQUIRESASLAUTH);
     } else if (!(flags & OP_CLIENT)) {
         serve_refuse(n, conn, xid, -1, ZERR_UNIMPLEMENTED);
+    } else if (refused) {
+        reply_error(n, conn, xid, n->db.last_zxid, ZERR_THROTTLEDOP);
+        reply_count(n, conn, xid, 0, 0, n->now);
     } else if (serve_ordered(n, op)) {
         struct pipeline_request q = {.conn = conn, .xid = xid, .op = op, .session = c->session,
                                      .body = body};
@@ -14747,9 +14965,10 @@ static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, st
 }
 
 /*
- * The gate: whether a connection may be served now. When it may not, one of three things will call
+ * The gate: whether a connection may be served now. When it may not, one of these will call
  * serve_run() again: its writes are answered (pipeline), its output has been sent (node_conn_sent),
- * or its turn comes round (serve_turn, after the budget ran out).
+ * its turn comes round (serve_turn, after the budget ran out), or there is room for its next
+ * request (serve_stalled).
  */
 static bool serve_may(struct node *n, uint32_t conn) {
     const struct conn *c = node_conn(n, conn);
@@ -14781,6 +15000,7 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     bool barrier = !(flags & OP_CLIENT) || op == ZOP_AUTH || op == ZOP_SASL ||
                    !serve_authenticated(n, c);
     if (behind && (crowded || full || deep || barrier)) return false;
+    enum throttle_verdict verdict = throttle_taken(n, c, op, frame.n + 4);
     c->received++;
     n->stats.received++;
     if (op == ZOP_AUTH) {
@@ -14791,11 +15011,16 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
         serve_sasl(n, conn, xid, body);
         return true;
     }
+    if (verdict == THROTTLE_DROP) {
+        serve_close(n, conn);
+        return true;
+    }
+    bool refused = verdict == THROTTLE_REFUSE;
     serve_touch(n, c->session_slot, c->timeout);
-    if (behind && !serve_ordered(n, op))
-        serve_defer(n, c, frame);
+    if (behind && (refused || !serve_ordered(n, op)))
+        serve_defer(n, c, frame, refused);
     else
-        serve_now(n, conn, xid, op, body);
+        serve_now(n, conn, xid, op, body, refused);
     return true;
 }
 
@@ -14804,13 +15029,15 @@ static void serve_deferred(struct node *n, uint32_t conn, bool due) {
     while (buf_len(&node_conn(n, conn)->deferred) && (due || serve_may(n, conn))) {
         const struct conn *c = node_conn(n, conn);
         const uint8_t *p = c->deferred.p + c->deferred.head;
-        size_t len = be32(p + 4);
+        size_t len = be32(p + 4) & ~SERVE_REFUSED;
         if ((int32_t)(c->completed - be32(p)) < 0) return;
         struct slice body = slice_of(p + 16, len - 8);
-        serve_now(n, conn, (int32_t)be32(p + 8), (int32_t)be32(p + 12), body);
+        bool refused = (be32(p + 4) & SERVE_REFUSED) != 0;
+        serve_now(n, conn, (int32_t)be32(p + 8), (int32_t)be32(p + 12), body, refused);
         if (node_conn(n, conn)->phase == CONN_CLOSING) return; /* nothing is kept any more */
         buf_consume(&node_conn(n, conn)->deferred, len + 8);
         node_conn(n, conn)->n_deferred--;
+        n->deferred_n--;
     }
     if (!buf_len(&node_conn(n, conn)->deferred)) node_buf_give(n, &node_conn(n, conn)->deferred);
 }
@@ -14856,12 +15083,13 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
             serve_close(n, conn);
             break;
         }
-        if (left - 4 < len) break;
+        if (left - 4 < len || throttle_stalls(n, conn)) break;
         struct slice frame = slice_of(p + 4, len);
         n->stats.bytes_received += (int64_t)len + 4;
         if (c->phase == CONN_NEW) {
             c->received++;
             n->stats.received++;
+            (void)throttle_taken(n, c, ZOP_CREATE_SESSION, len + (size_t)4);
             serve_connect(n, conn, frame);
         } else if (!serve_request(n, conn, frame)) {
             n->stats.bytes_received -= (int64_t)len + 4; /* it will be looked at again */
@@ -14911,8 +15139,9 @@ ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes) {
     struct conn *c = node_conn(n, conn);
     c->last_io = n->now;
     if (c->phase == CONN_CLOSING) return;
+    throttle_arrived(n, c, bytes.n);
     /* What waits for the disk waits for us, not for the client: the session is alive. */
-    if (c->session_slot != SESSION_NONE && node_conn_pending(c))
+    if (c->session_slot != SESSION_NONE && (node_conn_pending(c) || c->stalled))
         serve_touch(n, c->session_slot, c->timeout);
     if (buf_len(&c->in)) {
         buf_compact(&c->in);
@@ -14939,6 +15168,10 @@ ZK_PRIVATE bool serve_turn(struct node *n) {
     }
     buf_free(&now);
     return n->ready.n != 0;
+}
+
+ZK_PRIVATE void serve_stalled(struct node *n) {
+    for (uint32_t conn; (conn = throttle_next(n)) != CONN_NONE;) serve_run(n, conn);
 }
 
 /* Peers that never ask for a session, and closed ones that do not read what they are told. */
@@ -14975,10 +15208,7 @@ ZK_PRIVATE void node_start(struct node *n, bool snapshot) {
     uint64_t sid = n->role.phase == ROLE_ALONE ? 1 : (uint64_t)n->role.self;
     n->next_session = (int64_t)(((uint64_t)n->wall << 24 >> 8) | sid << 56);
     n->reap_next = n->now + n->cfg->container_check_interval_ms;
-    n->throttle.tokens = n->cfg->connection_throttle_tokens;
-    if (n->cfg->connection_throttle_weighted)
-        n->throttle.tokens *= n->cfg->connection_throttle_global_weight;
-    n->throttle.filled = n->throttle.frozen = n->now;
+    throttle_start(n);
     pipeline_draw_roll(n);
     if (n->role.phase != ROLE_ALONE)
         role_start(n); /* becoming part of an ensemble costs no snapshot */
@@ -15018,7 +15248,7 @@ static void node_expire(struct node *n) {
         struct session *e = &t->slots[s];
         if (e->closing) continue; /* only its transaction has not been applied yet */
         const struct conn *c = e->conn == CONN_NONE ? NULL : &n->conns[e->conn];
-        if (c && buf_len(&c->in) && node_conn_pending(c)) {
+        if (c && buf_len(&c->in) && (node_conn_pending(c) || c->stalled)) {
             session_touch(t, s, n->now, c->timeout); /* it waits for us, not we for it */
             continue;
         }
@@ -15166,6 +15396,7 @@ ZK_PRIVATE void node_step(struct node *n, const struct node_input *in) {
 
 ZK_PRIVATE bool node_idle_work(struct node *n) {
     bool turn = serve_turn(n), image = role_idle_work(n);
+    serve_stalled(n);
     role_settle(n); /* what was served has to leave for the leader or the learners */
     pipeline_flush(n);
     return pipeline_snapshot_step(n) || turn || image;

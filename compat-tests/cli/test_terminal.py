@@ -70,6 +70,14 @@ class Screen:
         self.expect(r"\r\n")
         return self.expect(r"(.*?)(?=\r\[zk: )").group(1)
 
+    def asleep(self):
+        """Waits until the shell waits for something."""
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as said:
+            def state():
+                said.seek(0)
+                return said.read().rpartition(")")[2].split()[0]
+            wait_for(lambda: state() == "S", TIMEOUT_S, "the shell")
+
     def end(self):
         deadline = time.monotonic() + TIMEOUT_S
         while self.read(deadline):
@@ -366,6 +374,7 @@ def test_sigterm_ends_the_shell_after_the_command(hanging):
     screen.prompt(1)
     kill(signal.SIGSTOP)
     screen.type("ls /\r").expect(r"\r\n")
+    screen.asleep()  # before that, the signal would end the shell before the command
     os.kill(screen.process.pid, signal.SIGTERM)
     assert screen.end() == 1
 
@@ -374,12 +383,7 @@ def test_control_z(terminal):
     screen = terminal()
     screen.prompt(0)
     screen.type("vers\x1a")
-    with open(f"/proc/{screen.process.pid}/stat", encoding="ascii") as said:
-        def state():
-            said.seek(0)
-            return said.read().rpartition(")")[2].split()[0]
-        # The shell leads its session, whose processes the kernel does not stop this way.
-        wait_for(lambda: state() == "S", 10, "the shell")
+    screen.asleep()  # the shell leads its session, whose processes the kernel does not stop so
     screen.type("ion\r").expect("CLI version")
 
 

@@ -348,7 +348,6 @@ struct config_key {
 #define CONFIG_THREADS "one thread serves all connections"
 #define CONFIG_GROUP_COMMIT "a sync takes whatever has come while the one before it ran"
 #define CONFIG_ALWAYS "it is always written"
-#define CONFIG_NO_QUEUE "requests wait in their connection; globalOutstandingLimit bounds them"
 #define CONFIG_ENSEMBLE "only the servers of an ensemble read it"
 
 static const struct config_key config_typed_keys[] = {
@@ -443,12 +442,15 @@ static const struct config_key config_passed_keys[] = {
     CONFIG_KEY("enforceQuota", CONFIG_IS_TRUE, enforce_quota, "false"),
     CONFIG_KEY("largeRequestMaxBytes", CONFIG_GET_INT, large_request_max_bytes, "104857600"),
     CONFIG_KEY("largeRequestThreshold", CONFIG_GET_INT, large_request_threshold, "-1"),
-    {"request_throttle_max_requests", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
-    {"request_throttle_stall_time", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
-    {"request_throttle_drop_stale", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
-    {"request_stale_latency_check", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
-    {"request_stale_connection_check", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
-    {"throttled_op_wait_time", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_QUEUE},
+    CONFIG_KEY("request_throttle_max_requests", CONFIG_GET_INT, request_throttle_max, "0"),
+    {"request_throttle_stall_time", CONFIG_ANY, CONFIG_ACCEPTED, 0,
+     "a request goes on as soon as there is room"},
+    CONFIG_KEY("request_throttle_drop_stale", CONFIG_IS_TRUE, request_throttle_drop_stale, "true"),
+    CONFIG_KEY("request_stale_latency_check", CONFIG_IS_TRUE, request_stale_latency_check,
+               "false"),
+    {"request_stale_connection_check", CONFIG_ANY, CONFIG_ACCEPTED, 0,
+     "what a closed connection has left is never carried out"},
+    CONFIG_KEY("throttled_op_wait_time", CONFIG_GET_INT, throttled_op_wait_ms, "0"),
     CONFIG_KEY("connection_throttle_tokens", CONFIG_GET_INT, connection_throttle_tokens, "0"),
     CONFIG_KEY("connection_throttle_fill_time", CONFIG_GET_INT, connection_throttle_fill_ms, "1"),
     CONFIG_KEY("connection_throttle_fill_count", CONFIG_GET_INT, connection_throttle_fill_count,

@@ -77,6 +77,9 @@ struct config {
     int32_t global_outstanding_limit;
     bool skip_acl, enforce_quota;
     int32_t large_request_max_bytes, large_request_threshold; /* threshold -1: off */
+    int32_t request_throttle_max; /* under way at once; 0: no limit */
+    bool request_throttle_drop_stale, request_stale_latency_check;
+    int32_t throttled_op_wait_ms; /* 0: requests wait as long as they must */
     int32_t connection_throttle_tokens, connection_throttle_fill_ms, connection_throttle_fill_count;
     int32_t connection_throttle_freeze_ms;
     double connection_throttle_drop_increase, connection_throttle_drop_decrease;

@@ -15,6 +15,7 @@ ZK_PRIVATE void metrics_free(struct metrics *m) {
     mem_free(m->update_ms.sample);
     mem_free(m->propagation_ms.sample);
     mem_free(m->flush_ms.sample);
+    mem_free(m->throttle_ms.sample);
     memset(m, 0, sizeof *m);
 }
 
@@ -24,6 +25,7 @@ ZK_PRIVATE void metrics_reset(struct metrics *m) {
     m->init_ms = m->snap_load_ms = m->log_load_ms = m->log_loaded = nothing;
     m->created = m->deleted = m->changed = m->children = nothing;
     m->read_ms.sum = m->update_ms.sum = m->propagation_ms.sum = m->flush_ms.sum = nothing;
+    m->throttle_ms.sum = nothing;
     for (uint32_t i = 0; i < m->n_spaces; i++) {
         m->spaces[i].read = m->spaces[i].written = nothing;
         m->spaces[i].refused = 0;

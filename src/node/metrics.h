@@ -37,7 +37,7 @@ struct metrics {
     struct metrics_sum fsync_ms, snapshot_ms, batch;            /* batch: records in one sync */
     struct metrics_sum init_ms, snap_load_ms, log_load_ms, log_loaded; /* of the start */
     struct metrics_sum created, deleted, changed, children;     /* watchers of one event */
-    struct metrics_dist read_ms, update_ms, propagation_ms, flush_ms;
+    struct metrics_dist read_ms, update_ms, propagation_ms, flush_ms, throttle_ms;
     struct metrics_space *spaces; /* owned */
     uint32_t n_spaces, cap_spaces, last_space;
     struct map space_index;

@@ -3,6 +3,7 @@
 #include "node/pipeline.h"
 #include "node/role.h"
 #include "node/serve.h"
+#include "node/throttle.h"
 
 #define NODE_IDLE_CHECK_MS 1000
 
@@ -17,10 +18,7 @@ ZK_PRIVATE void node_start(struct node *n, bool snapshot) {
     uint64_t sid = n->role.phase == ROLE_ALONE ? 1 : (uint64_t)n->role.self;
     n->next_session = (int64_t)(((uint64_t)n->wall << 24 >> 8) | sid << 56);
     n->reap_next = n->now + n->cfg->container_check_interval_ms;
-    n->throttle.tokens = n->cfg->connection_throttle_tokens;
-    if (n->cfg->connection_throttle_weighted)
-        n->throttle.tokens *= n->cfg->connection_throttle_global_weight;
-    n->throttle.filled = n->throttle.frozen = n->now;
+    throttle_start(n);
     pipeline_draw_roll(n);
     if (n->role.phase != ROLE_ALONE)
         role_start(n); /* becoming part of an ensemble costs no snapshot */
@@ -60,7 +58,7 @@ static void node_expire(struct node *n) {
         struct session *e = &t->slots[s];
         if (e->closing) continue; /* only its transaction has not been applied yet */
         const struct conn *c = e->conn == CONN_NONE ? NULL : &n->conns[e->conn];
-        if (c && buf_len(&c->in) && node_conn_pending(c)) {
+        if (c && buf_len(&c->in) && (node_conn_pending(c) || c->stalled)) {
             session_touch(t, s, n->now, c->timeout); /* it waits for us, not we for it */
             continue;
         }
@@ -208,6 +206,7 @@ ZK_PRIVATE void node_step(struct node *n, const struct node_input *in) {
 
 ZK_PRIVATE bool node_idle_work(struct node *n) {
     bool turn = serve_turn(n), image = role_idle_work(n);
+    serve_stalled(n);
     role_settle(n); /* what was served has to leave for the leader or the learners */
     pipeline_flush(n);
     return pipeline_snapshot_step(n) || turn || image;

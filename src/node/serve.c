@@ -5,6 +5,7 @@
 #include "node/pipeline.h"
 #include "node/reads.h"
 #include "node/role.h"
+#include "node/throttle.h"
 
 #define SERVE_CONNECT_MAX 4096u    /* bytes of a ConnectRequest: strangers get no large buffer */
 #define SERVE_IN_PAUSE 262144u     /* waiting input beyond it stops the reading */
@@ -12,6 +13,7 @@
 #define SERVE_BUDGET 2048
 #define SERVE_BYTES_A_UNIT 8192u
 #define SERVE_WORK_A_UNIT 512u
+#define SERVE_REFUSED 0x80000000u /* with the length of a waiting frame: it came too late */
 #define SERVE_PASSED_MAX 128u /* reads waiting beyond which no write passes them */
 
 ZK_PRIVATE uint32_t serve_open(struct node *n, const struct net_addr *addr) {
@@ -28,9 +30,7 @@ ZK_PRIVATE void serve_close(struct node *n, uint32_t conn) {
     if (c->phase == CONN_CLOSING) return;
     c->phase = CONN_CLOSING;
     c->phase_since = n->now;
-    buf_free(&c->in);
-    node_buf_give(n, &c->deferred);
-    c->n_deferred = 0;
+    node_conn_forget(n, conn);
     watch_drop_conn(&n->watches, conn);
     if (c->session_slot != SESSION_NONE && n->db.sessions.slots[c->session_slot].conn == conn)
         n->db.sessions.slots[c->session_slot].conn = SESSION_NONE;
@@ -39,8 +39,12 @@ ZK_PRIVATE void serve_close(struct node *n, uint32_t conn) {
 }
 
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn) {
-    if (node_conn(n, conn)->phase != CONN_CLOSING) n->stats.connection_drops++;
+    struct conn *c = node_conn(n, conn);
+    int64_t session = c->session;
+    bool closes = c->phase == CONN_OPEN && throttle_leave(n, c) && role_decides(n);
+    if (c->phase != CONN_CLOSING) n->stats.connection_drops++;
     node_conn_drop(n, conn);
+    if (closes) pipeline_close_session(n, session);
 }
 
 /* A learner tells the leader, which alone decides when a session expires. */
@@ -132,38 +136,6 @@ ZK_PRIVATE void serve_session_created(struct node *n, uint32_t conn) {
     reply_connect(n, conn, true);
 }
 
-/* A bucket of tokens, and a refusal at random that grows while it is empty. stock: BlueThrottle */
-static bool serve_throttle(struct node *n, bool renewal) {
-    const struct config *c = n->cfg;
-    int64_t weight = c->connection_throttle_weighted ? c->connection_throttle_global_weight : 1;
-    int64_t most = c->connection_throttle_tokens * weight, need = weight;
-    if (most <= 0) return true;
-    if (renewal && c->connection_throttle_weighted) need = c->connection_throttle_renew_weight;
-    int64_t fill = c->connection_throttle_fill_ms > 0 ? c->connection_throttle_fill_ms : 1;
-    int64_t since = n->now - n->throttle.filled;
-    if (since > fill) {
-        int64_t more = since * c->connection_throttle_fill_count * weight / fill;
-        n->throttle.tokens = n->throttle.tokens + more < most ? n->throttle.tokens + more : most;
-        n->throttle.filled = n->now;
-    }
-    if (c->connection_throttle_freeze_ms >= 0) {
-        double ratio = (double)(most - n->throttle.tokens) / (double)most;
-        if (n->now - n->throttle.frozen > c->connection_throttle_freeze_ms) {
-            if (n->throttle.tokens == 0)
-                n->throttle.drop += c->connection_throttle_drop_increase;
-            else if (ratio <= c->connection_throttle_decrease_ratio)
-                n->throttle.drop -= c->connection_throttle_drop_decrease;
-            if (n->throttle.drop > 1) n->throttle.drop = 1;
-            if (n->throttle.drop < 0) n->throttle.drop = 0;
-            n->throttle.frozen = n->now;
-        }
-        if ((double)prng_below(&n->rng, 1u << 20) / (1u << 20) < n->throttle.drop) return false;
-    }
-    if (n->throttle.tokens < need) return false;
-    n->throttle.tokens -= need;
-    return true;
-}
-
 static void serve_connect(struct node *n, uint32_t conn, struct slice frame) {
     struct conn *c = node_conn(n, conn);
     struct serve_connect q;
@@ -172,7 +144,7 @@ static void serve_connect(struct node *n, uint32_t conn, struct slice frame) {
         serve_close(n, conn);
         return;
     }
-    if (!serve_throttle(n, q.session != 0)) {
+    if (!throttle_admits(n, q.session != 0)) {
         n->stats.connections_rejected++;
         serve_close(n, conn);
         return;
@@ -252,14 +224,15 @@ static void serve_refuse(struct node *n, uint32_t conn, int32_t xid, int64_t zxi
     serve_close(n, conn);
 }
 
-/* Keeps a read until the writes before it have been answered. */
-static void serve_defer(struct node *n, struct conn *c, struct slice frame) {
+/* Keeps what is no write until the writes before it have been answered. */
+static void serve_defer(struct node *n, struct conn *c, struct slice frame, bool refused) {
     node_buf_take(n, &c->deferred);
     buf_compact(&c->deferred);
     uint8_t *p = buf_grow(&c->deferred, frame.n + 8);
     c->n_deferred++;
+    n->deferred_n++;
     put_be32(p, c->submitted);
-    put_be32(p + 4, (uint32_t)frame.n);
+    put_be32(p + 4, (uint32_t)frame.n | (refused ? SERVE_REFUSED : 0));
     memcpy(p + 8, frame.p, frame.n);
 }
 
@@ -270,7 +243,8 @@ static bool serve_ordered(const struct node *n, int32_t op) {
 }
 
 /* A request whose turn has come. Takes what it cost from the budget. */
-static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, struct slice body) {
+static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, struct slice body,
+                      bool refused) {
     const struct conn *c = node_conn(n, conn);
     int flags = wire_op_flags(op);
     size_t before = buf_len(&c->out);
@@ -279,6 +253,9 @@ static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, st
         serve_refuse(n, conn, xid, 0, ZERR_SESSIONCLOSEDREQUIRESASLAUTH);
     } else if (!(flags & OP_CLIENT)) {
         serve_refuse(n, conn, xid, -1, ZERR_UNIMPLEMENTED);
+    } else if (refused) {
+        reply_error(n, conn, xid, n->db.last_zxid, ZERR_THROTTLEDOP);
+        reply_count(n, conn, xid, 0, 0, n->now);
     } else if (serve_ordered(n, op)) {
         struct pipeline_request q = {.conn = conn, .xid = xid, .op = op, .session = c->session,
                                      .body = body};
@@ -292,9 +269,10 @@ static void serve_now(struct node *n, uint32_t conn, int32_t xid, int32_t op, st
 }
 
 /*
- * The gate: whether a connection may be served now. When it may not, one of three things will call
+ * The gate: whether a connection may be served now. When it may not, one of these will call
  * serve_run() again: its writes are answered (pipeline), its output has been sent (node_conn_sent),
- * or its turn comes round (serve_turn, after the budget ran out).
+ * its turn comes round (serve_turn, after the budget ran out), or there is room for its next
+ * request (serve_stalled).
  */
 static bool serve_may(struct node *n, uint32_t conn) {
     const struct conn *c = node_conn(n, conn);
@@ -326,6 +304,7 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
     bool barrier = !(flags & OP_CLIENT) || op == ZOP_AUTH || op == ZOP_SASL ||
                    !serve_authenticated(n, c);
     if (behind && (crowded || full || deep || barrier)) return false;
+    enum throttle_verdict verdict = throttle_taken(n, c, op, frame.n + 4);
     c->received++;
     n->stats.received++;
     if (op == ZOP_AUTH) {
@@ -336,11 +315,16 @@ static bool serve_request(struct node *n, uint32_t conn, struct slice frame) {
         serve_sasl(n, conn, xid, body);
         return true;
     }
+    if (verdict == THROTTLE_DROP) {
+        serve_close(n, conn);
+        return true;
+    }
+    bool refused = verdict == THROTTLE_REFUSE;
     serve_touch(n, c->session_slot, c->timeout);
-    if (behind && !serve_ordered(n, op))
-        serve_defer(n, c, frame);
+    if (behind && (refused || !serve_ordered(n, op)))
+        serve_defer(n, c, frame, refused);
     else
-        serve_now(n, conn, xid, op, body);
+        serve_now(n, conn, xid, op, body, refused);
     return true;
 }
 
@@ -349,13 +333,15 @@ static void serve_deferred(struct node *n, uint32_t conn, bool due) {
     while (buf_len(&node_conn(n, conn)->deferred) && (due || serve_may(n, conn))) {
         const struct conn *c = node_conn(n, conn);
         const uint8_t *p = c->deferred.p + c->deferred.head;
-        size_t len = be32(p + 4);
+        size_t len = be32(p + 4) & ~SERVE_REFUSED;
         if ((int32_t)(c->completed - be32(p)) < 0) return;
         struct slice body = slice_of(p + 16, len - 8);
-        serve_now(n, conn, (int32_t)be32(p + 8), (int32_t)be32(p + 12), body);
+        bool refused = (be32(p + 4) & SERVE_REFUSED) != 0;
+        serve_now(n, conn, (int32_t)be32(p + 8), (int32_t)be32(p + 12), body, refused);
         if (node_conn(n, conn)->phase == CONN_CLOSING) return; /* nothing is kept any more */
         buf_consume(&node_conn(n, conn)->deferred, len + 8);
         node_conn(n, conn)->n_deferred--;
+        n->deferred_n--;
     }
     if (!buf_len(&node_conn(n, conn)->deferred)) node_buf_give(n, &node_conn(n, conn)->deferred);
 }
@@ -401,12 +387,13 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
             serve_close(n, conn);
             break;
         }
-        if (left - 4 < len) break;
+        if (left - 4 < len || throttle_stalls(n, conn)) break;
         struct slice frame = slice_of(p + 4, len);
         n->stats.bytes_received += (int64_t)len + 4;
         if (c->phase == CONN_NEW) {
             c->received++;
             n->stats.received++;
+            (void)throttle_taken(n, c, ZOP_CREATE_SESSION, len + (size_t)4);
             serve_connect(n, conn, frame);
         } else if (!serve_request(n, conn, frame)) {
             n->stats.bytes_received -= (int64_t)len + 4; /* it will be looked at again */
@@ -456,8 +443,9 @@ ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes) {
     struct conn *c = node_conn(n, conn);
     c->last_io = n->now;
     if (c->phase == CONN_CLOSING) return;
+    throttle_arrived(n, c, bytes.n);
     /* What waits for the disk waits for us, not for the client: the session is alive. */
-    if (c->session_slot != SESSION_NONE && node_conn_pending(c))
+    if (c->session_slot != SESSION_NONE && (node_conn_pending(c) || c->stalled))
         serve_touch(n, c->session_slot, c->timeout);
     if (buf_len(&c->in)) {
         buf_compact(&c->in);
@@ -484,6 +472,10 @@ ZK_PRIVATE bool serve_turn(struct node *n) {
     }
     buf_free(&now);
     return n->ready.n != 0;
+}
+
+ZK_PRIVATE void serve_stalled(struct node *n) {
+    for (uint32_t conn; (conn = throttle_next(n)) != CONN_NONE;) serve_run(n, conn);
 }
 
 /* Peers that never ask for a session, and closed ones that do not read what they are told. */

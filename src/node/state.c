@@ -68,6 +68,7 @@ ZK_PRIVATE void node_state_free(struct node *n) {
     mem_free(n->outputs);
     mem_free(n->pending);
     buf_free(&n->ready);
+    buf_free(&n->stalled);
     buf_free(&n->scratch);
     buf_free(&n->hits);
     buf_free(&n->log.lines);
@@ -147,6 +148,10 @@ ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c) {
     return c->submitted - c->completed;
 }
 
+ZK_PRIVATE uint32_t node_in_process(const struct node *n) {
+    return n->pend_n + n->role.wait_n + n->deferred_n;
+}
+
 ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id) {
     ZK_ASSERT(id < n->n_conns && n->conns[id].phase != CONN_FREE);
     return &n->conns[id];
@@ -195,6 +200,15 @@ ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b) {
     }
 }
 
+ZK_PRIVATE void node_conn_forget(struct node *n, uint32_t id) {
+    struct conn *c = node_conn(n, id);
+    n->deferred_n -= c->n_deferred;
+    c->n_deferred = 0;
+    node_buf_give(n, &c->deferred);
+    buf_free(&c->in);
+    buf_free(&c->arrivals);
+}
+
 ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id) {
     struct conn *c = node_conn(n, id);
     watch_drop_conn(&n->watches, id);
@@ -202,8 +216,7 @@ ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id) {
         n->db.sessions.slots[c->session_slot].conn = SESSION_NONE;
     node_ip_del(n, &c->addr);
     auth_free(&c->auth);
-    buf_free(&c->in);
-    node_buf_give(n, &c->deferred);
+    node_conn_forget(n, id);
     node_buf_give(n, &c->out);
     c->phase = CONN_FREE;
     c->next_free = n->free_conns;

@@ -112,6 +112,7 @@ struct conn {
     uint32_t submitted, completed; /* writes, counted; the difference is under way */
     bool ready;         /* in the list of those whose turn comes round */
     bool paused;        /* the host does not read */
+    bool stalled;       /* in line for room, see node/throttle */
     bool dirty;         /* has a NODE_SEND output under way */
     bool old_handshake; /* its ConnectRequest had no readOnly byte */
     int32_t timeout;    /* negotiated, ms */
@@ -120,8 +121,9 @@ struct conn {
     struct auth_set auth;
     struct buf in;       /* unparsed input: an incomplete frame, or what waits */
     uint32_t n_deferred; /* reads in `deferred` */
-    struct buf deferred; /* reads behind writes: u32 value of completed to wait for, u32 length,
-                            frame; repeated */
+    struct buf deferred; /* reads behind writes: u32 value of completed to wait for, u32 length
+                            and SERVE_REFUSED, frame; repeated */
+    struct buf arrivals; /* when `in` came, while requests are throttled; see node/throttle */
     struct buf out;      /* replies and events not yet sent */
     struct net_addr addr;
     int64_t last_io;     /* monotonic ms, of the peer's last bytes */
@@ -223,6 +225,7 @@ struct node_stats {
     int64_t sessions_expired, sessionless_expired;
     int64_t requests, revalidated, response_bytes, watch_bytes, snapshots_failed;
     int64_t auth_failed, snapshots, digest_mismatches, large_rejected, throttled;
+    int64_t throttle_waits, stale, stale_dropped;
     int64_t fsync_slow;
 };
 
@@ -275,6 +278,8 @@ struct node {
     uint32_t pool_n;
 
     struct buf ready;  /* u32: connections to serve again in the next turn */
+    struct buf stalled; /* struct throttle_place: connections in line, see node/throttle */
+    uint32_t deferred_n; /* requests in `deferred` of all connections */
     int64_t budget;    /* of the connection being served, see serve */
     uint64_t work;     /* what the request being served costs beyond its bytes */
 
@@ -313,6 +318,7 @@ struct node {
     struct {
         int64_t tokens, filled, frozen; /* times: monotonic ms */
         double drop;                    /* probability of refusing */
+        uint32_t turn;                  /* the connection that need not stand in line */
     } throttle;
 };
 
@@ -331,7 +337,9 @@ ZK_PRIVATE bool node_take_output(struct node *n, struct node_output *out);
 ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id); /* any slot in use */
 ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct net_addr *addr);
 ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id); /* frees the slot and what it holds */
+ZK_PRIVATE void node_conn_forget(struct node *n, uint32_t id); /* the requests that wait */
 ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c); /* writes under way */
+ZK_PRIVATE uint32_t node_in_process(const struct node *n); /* requests of all, not yet answered */
 /* Buffers that come and go with traffic: idle connections own none. */
 ZK_PRIVATE void node_buf_take(struct node *n, struct buf *b);
 ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b);
