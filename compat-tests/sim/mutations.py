@@ -80,8 +80,8 @@ MUTATIONS = [
      "    if (e->type == EVENT_DATA_CHANGED) return;\n",
      "    if (e->type != EVENT_CREATED) return;\n", 20),
     ("reads overtake writes", "node/serve.c",
-     "    if (behind && !serve_ordered(n, op))\n",
-     "    if (behind && !serve_ordered(n, op) && frame.n > 1000000)\n", 20),
+     "    if (behind && (refused || !serve_ordered(n, op)))\n",
+     "    if (behind && (refused || (!serve_ordered(n, op) && frame.n > 1000000)))\n", 20),
     ("ephemerals outlive their session", "state/txn.c",
      "        if (!r->bad && path.p) (void)txn_remove(db, h->zxid, path, o);\n"
      "    }\n    r->bad = false;\n    txn_remove_leftovers(db, h, o);\n",

@@ -68,9 +68,6 @@ static void tuning_config(struct tuning *t) {
                    i < t->voters ? "" : ":observer");
     if (chance(150)) buf_printf(&b, "leaderServes=no\n");
     if (chance(100)) buf_printf(&b, "forceSnapshotSync=true\n");
-    ZK_ASSERT(b.n < sizeof t->config);
-    memcpy(t->config, b.p, b.n);
-    buf_free(&b);
     t->commit_log_count = (int32_t)PICK(1, 3, 10, 50, 500);
     /* Not drawn from the common stream: the stories of the other seeds stay what they were. */
     struct prng own = {sim.seed};
@@ -79,6 +76,11 @@ static void tuning_config(struct tuning *t) {
         t->counter_max = 20 << prng_below(&own, 8);
     else if (prng_below(&own, 4) == 0) /* each epoch gives all sessions their time anew: not both */
         t->contenders = 1 + (uint32_t)prng_below(&own, SIM_CONTENDERS);
+    if (prng_below(&own, 8) == 1)
+        buf_printf(&b, "request_throttle_max_requests=%d\n", 1 << prng_below(&own, 5));
+    ZK_ASSERT(b.n < sizeof t->config);
+    memcpy(t->config, b.p, b.n);
+    buf_free(&b);
 }
 
 void tuning_draw(struct tuning *t) {
