@@ -22636,6 +22636,7 @@ ZK_PRIVATE int os_dup_over(int fd, int number); /* number now is what fd is too 
 ZK_PRIVATE int os_dup(int fd);
 ZK_PRIVATE void os_shut(int fd); /* ends both directions; whoever waits for it wakes */
 ZK_PRIVATE int os_wait_readable(int fd, int timeout_ms); /* 0: not within that time */
+ZK_PRIVATE int os_spin_readable(int fd, int us); /* awake; whoever else wants to run does */
 
 /* --- readiness: epoll, or poll where there is none --- */
 struct os_event {
@@ -23183,6 +23184,7 @@ ZK_PRIVATE bool loop_offer(struct loop *l, struct duct *d);
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -23730,6 +23732,19 @@ ZK_PRIVATE int os_wait_readable(int fd, int timeout_ms) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
     int n = poll(&p, 1, timeout_ms);
     return n < 0 ? (errno == EINTR ? 0 : -errno) : n;
+}
+
+ZK_PRIVATE int os_spin_readable(int fd, int us) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    int64_t end = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec + (int64_t)us * 1000;
+    for (;;) {
+        int n = os_wait_readable(fd, 0);
+        if (n) return n;
+        (void)sched_yield();
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        if ((int64_t)t.tv_sec * 1000000000 + t.tv_nsec >= end) return 0;
+    }
 }
 
 /* --- readiness --- */
@@ -27135,6 +27150,7 @@ ZK_API void zk_server_stop(struct zk_server *s) {
 
 
 enum { API_IO_STACK = 256 * 1024, API_FREE_WAIT_MS = 1500 };
+enum { API_SPIN_US = 100, API_SPIN_REST = 63 }; /* rest: waits without, between two that spin */
 
 /* A thread in api_wait; lives on its stack. */
 struct api_waiter {
@@ -27159,6 +27175,7 @@ struct zk {
     struct api_waiter *waiters; /* who waits; the first may take over the socket */
     struct api_waiter *poller;  /* the one that polls itself, for want of a thread */
     bool reading;               /* one of them has it */
+    uint32_t spin_after, spin_back; /* waits before the next one that spins, see api_wait_input */
     pthread_cond_t to_tell;     /* posts, or stopping */
     pthread_cond_t told;        /* one was made */
     bool telling;               /* a post is being made, by telling_thread */
@@ -27283,6 +27300,24 @@ static void api_turn(struct zk *zk, int64_t until) {
     api_spread(zk);
 }
 
+/*
+ * Waits for input. A reply that is near is waited for awake: to be woken takes longer than the way
+ * to a server on the same machine or rack and back. When none came so soon, ever more waits do
+ * without.
+ */
+static int api_wait_input(struct zk *zk, int fd, int timeout) {
+    if (zk->spin_after) {
+        zk->spin_after--;
+    } else {
+        int n = timeout ? os_spin_readable(fd, API_SPIN_US) : 0;
+        zk->spin_back = n || !timeout ? 0 : zk->spin_back * 2 + 1;
+        if (zk->spin_back > API_SPIN_REST) zk->spin_back = API_SPIN_REST;
+        zk->spin_after = zk->spin_back;
+        if (n) return n;
+    }
+    return os_wait_readable(fd, timeout);
+}
+
 /* Reads the borrowed socket for everybody, until this one's wish has come. */
 static void api_read(struct zk *zk, int fd, struct api_waiter *w, int64_t until) {
     zk->reading = true;
@@ -27291,7 +27326,7 @@ static void api_read(struct zk *zk, int fd, struct api_waiter *w, int64_t until)
         int64_t next = client_next_at(zk->client);
         int timeout = api_ms_until(next < until ? next : until);
         (void)pthread_mutex_unlock(&zk->lock);
-        int n = os_wait_readable(fd, timeout);
+        int n = api_wait_input(zk, fd, timeout);
         (void)pthread_mutex_lock(&zk->lock);
         client_clock(zk->client, os_now_ms());
         if (n) courier_read(&zk->courier);

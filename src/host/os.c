@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -556,6 +557,19 @@ ZK_PRIVATE int os_wait_readable(int fd, int timeout_ms) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
     int n = poll(&p, 1, timeout_ms);
     return n < 0 ? (errno == EINTR ? 0 : -errno) : n;
+}
+
+ZK_PRIVATE int os_spin_readable(int fd, int us) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    int64_t end = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec + (int64_t)us * 1000;
+    for (;;) {
+        int n = os_wait_readable(fd, 0);
+        if (n) return n;
+        (void)sched_yield();
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        if ((int64_t)t.tv_sec * 1000000000 + t.tv_nsec >= end) return 0;
+    }
 }
 
 /* --- readiness --- */

@@ -71,6 +71,7 @@ ZK_PRIVATE int os_dup_over(int fd, int number); /* number now is what fd is too 
 ZK_PRIVATE int os_dup(int fd);
 ZK_PRIVATE void os_shut(int fd); /* ends both directions; whoever waits for it wakes */
 ZK_PRIVATE int os_wait_readable(int fd, int timeout_ms); /* 0: not within that time */
+ZK_PRIVATE int os_spin_readable(int fd, int us); /* awake; whoever else wants to run does */
 
 /* --- readiness: epoll, or poll where there is none --- */
 struct os_event {
