@@ -11168,7 +11168,7 @@ struct node {
 
     struct buf ready;  /* u32: connections to serve again in the next turn */
     struct buf stalled; /* struct throttle_place: connections in line, see node/throttle */
-    uint32_t deferred_n; /* requests in `deferred` of all connections */
+    uint32_t in_process; /* requests of all connections: writes under way and what is deferred */
     int64_t budget;    /* of the connection being served, see serve */
     uint64_t work;     /* what the request being served costs beyond its bytes */
 
@@ -11228,7 +11228,8 @@ ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct net_addr *addr);
 ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id); /* frees the slot and what it holds */
 ZK_PRIVATE void node_conn_forget(struct node *n, uint32_t id); /* the requests that wait */
 ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c); /* writes under way */
-ZK_PRIVATE uint32_t node_in_process(const struct node *n); /* requests of all, not yet answered */
+ZK_PRIVATE void node_conn_submitted(struct node *n, struct conn *c); /* one more */
+ZK_PRIVATE void node_conn_completed(struct node *n, struct conn *c); /* in their order */
 /* Buffers that come and go with traffic: idle connections own none. */
 ZK_PRIVATE void node_buf_take(struct node *n, struct buf *b);
 ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b);
@@ -11895,8 +11896,14 @@ ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c) {
     return c->submitted - c->completed;
 }
 
-ZK_PRIVATE uint32_t node_in_process(const struct node *n) {
-    return n->pend_n + n->role.wait_n + n->deferred_n;
+ZK_PRIVATE void node_conn_submitted(struct node *n, struct conn *c) {
+    c->submitted++;
+    n->in_process++;
+}
+
+ZK_PRIVATE void node_conn_completed(struct node *n, struct conn *c) {
+    c->completed++;
+    n->in_process--;
 }
 
 ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id) {
@@ -11949,7 +11956,7 @@ ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b) {
 
 ZK_PRIVATE void node_conn_forget(struct node *n, uint32_t id) {
     struct conn *c = node_conn(n, id);
-    n->deferred_n -= c->n_deferred;
+    n->in_process -= c->n_deferred;
     c->n_deferred = 0;
     node_buf_give(n, &c->deferred);
     buf_free(&c->in);
@@ -11964,11 +11971,13 @@ ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id) {
     node_ip_del(n, &c->addr);
     auth_free(&c->auth);
     node_conn_forget(n, id);
+    n->in_process -= node_conn_pending(c);
     node_buf_give(n, &c->out);
     c->phase = CONN_FREE;
     c->next_free = n->free_conns;
     n->free_conns = id;
     n->live_conns--;
+    ZK_ASSERT(n->live_conns || !n->in_process);
 }
 
 ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id) {
@@ -13050,7 +13059,7 @@ static void pipeline_sync(struct node *n, const struct pipeline_request *q) {
     p->op = q->op;
     p->received = n->now;
     p->body = blob_copy(q->body);
-    c->submitted++;
+    node_conn_submitted(n, c);
     if (n->pend_n == 1) pipeline_apply(n);
 }
 
@@ -13094,7 +13103,7 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
     n->large_in_flight += p->large;
     if (c) {
         p->conn_gen = c->gen;
-        c->submitted++;
+        node_conn_submitted(n, c);
     }
     if (made) pipeline_append(n, p, buf_slice(&n->scratch));
     if (!made && n->pend_n == 1) pipeline_apply(n);
@@ -13112,7 +13121,7 @@ ZK_PRIVATE void pipeline_barrier(struct node *n, uint32_t conn) {
     p->conn = conn;
     p->conn_gen = node_conn(n, conn)->gen;
     p->op = ZOP_NOTIFICATION;
-    node_conn(n, conn)->submitted++;
+    node_conn_submitted(n, node_conn(n, conn));
 }
 
 ZK_PRIVATE void pipeline_close_session(struct node *n, int64_t session) {
@@ -13318,7 +13327,7 @@ static void pipeline_commit(struct node *n, const struct pending *p) {
     if (p->conn != CONN_NONE) {
         struct conn *c = &n->conns[p->conn];
         if (c->phase != CONN_FREE && c->gen == p->conn_gen) {
-            c->completed++;
+            node_conn_completed(n, c);
             if (c->phase != CONN_CLOSING && p->op != ZOP_NOTIFICATION) pipeline_reply(n, p);
         }
     }
@@ -13949,7 +13958,7 @@ static struct role_wait *role_wait_push(struct node *n, uint32_t conn) {
     struct role_wait fresh = {.conn = conn, .gen = c->gen, .ready_at = -1, .after = n->appended,
                               .received = n->now};
     *w = fresh;
-    c->submitted++;
+    node_conn_submitted(n, c);
     return w;
 }
 
@@ -14015,7 +14024,7 @@ ZK_PRIVATE void role_answer(struct node *n) {
         struct conn *c = &n->conns[w.conn];
         bool there = c->phase != CONN_FREE && c->gen == w.gen;
         if (there) serve_due(n, w.conn);
-        if (there) c->completed++;
+        if (there) node_conn_completed(n, c);
         if (there && c->phase == CONN_OPEN) {
             if (w.err)
                 reply_error(n, w.conn, w.xid, n->db.last_zxid, w.err);
@@ -14593,7 +14602,7 @@ static bool throttle_on(const struct node *n) {
 }
 
 static bool throttle_room(const struct node *n) {
-    return node_in_process(n) < (uint32_t)n->cfg->request_throttle_max;
+    return n->in_process < (uint32_t)n->cfg->request_throttle_max;
 }
 
 ZK_PRIVATE void throttle_arrived(struct node *n, struct conn *c, size_t bytes) {
@@ -14926,7 +14935,7 @@ static void serve_defer(struct node *n, struct conn *c, struct slice frame, bool
     buf_compact(&c->deferred);
     uint8_t *p = buf_grow(&c->deferred, frame.n + 8);
     c->n_deferred++;
-    n->deferred_n++;
+    n->in_process++;
     put_be32(p, c->submitted);
     put_be32(p + 4, (uint32_t)frame.n | (refused ? SERVE_REFUSED : 0));
     memcpy(p + 8, frame.p, frame.n);
@@ -15037,7 +15046,7 @@ static void serve_deferred(struct node *n, uint32_t conn, bool due) {
         if (node_conn(n, conn)->phase == CONN_CLOSING) return; /* nothing is kept any more */
         buf_consume(&node_conn(n, conn)->deferred, len + 8);
         node_conn(n, conn)->n_deferred--;
-        n->deferred_n--;
+        n->in_process--;
     }
     if (!buf_len(&node_conn(n, conn)->deferred)) node_buf_give(n, &node_conn(n, conn)->deferred);
 }

@@ -190,7 +190,7 @@ static void pipeline_sync(struct node *n, const struct pipeline_request *q) {
     p->op = q->op;
     p->received = n->now;
     p->body = blob_copy(q->body);
-    c->submitted++;
+    node_conn_submitted(n, c);
     if (n->pend_n == 1) pipeline_apply(n);
 }
 
@@ -234,7 +234,7 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
     n->large_in_flight += p->large;
     if (c) {
         p->conn_gen = c->gen;
-        c->submitted++;
+        node_conn_submitted(n, c);
     }
     if (made) pipeline_append(n, p, buf_slice(&n->scratch));
     if (!made && n->pend_n == 1) pipeline_apply(n);
@@ -252,7 +252,7 @@ ZK_PRIVATE void pipeline_barrier(struct node *n, uint32_t conn) {
     p->conn = conn;
     p->conn_gen = node_conn(n, conn)->gen;
     p->op = ZOP_NOTIFICATION;
-    node_conn(n, conn)->submitted++;
+    node_conn_submitted(n, node_conn(n, conn));
 }
 
 ZK_PRIVATE void pipeline_close_session(struct node *n, int64_t session) {
@@ -458,7 +458,7 @@ static void pipeline_commit(struct node *n, const struct pending *p) {
     if (p->conn != CONN_NONE) {
         struct conn *c = &n->conns[p->conn];
         if (c->phase != CONN_FREE && c->gen == p->conn_gen) {
-            c->completed++;
+            node_conn_completed(n, c);
             if (c->phase != CONN_CLOSING && p->op != ZOP_NOTIFICATION) pipeline_reply(n, p);
         }
     }

@@ -533,7 +533,7 @@ static struct role_wait *role_wait_push(struct node *n, uint32_t conn) {
     struct role_wait fresh = {.conn = conn, .gen = c->gen, .ready_at = -1, .after = n->appended,
                               .received = n->now};
     *w = fresh;
-    c->submitted++;
+    node_conn_submitted(n, c);
     return w;
 }
 
@@ -599,7 +599,7 @@ ZK_PRIVATE void role_answer(struct node *n) {
         struct conn *c = &n->conns[w.conn];
         bool there = c->phase != CONN_FREE && c->gen == w.gen;
         if (there) serve_due(n, w.conn);
-        if (there) c->completed++;
+        if (there) node_conn_completed(n, c);
         if (there && c->phase == CONN_OPEN) {
             if (w.err)
                 reply_error(n, w.conn, w.xid, n->db.last_zxid, w.err);

@@ -230,7 +230,7 @@ static void serve_defer(struct node *n, struct conn *c, struct slice frame, bool
     buf_compact(&c->deferred);
     uint8_t *p = buf_grow(&c->deferred, frame.n + 8);
     c->n_deferred++;
-    n->deferred_n++;
+    n->in_process++;
     put_be32(p, c->submitted);
     put_be32(p + 4, (uint32_t)frame.n | (refused ? SERVE_REFUSED : 0));
     memcpy(p + 8, frame.p, frame.n);
@@ -341,7 +341,7 @@ static void serve_deferred(struct node *n, uint32_t conn, bool due) {
         if (node_conn(n, conn)->phase == CONN_CLOSING) return; /* nothing is kept any more */
         buf_consume(&node_conn(n, conn)->deferred, len + 8);
         node_conn(n, conn)->n_deferred--;
-        n->deferred_n--;
+        n->in_process--;
     }
     if (!buf_len(&node_conn(n, conn)->deferred)) node_buf_give(n, &node_conn(n, conn)->deferred);
 }

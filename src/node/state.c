@@ -148,8 +148,14 @@ ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c) {
     return c->submitted - c->completed;
 }
 
-ZK_PRIVATE uint32_t node_in_process(const struct node *n) {
-    return n->pend_n + n->role.wait_n + n->deferred_n;
+ZK_PRIVATE void node_conn_submitted(struct node *n, struct conn *c) {
+    c->submitted++;
+    n->in_process++;
+}
+
+ZK_PRIVATE void node_conn_completed(struct node *n, struct conn *c) {
+    c->completed++;
+    n->in_process--;
 }
 
 ZK_PRIVATE struct conn *node_conn(struct node *n, uint32_t id) {
@@ -202,7 +208,7 @@ ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b) {
 
 ZK_PRIVATE void node_conn_forget(struct node *n, uint32_t id) {
     struct conn *c = node_conn(n, id);
-    n->deferred_n -= c->n_deferred;
+    n->in_process -= c->n_deferred;
     c->n_deferred = 0;
     node_buf_give(n, &c->deferred);
     buf_free(&c->in);
@@ -217,11 +223,13 @@ ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id) {
     node_ip_del(n, &c->addr);
     auth_free(&c->auth);
     node_conn_forget(n, id);
+    n->in_process -= node_conn_pending(c);
     node_buf_give(n, &c->out);
     c->phase = CONN_FREE;
     c->next_free = n->free_conns;
     n->free_conns = id;
     n->live_conns--;
+    ZK_ASSERT(n->live_conns || !n->in_process);
 }
 
 ZK_PRIVATE struct buf *node_conn_out(struct node *n, uint32_t id) {

@@ -279,7 +279,7 @@ struct node {
 
     struct buf ready;  /* u32: connections to serve again in the next turn */
     struct buf stalled; /* struct throttle_place: connections in line, see node/throttle */
-    uint32_t deferred_n; /* requests in `deferred` of all connections */
+    uint32_t in_process; /* requests of all connections: writes under way and what is deferred */
     int64_t budget;    /* of the connection being served, see serve */
     uint64_t work;     /* what the request being served costs beyond its bytes */
 
@@ -339,7 +339,8 @@ ZK_PRIVATE uint32_t node_conn_add(struct node *n, const struct net_addr *addr);
 ZK_PRIVATE void node_conn_drop(struct node *n, uint32_t id); /* frees the slot and what it holds */
 ZK_PRIVATE void node_conn_forget(struct node *n, uint32_t id); /* the requests that wait */
 ZK_PRIVATE uint32_t node_conn_pending(const struct conn *c); /* writes under way */
-ZK_PRIVATE uint32_t node_in_process(const struct node *n); /* requests of all, not yet answered */
+ZK_PRIVATE void node_conn_submitted(struct node *n, struct conn *c); /* one more */
+ZK_PRIVATE void node_conn_completed(struct node *n, struct conn *c); /* in their order */
 /* Buffers that come and go with traffic: idle connections own none. */
 ZK_PRIVATE void node_buf_take(struct node *n, struct buf *b);
 ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b);

@@ -64,7 +64,7 @@ static bool throttle_on(const struct node *n) {
 }
 
 static bool throttle_room(const struct node *n) {
-    return node_in_process(n) < (uint32_t)n->cfg->request_throttle_max;
+    return n->in_process < (uint32_t)n->cfg->request_throttle_max;
 }
 
 ZK_PRIVATE void throttle_arrived(struct node *n, struct conn *c, size_t bytes) {
