@@ -11,6 +11,8 @@ import format
 import frames
 import packing
 
+from harness.servers import wait_for
+
 # set, files left out: the same state must come of either
 SETS = [("main", ()), ("main", ("snapshot.22",)), ("fuzzy", ()), ("fuzzy", ("snapshot.611",)),
         ("quorum-s2", ()), ("quorum-s2", ("snapshot.10000000a",)), ("quorum-s3", ())]
@@ -44,6 +46,8 @@ def check(server, name, unknown=()):
         conn.close()
     if not resumed:
         reader.close()
+    written = datadir.version2(server) / f"snapshot.{zxid:x}"
+    wait_for(written.exists, 15, "the snapshot of the start")
     snap = format.newest(datadir.version2(server))
     datadir.same(known(snap.nodes), known(nodes))
     assert snap.sessions == sessions
