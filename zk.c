@@ -6058,7 +6058,7 @@ struct config {
     int32_t listen_backlog;    /* -1: the system's choice */
     int32_t max_client_cnxns;  /* per client address; 0: unlimited */
     int32_t max_cnxns;         /* in all; 0: unlimited */
-    bool tcp_keepalive;
+    bool tcp_keepalive, quorum_keepalive; /* of clients' sockets; of those between servers */
     int32_t sessionless_timeout_ms; /* of a connection that never asked for a session */
 
     /* time and sessions */
@@ -7281,7 +7281,7 @@ struct config_key {
 #define CONFIG_THREADS "one thread serves all connections"
 #define CONFIG_GROUP_COMMIT "a sync takes whatever has come while the one before it ran"
 #define CONFIG_ALWAYS "it is always written"
-#define CONFIG_ENSEMBLE "only the servers of an ensemble read it"
+#define CONFIG_ENSEMBLE "there is nothing here that it would set"
 
 static const struct config_key config_typed_keys[] = {
     CONFIG_KEY("dataDir", CONFIG_PATH, data_dir, NULL),
@@ -7370,7 +7370,7 @@ static const struct config_key config_passed_keys[] = {
     CONFIG_KEY("globalOutstandingLimit", CONFIG_GET_INT, global_outstanding_limit, "1000"),
     CONFIG_KEY("maxCnxns", CONFIG_GET_INT, max_cnxns, "0"),
     CONFIG_KEY("clientTcpKeepAlive", CONFIG_IS_TRUE, tcp_keepalive, "false"),
-    {"enableEagerACLCheck", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"enableEagerACLCheck", CONFIG_ANY, CONFIG_ACCEPTED, 0, "the leader checks every write"},
     CONFIG_KEY("skipACL", CONFIG_IS_YES, skip_acl, "no"),
     CONFIG_KEY("enforceQuota", CONFIG_IS_TRUE, enforce_quota, "false"),
     CONFIG_KEY("largeRequestMaxBytes", CONFIG_GET_INT, large_request_max_bytes, "104857600"),
@@ -7446,7 +7446,7 @@ static const struct config_key config_passed_keys[] = {
     {"follower.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
     {"forward_learner_requests_to_commit_processor_disabled", CONFIG_ANY, CONFIG_ACCEPTED, 0,
      CONFIG_ENSEMBLE},
-    {"tcpKeepAlive", CONFIG_IS_TRUE, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    CONFIG_KEY("tcpKeepAlive", CONFIG_IS_TRUE, quorum_keepalive, "false"),
     {"kerberos.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_SASL},
 
     /* security */
@@ -7496,7 +7496,7 @@ static const struct config_key config_jvm_keys[] = {
     CONFIG_KEY("znode.container.maxPerMinute", CONFIG_GET_LONG, container_max_per_minute, "10000"),
     CONFIG_KEY("znode.container.maxNeverUsedIntervalMs", CONFIG_GET_LONG,
                container_max_never_used_ms, "0"),
-    {"readonlymode.enabled", CONFIG_IS_TRUE, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"readonlymode.enabled", CONFIG_IS_TRUE, CONFIG_UNBUILT, 0, "read-only mode is not built in"},
     {"leader.nodelay", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
     {"follower.nodelay", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
 };
@@ -8126,6 +8126,23 @@ static int config_check(struct config *c, struct logq *log) {
     return config_check_metrics(c, log);
 }
 
+/* What is read for its checks, and for nothing else. */
+static void config_tell_unbuilt(const struct config *c, struct logq *log) {
+    const struct {
+        bool wanted;
+        const char *name, *what;
+    } all[] = {
+        {c->local_sessions, "localSessionsEnabled", "local sessions are not built in"},
+        {c->reconfig_enabled, "reconfigEnabled", "dynamic reconfiguration is not built in"},
+        {c->observer_master_port > 0, "observerMasterPort", "observer masters are not built in"},
+        {c->multi_address, "multiAddress.enabled", "the first address of a server is used"},
+        {!c->sync_enabled, "syncEnabled=false", "observers always keep a log"},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].wanted)
+            log_line(log, LOG_WARN_LEVEL, "%s has no effect: %s", all[i].name, all[i].what);
+}
+
 /* Bounds of pass-through keys, which stock checks in the classes that read them. */
 static void config_check_bounds(struct config *c, struct logq *log) {
     if (c->snap_count < 2) {
@@ -8163,6 +8180,7 @@ static void config_check_bounds(struct config *c, struct logq *log) {
         c->large_request_threshold = -1;
     }
     if (c->observer_sync) c->sync_enabled = config_is_word(c->observer_sync, "true");
+    config_tell_unbuilt(c, log);
     if (c->jute_max_buffer < 0) c->jute_max_buffer = 0;
     if (c->jute_extra_size == -1) c->jute_extra_size = c->jute_max_buffer;
     if (c->jute_extra_size < 1024) c->jute_extra_size = 1024;
@@ -11002,6 +11020,7 @@ struct conn {
     bool ready;         /* in the list of those whose turn comes round */
     bool paused;        /* the host does not read */
     bool stalled;       /* in line for room, see node/throttle */
+    bool held;          /* its input waits for something else: its turn, its output, its writes */
     bool dirty;         /* has a NODE_SEND output under way */
     bool old_handshake; /* its ConnectRequest had no readOnly byte */
     int32_t timeout;    /* negotiated, ms */
@@ -11048,6 +11067,7 @@ struct role_wait {
     int64_t ready_at; /* answered when this zxid is applied; -1: its transaction answers it */
     int64_t after;    /* zxid: the log ended here when it left, what answers it comes behind */
     int64_t received; /* monotonic ms */
+    uint32_t large;   /* as in struct pending */
     struct blob *body; /* counted; of a sync */
 };
 
@@ -11168,7 +11188,7 @@ struct node {
 
     struct buf ready;  /* u32: connections to serve again in the next turn */
     struct buf stalled; /* struct throttle_place: connections in line, see node/throttle */
-    uint32_t in_process; /* requests of all connections: writes under way and what is deferred */
+    uint32_t in_process; /* writes of all connections, under way */
     int64_t budget;    /* of the connection being served, see serve */
     uint64_t work;     /* what the request being served costs beyond its bytes */
 
@@ -11196,7 +11216,9 @@ struct node {
     } snap;
     int64_t last_snapshot_zxid, last_snapshot_wall;
 
-    int64_t reap_next; /* monotonic ms */
+    int64_t reap_next; /* monotonic ms: to look for containers and TTL nodes that are due ... */
+    int64_t reap_at;   /* ... and to delete the next one of them */
+    struct buf reaping; /* their deletions: body of deleteContainer; repeated */
     int64_t trace_mask;
     struct node_stats stats;
     struct metrics metrics;
@@ -11336,6 +11358,8 @@ ZK_PRIVATE size_t reply_begin(struct buf *out);
 ZK_PRIVATE void reply_end(struct node *n, uint32_t conn, size_t at, int32_t xid, int64_t zxid,
                           int32_t err);
 /* What a finished request leaves in the statistics of the connection and the server. */
+/* What a request takes of the budget of large ones; given back with its answer. */
+ZK_PRIVATE uint32_t pipeline_take_large(struct node *n, struct slice body);
 ZK_PRIVATE void reply_count(struct node *n, uint32_t conn, int32_t xid, int32_t op, int64_t zxid,
                             int64_t received);
 ZK_PRIVATE void reply_error(struct node *n, uint32_t conn, int32_t xid, int64_t zxid, int32_t err);
@@ -11406,6 +11430,7 @@ ZK_PRIVATE bool role_exhausted(const struct node *n);      /* the epoch has no z
 
 /* Of a learner's clients. */
 ZK_PRIVATE void role_forward(struct node *n, const struct pipeline_request *q);
+ZK_PRIVATE void role_close_session(struct node *n, int64_t session); /* nobody waits for it */
 ZK_PRIVATE void role_barrier(struct node *n, uint32_t conn);
 ZK_PRIVATE void role_revalidate(struct node *n, uint32_t conn, int64_t session);
 ZK_PRIVATE void role_touch(struct node *n, uint32_t session_slot, int32_t timeout);
@@ -11464,10 +11489,14 @@ ZK_PRIVATE bool throttle_admits(struct node *n, bool renewal);
 
 /* Input has come; the next request may wait in it. */
 ZK_PRIVATE void throttle_arrived(struct node *n, struct conn *c, size_t bytes);
+/* It has waited for something that no throttle is about: it counts as having come now. */
+ZK_PRIVATE void throttle_restart(struct node *n, struct conn *c);
 /* Whether the connection's next request has to wait; it stands in line then. */
 ZK_PRIVATE bool throttle_stalls(struct node *n, uint32_t conn);
 /* The next in line for whom there is room; CONN_NONE: nobody. */
 ZK_PRIVATE uint32_t throttle_next(struct node *n);
+/* Those in line, one after the other; *at is 0 at first. */
+ZK_PRIVATE bool throttle_in_line(const struct node *n, size_t *at, uint32_t *conn);
 
 enum throttle_verdict {
     THROTTLE_SERVE,
@@ -11513,6 +11542,7 @@ ZK_PRIVATE void serve_run(struct node *n, uint32_t conn); /* what waits, as far 
 ZK_PRIVATE void serve_due(struct node *n, uint32_t conn);
 ZK_PRIVATE bool serve_turn(struct node *n); /* those whose budget ran out; true: some again */
 ZK_PRIVATE void serve_stalled(struct node *n); /* those in line, as far as there is room */
+ZK_PRIVATE void serve_keep_stalled(struct node *n); /* their sessions: they wait for us */
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn);   /* the peer is gone */
 ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it has to be told */
 /* The leader has answered whether the session may go on here. */
@@ -11817,6 +11847,7 @@ ZK_PRIVATE void node_state_free(struct node *n) {
     mem_free(n->pending);
     buf_free(&n->ready);
     buf_free(&n->stalled);
+    buf_free(&n->reaping);
     buf_free(&n->scratch);
     buf_free(&n->hits);
     buf_free(&n->log.lines);
@@ -11956,7 +11987,6 @@ ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b) {
 
 ZK_PRIVATE void node_conn_forget(struct node *n, uint32_t id) {
     struct conn *c = node_conn(n, id);
-    n->in_process -= c->n_deferred;
     c->n_deferred = 0;
     node_buf_give(n, &c->deferred);
     buf_free(&c->in);
@@ -13063,6 +13093,13 @@ static void pipeline_sync(struct node *n, const struct pipeline_request *q) {
     if (n->pend_n == 1) pipeline_apply(n);
 }
 
+ZK_PRIVATE uint32_t pipeline_take_large(struct node *n, struct slice body) {
+    int32_t threshold = n->cfg->large_request_threshold;
+    uint32_t large = threshold > 0 && body.n > (size_t)threshold ? (uint32_t)body.n : 0;
+    n->large_in_flight += large;
+    return large;
+}
+
 ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q) {
     static const struct auth_set nobody = {{NULL, 0, 0, 0}, 0, false};
     struct conn *c = q->conn == CONN_NONE ? NULL : node_conn(n, q->conn);
@@ -13098,9 +13135,7 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
     p->err = err;
     p->session = q->session;
     p->received = n->now;
-    int32_t threshold = n->cfg->large_request_threshold;
-    if (threshold > 0 && q->body.n > (size_t)threshold) p->large = (uint32_t)q->body.n;
-    n->large_in_flight += p->large;
+    p->large = pipeline_take_large(n, q->body);
     if (c) {
         p->conn_gen = c->gen;
         node_conn_submitted(n, c);
@@ -13125,6 +13160,10 @@ ZK_PRIVATE void pipeline_barrier(struct node *n, uint32_t conn) {
 }
 
 ZK_PRIVATE void pipeline_close_session(struct node *n, int64_t session) {
+    if (role_learns(n)) {
+        role_close_session(n, session);
+        return;
+    }
     struct pipeline_request q = {.conn = CONN_NONE, .op = ZOP_CLOSE_SESSION, .session = session,
                                  .internal = true};
     pipeline_submit(n, &q);
@@ -13597,6 +13636,7 @@ static void role_forget_clients(struct node *n) {
         if (n->conns[i].phase != CONN_FREE && n->conns[i].phase != CONN_CLOSING)
             serve_close(n, i);
     while (o->wait_n) {
+        n->large_in_flight -= o->waiting[o->wait_head].large;
         blob_unref(o->waiting[o->wait_head].body);
         o->wait_head = (o->wait_head + 1) & (o->wait_cap - 1);
         o->wait_n--;
@@ -13973,6 +14013,7 @@ ZK_PRIVATE void role_forward(struct node *n, const struct pipeline_request *q) {
     w->session = q->session;
     w->xid = q->xid;
     w->op = q->op;
+    w->large = pipeline_take_large(n, q->body);
     n->stats.requests++;
     if (!prep_readable(q->op, q->body)) {
         w->err = ZERR_MARSHALLINGERROR; /* a stock leader would stop at it for ever */
@@ -13987,6 +14028,11 @@ ZK_PRIVATE void role_forward(struct node *n, const struct pipeline_request *q) {
     learner_request(&o->learner, q->session, q->xid, q->op, q->body,
                     session ? slice_of(NULL, 0) : buf_slice(&c->auth.ids),
                     session ? 0 : c->auth.count);
+}
+
+ZK_PRIVATE void role_close_session(struct node *n, int64_t session) {
+    struct slice nothing = slice_of(NULL, 0);
+    learner_request(&role_of(n)->learner, session, 0, ZOP_CLOSE_SESSION, nothing, nothing, 0);
 }
 
 ZK_PRIVATE void role_claim(struct node *n, struct pending *p) {
@@ -14009,6 +14055,7 @@ ZK_PRIVATE void role_claim(struct node *n, struct pending *p) {
     p->xid = w->xid;
     p->op = w->op;
     p->received = w->received;
+    p->large = w->large;
     if (h.type == ZOP_ERROR) p->err = jr_i32(&r);
     o->wait_head = (o->wait_head + 1) & (o->wait_cap - 1);
     o->wait_n--;
@@ -14021,6 +14068,7 @@ ZK_PRIVATE void role_answer(struct node *n) {
         if (w.ready_at < 0 || n->db.last_zxid < w.ready_at) return;
         o->wait_head = (o->wait_head + 1) & (o->wait_cap - 1);
         o->wait_n--;
+        n->large_in_flight -= w.large;
         struct conn *c = &n->conns[w.conn];
         bool there = c->phase != CONN_FREE && c->gen == w.gen;
         if (there) serve_due(n, w.conn);
@@ -14582,8 +14630,10 @@ ZK_PRIVATE bool throttle_admits(struct node *n, bool renewal) {
     int64_t fill = c->connection_throttle_fill_ms > 0 ? c->connection_throttle_fill_ms : 1;
     int64_t since = n->now - n->throttle.filled;
     if (since > fill) {
-        int64_t more = since * c->connection_throttle_fill_count * weight / fill;
-        n->throttle.tokens = n->throttle.tokens + more < most ? n->throttle.tokens + more : most;
+        double rate = (double)weight * c->connection_throttle_fill_count / (double)fill;
+        double more = rate * (double)since;
+        bool full = more >= (double)(most - n->throttle.tokens);
+        n->throttle.tokens = full ? most : n->throttle.tokens + (int64_t)more;
         n->throttle.filled = n->now;
     }
     if (c->connection_throttle_freeze_ms >= 0) {
@@ -14597,17 +14647,13 @@ ZK_PRIVATE bool throttle_admits(struct node *n, bool renewal) {
 
 /* --- requests --- */
 
-static bool throttle_on(const struct node *n) {
-    return n->cfg->request_throttle_max > 0 || n->cfg->throttled_op_wait_ms > 0;
-}
-
 static bool throttle_room(const struct node *n) {
     return n->in_process < (uint32_t)n->cfg->request_throttle_max;
 }
 
 ZK_PRIVATE void throttle_arrived(struct node *n, struct conn *c, size_t bytes) {
     struct throttle_arrival last = {n->now, 0};
-    if (!throttle_on(n)) return;
+    if (n->cfg->request_throttle_max <= 0) return;
     if (buf_len(&c->arrivals)) memcpy(&last, c->arrivals.p + c->arrivals.n - sizeof last,
                                       sizeof last);
     if (buf_len(&c->arrivals) && last.at == n->now) {
@@ -14619,6 +14665,18 @@ ZK_PRIVATE void throttle_arrived(struct node *n, struct conn *c, size_t bytes) {
     last.bytes += bytes;
     buf_compact(&c->arrivals);
     buf_put(&c->arrivals, &last, sizeof last);
+}
+
+ZK_PRIVATE void throttle_restart(struct node *n, struct conn *c) {
+    struct throttle_arrival all = {n->now, 0};
+    for (size_t at = c->arrivals.head; at < c->arrivals.n; at += sizeof all) {
+        struct throttle_arrival a;
+        memcpy(&a, c->arrivals.p + at, sizeof a);
+        all.bytes += a.bytes;
+    }
+    if (!all.bytes) return;
+    buf_clear(&c->arrivals);
+    buf_put(&c->arrivals, &all, sizeof all);
 }
 
 ZK_PRIVATE bool throttle_stalls(struct node *n, uint32_t conn) {
@@ -14649,6 +14707,19 @@ ZK_PRIVATE uint32_t throttle_next(struct node *n) {
     return CONN_NONE;
 }
 
+ZK_PRIVATE bool throttle_in_line(const struct node *n, size_t *at, uint32_t *conn) {
+    struct slice line = buf_slice(&n->stalled);
+    while (*at < line.n) {
+        struct throttle_place place;
+        memcpy(&place, line.p + *at, sizeof place);
+        *at += sizeof place;
+        const struct conn *c = &n->conns[place.conn];
+        *conn = place.conn;
+        if (c->phase != CONN_FREE && c->gen == place.gen) return true;
+    }
+    return false;
+}
+
 /* When the last of these bytes came. */
 static int64_t throttle_came(const struct node *n, struct conn *c, size_t bytes) {
     int64_t at = n->now;
@@ -14671,14 +14742,13 @@ static int64_t throttle_came(const struct node *n, struct conn *c, size_t bytes)
 ZK_PRIVATE enum throttle_verdict throttle_taken(struct node *n, struct conn *c, int32_t op,
                                                 size_t bytes) {
     const struct config *cfg = n->cfg;
-    if (!throttle_on(n)) return THROTTLE_SERVE;
+    if (cfg->request_throttle_max <= 0) return THROTTLE_SERVE;
     int64_t waited = n->now - throttle_came(n, c, bytes);
     metrics_sample(&n->metrics, &n->metrics.throttle_ms, waited);
     bool exempt = op == ZOP_CLOSE_SESSION || op == ZOP_CREATE_SESSION || op == ZOP_AUTH ||
                   op == ZOP_SASL;
     if (exempt) return THROTTLE_SERVE;
-    bool limited = cfg->request_throttle_max > 0;
-    if (limited && cfg->request_stale_latency_check && waited > c->timeout) {
+    if (cfg->request_stale_latency_check && waited > c->timeout) {
         n->stats.stale++;
         if (cfg->request_throttle_drop_stale) {
             n->stats.stale_dropped++;
@@ -14746,7 +14816,7 @@ ZK_PRIVATE void serve_close(struct node *n, uint32_t conn) {
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn) {
     struct conn *c = node_conn(n, conn);
     int64_t session = c->session;
-    bool closes = c->phase == CONN_OPEN && throttle_leave(n, c) && role_decides(n);
+    bool closes = c->phase == CONN_OPEN && throttle_leave(n, c);
     if (c->phase != CONN_CLOSING) n->stats.connection_drops++;
     node_conn_drop(n, conn);
     if (closes) pipeline_close_session(n, session);
@@ -14935,7 +15005,6 @@ static void serve_defer(struct node *n, struct conn *c, struct slice frame, bool
     buf_compact(&c->deferred);
     uint8_t *p = buf_grow(&c->deferred, frame.n + 8);
     c->n_deferred++;
-    n->in_process++;
     put_be32(p, c->submitted);
     put_be32(p + 4, (uint32_t)frame.n | (refused ? SERVE_REFUSED : 0));
     memcpy(p + 8, frame.p, frame.n);
@@ -15046,7 +15115,6 @@ static void serve_deferred(struct node *n, uint32_t conn, bool due) {
         if (node_conn(n, conn)->phase == CONN_CLOSING) return; /* nothing is kept any more */
         buf_consume(&node_conn(n, conn)->deferred, len + 8);
         node_conn(n, conn)->n_deferred--;
-        n->in_process--;
     }
     if (!buf_len(&node_conn(n, conn)->deferred)) node_buf_give(n, &node_conn(n, conn)->deferred);
 }
@@ -15078,7 +15146,11 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
     for (;;) {
         struct conn *c = node_conn(n, conn);
         size_t left = in.n - at;
-        if (left < 4 || !serve_may(n, conn)) break;
+        if (left < 4) break;
+        if (!serve_may(n, conn)) {
+            c->held = true;
+            break;
+        }
         const uint8_t *p = in.p + at;
         if (c->phase == CONN_NEW && ops_is_word(slice_of(p, left))) {
             serve_word(n, conn, slice_of(p, left));
@@ -15092,7 +15164,10 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
             serve_close(n, conn);
             break;
         }
-        if (left - 4 < len || throttle_stalls(n, conn)) break;
+        if (left - 4 < len) break;
+        if (c->held) throttle_restart(n, c);
+        c->held = false;
+        if (throttle_stalls(n, conn)) break;
         struct slice frame = slice_of(p + 4, len);
         n->stats.bytes_received += (int64_t)len + 4;
         if (c->phase == CONN_NEW) {
@@ -15102,6 +15177,7 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
             serve_connect(n, conn, frame);
         } else if (!serve_request(n, conn, frame)) {
             n->stats.bytes_received -= (int64_t)len + 4; /* it will be looked at again */
+            c->held = true;
             break;
         }
         at += len + (size_t)4;
@@ -15150,7 +15226,7 @@ ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes) {
     if (c->phase == CONN_CLOSING) return;
     throttle_arrived(n, c, bytes.n);
     /* What waits for the disk waits for us, not for the client: the session is alive. */
-    if (c->session_slot != SESSION_NONE && (node_conn_pending(c) || c->stalled))
+    if (c->session_slot != SESSION_NONE && node_conn_pending(c))
         serve_touch(n, c->session_slot, c->timeout);
     if (buf_len(&c->in)) {
         buf_compact(&c->in);
@@ -15183,11 +15259,19 @@ ZK_PRIVATE void serve_stalled(struct node *n) {
     for (uint32_t conn; (conn = throttle_next(n)) != CONN_NONE;) serve_run(n, conn);
 }
 
+ZK_PRIVATE void serve_keep_stalled(struct node *n) {
+    uint32_t conn;
+    for (size_t at = 0; throttle_in_line(n, &at, &conn);) {
+        const struct conn *c = node_conn(n, conn);
+        if (c->session_slot != SESSION_NONE) serve_touch(n, c->session_slot, c->timeout);
+    }
+}
+
 /* Peers that never ask for a session, and closed ones that do not read what they are told. */
 ZK_PRIVATE void serve_idle(struct node *n) {
     for (uint32_t i = 0; i < n->n_conns; i++) {
         struct conn *c = &n->conns[i];
-        if (c->phase != CONN_NEW && c->phase != CONN_CLOSING) continue;
+        if ((c->phase != CONN_NEW && c->phase != CONN_CLOSING) || c->stalled) continue;
         if (n->now - c->phase_since < n->cfg->sessionless_timeout_ms) continue;
         if (c->phase == CONN_CLOSING) {
             node_output(n, NODE_ABORT)->conn = i;
@@ -15206,6 +15290,10 @@ ZK_PRIVATE void serve_idle(struct node *n) {
 
 #define NODE_IDLE_CHECK_MS 1000
 
+static int64_t node_later(const struct node *n, int64_t ms) {
+    return ms > INT64_MAX / 2 ? INT64_MAX / 2 : n->now + (ms > 0 ? ms : 1);
+}
+
 ZK_PRIVATE void node_start(struct node *n, bool snapshot) {
     node_prepare(n);
     n->appended = n->synced = n->db.last_zxid;
@@ -15216,7 +15304,7 @@ ZK_PRIVATE void node_start(struct node *n, bool snapshot) {
     /* stock: SessionTrackerImpl.initializeNextSessionId; wall clock, so that no reboot repeats */
     uint64_t sid = n->role.phase == ROLE_ALONE ? 1 : (uint64_t)n->role.self;
     n->next_session = (int64_t)(((uint64_t)n->wall << 24 >> 8) | sid << 56);
-    n->reap_next = n->now + n->cfg->container_check_interval_ms;
+    n->reap_next = node_later(n, n->cfg->container_check_interval_ms);
     throttle_start(n);
     pipeline_draw_roll(n);
     if (n->role.phase != ROLE_ALONE)
@@ -15257,7 +15345,7 @@ static void node_expire(struct node *n) {
         struct session *e = &t->slots[s];
         if (e->closing) continue; /* only its transaction has not been applied yet */
         const struct conn *c = e->conn == CONN_NONE ? NULL : &n->conns[e->conn];
-        if (c && buf_len(&c->in) && (node_conn_pending(c) || c->stalled)) {
+        if (c && buf_len(&c->in) && node_conn_pending(c)) {
             session_touch(t, s, n->now, c->timeout); /* it waits for us, not we for it */
             continue;
         }
@@ -15269,44 +15357,52 @@ static void node_expire(struct node *n) {
 }
 
 /* Whether a childless container or TTL node has outlived its purpose. stock: ContainerManager */
-static bool node_reapable(const struct node *n, const struct tree_node *z, bool ttl) {
+static bool node_reapable(const struct node *n, uint32_t id) {
+    const struct tree_node *z = tree_node(&n->db.tree, id);
     if (z->children) return false;
     int64_t unused = n->wall - z->stat.mtime, never = n->cfg->container_max_never_used_ms;
-    if (ttl) return unused > tree_ttl_ms(z->stat.owner);
+    if (idset_has(&n->db.tree.ttls, id)) return unused > tree_ttl_ms(z->stat.owner);
+    if (!idset_has(&n->db.tree.containers, id)) return false;
     return z->stat.cversion > 0 || (never != 0 && unused > never);
 }
 
-static void node_reap_set(struct node *n, const struct idset *set, bool ttl) {
-    struct buf paths = {0};
+static void node_reap_find(struct node *n, const struct idset *set) {
     uint32_t pos = 0, id;
-    int64_t most = n->cfg->container_max_per_minute > 0 ? n->cfg->container_max_per_minute : 1;
-    while (most > 0 && idset_next(set, &pos, &id)) {
-        if (!node_reapable(n, tree_node(&n->db.tree, id), ttl)) continue;
-        most--;
-        size_t at = paths.n;
-        jw_i32(&paths, 0);
-        tree_put_path(&n->db.tree, id, &paths);
-        put_be32(paths.p + at, (uint32_t)(paths.n - at - 4));
+    while (idset_next(set, &pos, &id)) {
+        if (!node_reapable(n, id)) continue;
+        size_t at = n->reaping.n;
+        jw_i32(&n->reaping, 0);
+        tree_put_path(&n->db.tree, id, &n->reaping);
+        put_be32(n->reaping.p + at, (uint32_t)(n->reaping.n - at - 4));
     }
-    for (size_t at = 0; at < paths.n;) {
-        size_t len = be32(paths.p + at) + (size_t)4;
-        struct pipeline_request q = {.conn = CONN_NONE, .op = ZOP_DELETE_CONTAINER,
-                                     .body = slice_of(paths.p + at, len), .internal = true};
-        pipeline_submit(n, &q);
-        at += len;
-    }
-    buf_free(&paths);
 }
 
+/* One after the other, no closer to each other than the rate allows. */
 static void node_reap(struct node *n) {
-    if (n->now < n->reap_next) return;
-    int64_t every = n->cfg->container_check_interval_ms;
-    n->reap_next = n->now + (every > 0 ? every : 1);
-    node_reap_set(n, &n->db.tree.containers, false);
-    node_reap_set(n, &n->db.tree.ttls, true);
+    int64_t most = n->cfg->container_max_per_minute;
+    int64_t apart = most > 0 ? 60000 / most : 60000;
+    if (n->now >= n->reap_next && !buf_len(&n->reaping)) {
+        n->reap_next = node_later(n, n->cfg->container_check_interval_ms);
+        node_reap_find(n, &n->db.tree.containers);
+        node_reap_find(n, &n->db.tree.ttls);
+    }
+    while (buf_len(&n->reaping) && n->now >= n->reap_at) {
+        struct slice left = buf_slice(&n->reaping);
+        size_t len = be32(left.p) + (size_t)4;
+        /* Meanwhile the path may have become somebody else's. */
+        uint32_t id = tree_lookup(&n->db.tree, slice_of(left.p + 4, len - 4));
+        struct pipeline_request q = {.conn = CONN_NONE, .op = ZOP_DELETE_CONTAINER,
+                                     .body = slice_of(left.p, len), .internal = true};
+        bool due = id != TREE_NONE && node_reapable(n, id);
+        if (due) pipeline_submit(n, &q);
+        if (due) n->reap_at = n->now + apart;
+        buf_consume(&n->reaping, len);
+    }
+    if (!buf_len(&n->reaping)) buf_free(&n->reaping);
 }
 
 static void node_tick(struct node *n) {
+    serve_keep_stalled(n);
     if (n->loaded && role_decides(n)) {
         node_expire(n);
         node_reap(n);
@@ -15320,8 +15416,8 @@ ZK_PRIVATE int64_t node_next_tick(const struct node *n) {
     if (role < next) next = role;
     if (!n->loaded || !role_decides(n)) return next;
     if (n->db.sessions.next_due < next) next = n->db.sessions.next_due;
-    if (n->reap_next < next) next = n->reap_next;
-    return next;
+    int64_t reap = buf_len(&n->reaping) ? n->reap_at : n->reap_next;
+    return reap < next ? reap : next;
 }
 
 /* --- inputs --- */
@@ -26446,7 +26542,8 @@ static void loop_accept(struct loop *l, enum loop_port_kind kind, int listener) 
     if (kind == LOOP_CLIENTS && l->self && limit > 2 * LOOP_FD_LINKS) limit -= LOOP_FD_LINKS;
     for (int i = 0; i < LOOP_ACCEPTS; i++) {
         struct net_addr addr;
-        int fd = os_accept(listener, &addr, l->cfg.tcp_keepalive);
+        int fd = os_accept(listener, &addr, kind == LOOP_CLIENTS ? l->cfg.tcp_keepalive
+                                                                  : l->cfg.quorum_keepalive);
         if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
             log_line(&l->node.log, LOG_WARN_LEVEL, "Cannot accept: out of descriptors");
             loop_pause_accept(l, kind, true);
@@ -26549,7 +26646,7 @@ static void loop_connect(struct loop *l, uint64_t tag) {
     struct loop_conn *c = loop_at(l, tag);
     loop_close_fd(l, c, true);
     while (c->dial->next < c->dial->n && c->fd < 0) {
-        int fd = os_connect(&c->dial->at[c->dial->next++], l->cfg.tcp_keepalive);
+        int fd = os_connect(&c->dial->at[c->dial->next++], l->cfg.quorum_keepalive);
         if (fd < 0) continue;
         if (fd < l->fd_limit && os_poller_add(l->poller, fd, tag) == 0)
             c->fd = fd;
@@ -27030,9 +27127,10 @@ static void server_set(char **field, const char *value) {
 /* Without a file there is nothing to parse, but the same checks to pass. */
 static int server_config(struct config *c, const struct zk_server_options *o, struct logq *log) {
     static const char defaults[] = "tickTime=2000\nclientPort=2181\ndataDir=zk-data\n";
-    const char *flags = getenv("SERVER_JVMFLAGS");
+    const char *flags = getenv("SERVER_JVMFLAGS"), *common = getenv("JVMFLAGS");
     config_defaults(c);
     if (flags) config_jvm_flags(c, flags, log);
+    if (common) config_jvm_flags(c, common, log); /* as zkServer.sh and zkEnv.sh put them */
     server_set(&c->data_dir, o->data_dir); /* the text need not have it then */
     int err = o->config_text || o->config_file
                   ? server_read_config(c, o, log)

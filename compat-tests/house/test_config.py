@@ -419,6 +419,17 @@ def test_dynamic_file(dump, text, last):
      "WARN admin.serverPort has no effect: the admin HTTP server is not built in"),
     ("nio.numWorkerThreads=4",
      "INFO nio.numWorkerThreads has no effect: one thread serves all connections"),
+    ("localSessionsEnabled=true",
+     "WARN localSessionsEnabled has no effect: local sessions are not built in"),
+    ("observerMasterPort=2191",
+     "WARN observerMasterPort has no effect: observer masters are not built in"),
+    ("syncEnabled=false", "WARN syncEnabled=false has no effect: observers always keep a log"),
+    ("multiAddress.enabled=true",
+     "WARN multiAddress.enabled has no effect: the first address of a server is used"),
+    ("reconfigEnabled=true",
+     "WARN reconfigEnabled has no effect: dynamic reconfiguration is not built in"),
+    ("readonlymode.enabled=true",
+     "WARN readonlymode.enabled has no effect: read-only mode is not built in"),
     ("ssl.keyStore.location=/k", "WARN ssl.keyStore.location has no effect: TLS is not built in"),
 ])
 def test_log_lines(dump, text, line):

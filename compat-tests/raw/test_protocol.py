@@ -6,6 +6,7 @@ of the client protocol spec.
 import random
 import struct
 import threading
+import time
 
 import pytest
 
@@ -708,6 +709,32 @@ def test_large_requests(fresh):
         conn.submit("setData", path="/a", data=b"v" * 6000)
         assert conn.reply() is CLOSED
     alive(server)
+
+
+def test_nodes_are_reaped_one_by_one(fresh):
+    """No faster than znode.container.maxPerMinute."""
+    server = fresh(props={"znode.container.checkIntervalMs": 200,
+                          "znode.container.maxPerMinute": 60})
+    with frames.session(server.address) as conn:
+        for number in range(4):
+            assert conn.call("createTTL", path=f"/t{number}", ttl=1, flags=5).err == 0
+        went = []
+        while len(went) < 4:
+            left = conn.call("getChildren", path="/").record("getChildren")["children"]
+            gone = 4 - len([name for name in left if name.startswith("t")])
+            went += [time.monotonic()] * (gone - len(went))
+            time.sleep(0.02)
+        assert went[3] - went[0] > 2.5 and went[3] - went[0] < 10
+
+
+def test_connection_throttle_does_not_overflow(fresh_zkd):
+    most = 2 ** 31 - 1
+    server = fresh_zkd({"connection_throttle_tokens": most, "connection_throttle_fill_count": most,
+                        "connection_throttle_weight_enabled": "true",
+                        "connection_throttle_global_session_weight": most})
+    for _ in range(3):
+        time.sleep(0.01)
+        frames.session(server.address).close()
 
 
 def test_connection_throttle(fresh):

@@ -136,13 +136,13 @@ def test_stale_requests(server_kind, fresh, drop):
     """Older than the session timeout: the connection ends, unless stale requests are kept."""
     if not drop and server_kind == "stock":
         pytest.skip("a stock server lets the session expire meanwhile")
-    server = fresh({MOST: 1, "tickTime": 200, "request_stale_latency_check": "true",
+    server = fresh({MOST: 1, "tickTime": 100, "request_stale_latency_check": "true",
                     "request_throttle_drop_stale": str(drop).lower()})
-    first, raw = 1, creates(1, "/c", 6 * FLOOD)  # made before the clock of the session starts
-    with frames.session(server.address, timeout_ms=400) as conn:
+    first, raw = 1, creates(1, "/c", 12 * FLOOD)  # made before the clock of the session starts
+    with frames.session(server.address, timeout_ms=200) as conn:
         conn.send_raw(raw)
         if not drop:
-            assert replies(conn, first, 6 * FLOOD) == [0] * (6 * FLOOD)
+            assert replies(conn, first, 12 * FLOOD) == [0] * (12 * FLOOD)
             assert metric(server, "stale_requests") > 0
             assert metric(server, "stale_requests_dropped") == 0
             return
@@ -150,7 +150,7 @@ def test_stale_requests(server_kind, fresh, drop):
         while (reply := conn.reply()) is not CLOSED:
             assert (reply.xid, reply.err) == (first + done, 0)
             done += 1
-        assert done < 6 * FLOOD
+        assert done < 12 * FLOOD
     if server_kind == "zkd":
         assert metric(server, "stale_requests_dropped") == 1
     with frames.session(server.address) as conn:
@@ -172,6 +172,33 @@ def test_closing_is_not_forgotten_in_line(fresh):
     for conn, first in zip(busy, begun):
         assert replies(conn, first) == [0] * FLOOD
     wait_for(lambda: busy[0].call("exists", path="/e").err == -101, 5, "end of the session")
+
+
+def test_only_the_line_counts_as_waiting(fresh_zkd):
+    """Not the time that requests wait for their own connection's writes, or for its reader."""
+    server = fresh_zkd({MOST: 5000, "throttled_op_wait_time": 20, "globalOutstandingLimit": 5})
+    with frames.session(server.address) as conn:
+        assert set(replies(conn, flood(conn, "/c"))) == {0}
+        assert conn.call("create", path="/big", data=b"v" * 700_000).err == 0
+        first = conn.xid + 1
+        for _ in range(40):
+            conn.submit("getData", path="/big")
+        time.sleep(0.5)  # more than any socket takes: most of them wait until it is read
+        assert set(replies(conn, first, 40)) == {0}
+
+
+def test_who_does_not_read_takes_no_room(fresh_zkd):
+    server = fresh_zkd({MOST: 4})
+    with frames.session(server.address) as deaf, frames.session(server.address) as conn:
+        assert deaf.call("create", path="/big", data=b"v" * 700_000).err == 0
+        deaf.submit("setData", path="/big", data=b"w" * 700_000)
+        for _ in range(40):
+            deaf.submit("getData", path="/big")
+        time.sleep(0.3)
+        waits = metric(server, "request_throttle_wait_count")
+        for number in range(50):
+            assert conn.call("create", path=f"/c{number}").err == 0
+        assert metric(server, "request_throttle_wait_count") == waits
 
 
 def test_a_flood_does_not_keep_others_waiting(fresh_zkd):

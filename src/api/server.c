@@ -70,9 +70,10 @@ static void server_set(char **field, const char *value) {
 /* Without a file there is nothing to parse, but the same checks to pass. */
 static int server_config(struct config *c, const struct zk_server_options *o, struct logq *log) {
     static const char defaults[] = "tickTime=2000\nclientPort=2181\ndataDir=zk-data\n";
-    const char *flags = getenv("SERVER_JVMFLAGS");
+    const char *flags = getenv("SERVER_JVMFLAGS"), *common = getenv("JVMFLAGS");
     config_defaults(c);
     if (flags) config_jvm_flags(c, flags, log);
+    if (common) config_jvm_flags(c, common, log); /* as zkServer.sh and zkEnv.sh put them */
     server_set(&c->data_dir, o->data_dir); /* the text need not have it then */
     int err = o->config_text || o->config_file
                   ? server_read_config(c, o, log)

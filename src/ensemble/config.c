@@ -348,7 +348,7 @@ struct config_key {
 #define CONFIG_THREADS "one thread serves all connections"
 #define CONFIG_GROUP_COMMIT "a sync takes whatever has come while the one before it ran"
 #define CONFIG_ALWAYS "it is always written"
-#define CONFIG_ENSEMBLE "only the servers of an ensemble read it"
+#define CONFIG_ENSEMBLE "there is nothing here that it would set"
 
 static const struct config_key config_typed_keys[] = {
     CONFIG_KEY("dataDir", CONFIG_PATH, data_dir, NULL),
@@ -437,7 +437,7 @@ static const struct config_key config_passed_keys[] = {
     CONFIG_KEY("globalOutstandingLimit", CONFIG_GET_INT, global_outstanding_limit, "1000"),
     CONFIG_KEY("maxCnxns", CONFIG_GET_INT, max_cnxns, "0"),
     CONFIG_KEY("clientTcpKeepAlive", CONFIG_IS_TRUE, tcp_keepalive, "false"),
-    {"enableEagerACLCheck", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"enableEagerACLCheck", CONFIG_ANY, CONFIG_ACCEPTED, 0, "the leader checks every write"},
     CONFIG_KEY("skipACL", CONFIG_IS_YES, skip_acl, "no"),
     CONFIG_KEY("enforceQuota", CONFIG_IS_TRUE, enforce_quota, "false"),
     CONFIG_KEY("largeRequestMaxBytes", CONFIG_GET_INT, large_request_max_bytes, "104857600"),
@@ -513,7 +513,7 @@ static const struct config_key config_passed_keys[] = {
     {"follower.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
     {"forward_learner_requests_to_commit_processor_disabled", CONFIG_ANY, CONFIG_ACCEPTED, 0,
      CONFIG_ENSEMBLE},
-    {"tcpKeepAlive", CONFIG_IS_TRUE, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    CONFIG_KEY("tcpKeepAlive", CONFIG_IS_TRUE, quorum_keepalive, "false"),
     {"kerberos.*", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_NO_SASL},
 
     /* security */
@@ -563,7 +563,7 @@ static const struct config_key config_jvm_keys[] = {
     CONFIG_KEY("znode.container.maxPerMinute", CONFIG_GET_LONG, container_max_per_minute, "10000"),
     CONFIG_KEY("znode.container.maxNeverUsedIntervalMs", CONFIG_GET_LONG,
                container_max_never_used_ms, "0"),
-    {"readonlymode.enabled", CONFIG_IS_TRUE, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
+    {"readonlymode.enabled", CONFIG_IS_TRUE, CONFIG_UNBUILT, 0, "read-only mode is not built in"},
     {"leader.nodelay", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
     {"follower.nodelay", CONFIG_ANY, CONFIG_ACCEPTED, 0, CONFIG_ENSEMBLE},
 };
@@ -1193,6 +1193,23 @@ static int config_check(struct config *c, struct logq *log) {
     return config_check_metrics(c, log);
 }
 
+/* What is read for its checks, and for nothing else. */
+static void config_tell_unbuilt(const struct config *c, struct logq *log) {
+    const struct {
+        bool wanted;
+        const char *name, *what;
+    } all[] = {
+        {c->local_sessions, "localSessionsEnabled", "local sessions are not built in"},
+        {c->reconfig_enabled, "reconfigEnabled", "dynamic reconfiguration is not built in"},
+        {c->observer_master_port > 0, "observerMasterPort", "observer masters are not built in"},
+        {c->multi_address, "multiAddress.enabled", "the first address of a server is used"},
+        {!c->sync_enabled, "syncEnabled=false", "observers always keep a log"},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].wanted)
+            log_line(log, LOG_WARN_LEVEL, "%s has no effect: %s", all[i].name, all[i].what);
+}
+
 /* Bounds of pass-through keys, which stock checks in the classes that read them. */
 static void config_check_bounds(struct config *c, struct logq *log) {
     if (c->snap_count < 2) {
@@ -1230,6 +1247,7 @@ static void config_check_bounds(struct config *c, struct logq *log) {
         c->large_request_threshold = -1;
     }
     if (c->observer_sync) c->sync_enabled = config_is_word(c->observer_sync, "true");
+    config_tell_unbuilt(c, log);
     if (c->jute_max_buffer < 0) c->jute_max_buffer = 0;
     if (c->jute_extra_size == -1) c->jute_extra_size = c->jute_max_buffer;
     if (c->jute_extra_size < 1024) c->jute_extra_size = 1024;

@@ -50,7 +50,7 @@ struct config {
     int32_t listen_backlog;    /* -1: the system's choice */
     int32_t max_client_cnxns;  /* per client address; 0: unlimited */
     int32_t max_cnxns;         /* in all; 0: unlimited */
-    bool tcp_keepalive;
+    bool tcp_keepalive, quorum_keepalive; /* of clients' sockets; of those between servers */
     int32_t sessionless_timeout_ms; /* of a connection that never asked for a session */
 
     /* time and sessions */

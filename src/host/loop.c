@@ -365,7 +365,8 @@ static void loop_accept(struct loop *l, enum loop_port_kind kind, int listener) 
     if (kind == LOOP_CLIENTS && l->self && limit > 2 * LOOP_FD_LINKS) limit -= LOOP_FD_LINKS;
     for (int i = 0; i < LOOP_ACCEPTS; i++) {
         struct net_addr addr;
-        int fd = os_accept(listener, &addr, l->cfg.tcp_keepalive);
+        int fd = os_accept(listener, &addr, kind == LOOP_CLIENTS ? l->cfg.tcp_keepalive
+                                                                  : l->cfg.quorum_keepalive);
         if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
             log_line(&l->node.log, LOG_WARN_LEVEL, "Cannot accept: out of descriptors");
             loop_pause_accept(l, kind, true);
@@ -468,7 +469,7 @@ static void loop_connect(struct loop *l, uint64_t tag) {
     struct loop_conn *c = loop_at(l, tag);
     loop_close_fd(l, c, true);
     while (c->dial->next < c->dial->n && c->fd < 0) {
-        int fd = os_connect(&c->dial->at[c->dial->next++], l->cfg.tcp_keepalive);
+        int fd = os_connect(&c->dial->at[c->dial->next++], l->cfg.quorum_keepalive);
         if (fd < 0) continue;
         if (fd < l->fd_limit && os_poller_add(l->poller, fd, tag) == 0)
             c->fd = fd;

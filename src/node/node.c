@@ -7,6 +7,10 @@
 
 #define NODE_IDLE_CHECK_MS 1000
 
+static int64_t node_later(const struct node *n, int64_t ms) {
+    return ms > INT64_MAX / 2 ? INT64_MAX / 2 : n->now + (ms > 0 ? ms : 1);
+}
+
 ZK_PRIVATE void node_start(struct node *n, bool snapshot) {
     node_prepare(n);
     n->appended = n->synced = n->db.last_zxid;
@@ -17,7 +21,7 @@ ZK_PRIVATE void node_start(struct node *n, bool snapshot) {
     /* stock: SessionTrackerImpl.initializeNextSessionId; wall clock, so that no reboot repeats */
     uint64_t sid = n->role.phase == ROLE_ALONE ? 1 : (uint64_t)n->role.self;
     n->next_session = (int64_t)(((uint64_t)n->wall << 24 >> 8) | sid << 56);
-    n->reap_next = n->now + n->cfg->container_check_interval_ms;
+    n->reap_next = node_later(n, n->cfg->container_check_interval_ms);
     throttle_start(n);
     pipeline_draw_roll(n);
     if (n->role.phase != ROLE_ALONE)
@@ -58,7 +62,7 @@ static void node_expire(struct node *n) {
         struct session *e = &t->slots[s];
         if (e->closing) continue; /* only its transaction has not been applied yet */
         const struct conn *c = e->conn == CONN_NONE ? NULL : &n->conns[e->conn];
-        if (c && buf_len(&c->in) && (node_conn_pending(c) || c->stalled)) {
+        if (c && buf_len(&c->in) && node_conn_pending(c)) {
             session_touch(t, s, n->now, c->timeout); /* it waits for us, not we for it */
             continue;
         }
@@ -70,44 +74,52 @@ static void node_expire(struct node *n) {
 }
 
 /* Whether a childless container or TTL node has outlived its purpose. stock: ContainerManager */
-static bool node_reapable(const struct node *n, const struct tree_node *z, bool ttl) {
+static bool node_reapable(const struct node *n, uint32_t id) {
+    const struct tree_node *z = tree_node(&n->db.tree, id);
     if (z->children) return false;
     int64_t unused = n->wall - z->stat.mtime, never = n->cfg->container_max_never_used_ms;
-    if (ttl) return unused > tree_ttl_ms(z->stat.owner);
+    if (idset_has(&n->db.tree.ttls, id)) return unused > tree_ttl_ms(z->stat.owner);
+    if (!idset_has(&n->db.tree.containers, id)) return false;
     return z->stat.cversion > 0 || (never != 0 && unused > never);
 }
 
-static void node_reap_set(struct node *n, const struct idset *set, bool ttl) {
-    struct buf paths = {0};
+static void node_reap_find(struct node *n, const struct idset *set) {
     uint32_t pos = 0, id;
-    int64_t most = n->cfg->container_max_per_minute > 0 ? n->cfg->container_max_per_minute : 1;
-    while (most > 0 && idset_next(set, &pos, &id)) {
-        if (!node_reapable(n, tree_node(&n->db.tree, id), ttl)) continue;
-        most--;
-        size_t at = paths.n;
-        jw_i32(&paths, 0);
-        tree_put_path(&n->db.tree, id, &paths);
-        put_be32(paths.p + at, (uint32_t)(paths.n - at - 4));
+    while (idset_next(set, &pos, &id)) {
+        if (!node_reapable(n, id)) continue;
+        size_t at = n->reaping.n;
+        jw_i32(&n->reaping, 0);
+        tree_put_path(&n->db.tree, id, &n->reaping);
+        put_be32(n->reaping.p + at, (uint32_t)(n->reaping.n - at - 4));
     }
-    for (size_t at = 0; at < paths.n;) {
-        size_t len = be32(paths.p + at) + (size_t)4;
-        struct pipeline_request q = {.conn = CONN_NONE, .op = ZOP_DELETE_CONTAINER,
-                                     .body = slice_of(paths.p + at, len), .internal = true};
-        pipeline_submit(n, &q);
-        at += len;
-    }
-    buf_free(&paths);
 }
 
+/* One after the other, no closer to each other than the rate allows. */
 static void node_reap(struct node *n) {
-    if (n->now < n->reap_next) return;
-    int64_t every = n->cfg->container_check_interval_ms;
-    n->reap_next = n->now + (every > 0 ? every : 1);
-    node_reap_set(n, &n->db.tree.containers, false);
-    node_reap_set(n, &n->db.tree.ttls, true);
+    int64_t most = n->cfg->container_max_per_minute;
+    int64_t apart = most > 0 ? 60000 / most : 60000;
+    if (n->now >= n->reap_next && !buf_len(&n->reaping)) {
+        n->reap_next = node_later(n, n->cfg->container_check_interval_ms);
+        node_reap_find(n, &n->db.tree.containers);
+        node_reap_find(n, &n->db.tree.ttls);
+    }
+    while (buf_len(&n->reaping) && n->now >= n->reap_at) {
+        struct slice left = buf_slice(&n->reaping);
+        size_t len = be32(left.p) + (size_t)4;
+        /* Meanwhile the path may have become somebody else's. */
+        uint32_t id = tree_lookup(&n->db.tree, slice_of(left.p + 4, len - 4));
+        struct pipeline_request q = {.conn = CONN_NONE, .op = ZOP_DELETE_CONTAINER,
+                                     .body = slice_of(left.p, len), .internal = true};
+        bool due = id != TREE_NONE && node_reapable(n, id);
+        if (due) pipeline_submit(n, &q);
+        if (due) n->reap_at = n->now + apart;
+        buf_consume(&n->reaping, len);
+    }
+    if (!buf_len(&n->reaping)) buf_free(&n->reaping);
 }
 
 static void node_tick(struct node *n) {
+    serve_keep_stalled(n);
     if (n->loaded && role_decides(n)) {
         node_expire(n);
         node_reap(n);
@@ -121,8 +133,8 @@ ZK_PRIVATE int64_t node_next_tick(const struct node *n) {
     if (role < next) next = role;
     if (!n->loaded || !role_decides(n)) return next;
     if (n->db.sessions.next_due < next) next = n->db.sessions.next_due;
-    if (n->reap_next < next) next = n->reap_next;
-    return next;
+    int64_t reap = buf_len(&n->reaping) ? n->reap_at : n->reap_next;
+    return reap < next ? reap : next;
 }
 
 /* --- inputs --- */

@@ -194,6 +194,13 @@ static void pipeline_sync(struct node *n, const struct pipeline_request *q) {
     if (n->pend_n == 1) pipeline_apply(n);
 }
 
+ZK_PRIVATE uint32_t pipeline_take_large(struct node *n, struct slice body) {
+    int32_t threshold = n->cfg->large_request_threshold;
+    uint32_t large = threshold > 0 && body.n > (size_t)threshold ? (uint32_t)body.n : 0;
+    n->large_in_flight += large;
+    return large;
+}
+
 ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q) {
     static const struct auth_set nobody = {{NULL, 0, 0, 0}, 0, false};
     struct conn *c = q->conn == CONN_NONE ? NULL : node_conn(n, q->conn);
@@ -229,9 +236,7 @@ ZK_PRIVATE void pipeline_submit(struct node *n, const struct pipeline_request *q
     p->err = err;
     p->session = q->session;
     p->received = n->now;
-    int32_t threshold = n->cfg->large_request_threshold;
-    if (threshold > 0 && q->body.n > (size_t)threshold) p->large = (uint32_t)q->body.n;
-    n->large_in_flight += p->large;
+    p->large = pipeline_take_large(n, q->body);
     if (c) {
         p->conn_gen = c->gen;
         node_conn_submitted(n, c);
@@ -256,6 +261,10 @@ ZK_PRIVATE void pipeline_barrier(struct node *n, uint32_t conn) {
 }
 
 ZK_PRIVATE void pipeline_close_session(struct node *n, int64_t session) {
+    if (role_learns(n)) {
+        role_close_session(n, session);
+        return;
+    }
     struct pipeline_request q = {.conn = CONN_NONE, .op = ZOP_CLOSE_SESSION, .session = session,
                                  .internal = true};
     pipeline_submit(n, &q);

@@ -41,6 +41,8 @@ ZK_PRIVATE size_t reply_begin(struct buf *out);
 ZK_PRIVATE void reply_end(struct node *n, uint32_t conn, size_t at, int32_t xid, int64_t zxid,
                           int32_t err);
 /* What a finished request leaves in the statistics of the connection and the server. */
+/* What a request takes of the budget of large ones; given back with its answer. */
+ZK_PRIVATE uint32_t pipeline_take_large(struct node *n, struct slice body);
 ZK_PRIVATE void reply_count(struct node *n, uint32_t conn, int32_t xid, int32_t op, int64_t zxid,
                             int64_t received);
 ZK_PRIVATE void reply_error(struct node *n, uint32_t conn, int32_t xid, int64_t zxid, int32_t err);

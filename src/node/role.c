@@ -172,6 +172,7 @@ static void role_forget_clients(struct node *n) {
         if (n->conns[i].phase != CONN_FREE && n->conns[i].phase != CONN_CLOSING)
             serve_close(n, i);
     while (o->wait_n) {
+        n->large_in_flight -= o->waiting[o->wait_head].large;
         blob_unref(o->waiting[o->wait_head].body);
         o->wait_head = (o->wait_head + 1) & (o->wait_cap - 1);
         o->wait_n--;
@@ -548,6 +549,7 @@ ZK_PRIVATE void role_forward(struct node *n, const struct pipeline_request *q) {
     w->session = q->session;
     w->xid = q->xid;
     w->op = q->op;
+    w->large = pipeline_take_large(n, q->body);
     n->stats.requests++;
     if (!prep_readable(q->op, q->body)) {
         w->err = ZERR_MARSHALLINGERROR; /* a stock leader would stop at it for ever */
@@ -562,6 +564,11 @@ ZK_PRIVATE void role_forward(struct node *n, const struct pipeline_request *q) {
     learner_request(&o->learner, q->session, q->xid, q->op, q->body,
                     session ? slice_of(NULL, 0) : buf_slice(&c->auth.ids),
                     session ? 0 : c->auth.count);
+}
+
+ZK_PRIVATE void role_close_session(struct node *n, int64_t session) {
+    struct slice nothing = slice_of(NULL, 0);
+    learner_request(&role_of(n)->learner, session, 0, ZOP_CLOSE_SESSION, nothing, nothing, 0);
 }
 
 ZK_PRIVATE void role_claim(struct node *n, struct pending *p) {
@@ -584,6 +591,7 @@ ZK_PRIVATE void role_claim(struct node *n, struct pending *p) {
     p->xid = w->xid;
     p->op = w->op;
     p->received = w->received;
+    p->large = w->large;
     if (h.type == ZOP_ERROR) p->err = jr_i32(&r);
     o->wait_head = (o->wait_head + 1) & (o->wait_cap - 1);
     o->wait_n--;
@@ -596,6 +604,7 @@ ZK_PRIVATE void role_answer(struct node *n) {
         if (w.ready_at < 0 || n->db.last_zxid < w.ready_at) return;
         o->wait_head = (o->wait_head + 1) & (o->wait_cap - 1);
         o->wait_n--;
+        n->large_in_flight -= w.large;
         struct conn *c = &n->conns[w.conn];
         bool there = c->phase != CONN_FREE && c->gen == w.gen;
         if (there) serve_due(n, w.conn);

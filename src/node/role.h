@@ -50,6 +50,7 @@ ZK_PRIVATE bool role_exhausted(const struct node *n);      /* the epoch has no z
 
 /* Of a learner's clients. */
 ZK_PRIVATE void role_forward(struct node *n, const struct pipeline_request *q);
+ZK_PRIVATE void role_close_session(struct node *n, int64_t session); /* nobody waits for it */
 ZK_PRIVATE void role_barrier(struct node *n, uint32_t conn);
 ZK_PRIVATE void role_revalidate(struct node *n, uint32_t conn, int64_t session);
 ZK_PRIVATE void role_touch(struct node *n, uint32_t session_slot, int32_t timeout);

@@ -41,7 +41,7 @@ ZK_PRIVATE void serve_close(struct node *n, uint32_t conn) {
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn) {
     struct conn *c = node_conn(n, conn);
     int64_t session = c->session;
-    bool closes = c->phase == CONN_OPEN && throttle_leave(n, c) && role_decides(n);
+    bool closes = c->phase == CONN_OPEN && throttle_leave(n, c);
     if (c->phase != CONN_CLOSING) n->stats.connection_drops++;
     node_conn_drop(n, conn);
     if (closes) pipeline_close_session(n, session);
@@ -230,7 +230,6 @@ static void serve_defer(struct node *n, struct conn *c, struct slice frame, bool
     buf_compact(&c->deferred);
     uint8_t *p = buf_grow(&c->deferred, frame.n + 8);
     c->n_deferred++;
-    n->in_process++;
     put_be32(p, c->submitted);
     put_be32(p + 4, (uint32_t)frame.n | (refused ? SERVE_REFUSED : 0));
     memcpy(p + 8, frame.p, frame.n);
@@ -341,7 +340,6 @@ static void serve_deferred(struct node *n, uint32_t conn, bool due) {
         if (node_conn(n, conn)->phase == CONN_CLOSING) return; /* nothing is kept any more */
         buf_consume(&node_conn(n, conn)->deferred, len + 8);
         node_conn(n, conn)->n_deferred--;
-        n->in_process--;
     }
     if (!buf_len(&node_conn(n, conn)->deferred)) node_buf_give(n, &node_conn(n, conn)->deferred);
 }
@@ -373,7 +371,11 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
     for (;;) {
         struct conn *c = node_conn(n, conn);
         size_t left = in.n - at;
-        if (left < 4 || !serve_may(n, conn)) break;
+        if (left < 4) break;
+        if (!serve_may(n, conn)) {
+            c->held = true;
+            break;
+        }
         const uint8_t *p = in.p + at;
         if (c->phase == CONN_NEW && ops_is_word(slice_of(p, left))) {
             serve_word(n, conn, slice_of(p, left));
@@ -387,7 +389,10 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
             serve_close(n, conn);
             break;
         }
-        if (left - 4 < len || throttle_stalls(n, conn)) break;
+        if (left - 4 < len) break;
+        if (c->held) throttle_restart(n, c);
+        c->held = false;
+        if (throttle_stalls(n, conn)) break;
         struct slice frame = slice_of(p + 4, len);
         n->stats.bytes_received += (int64_t)len + 4;
         if (c->phase == CONN_NEW) {
@@ -397,6 +402,7 @@ static size_t serve_frames(struct node *n, uint32_t conn, struct slice in) {
             serve_connect(n, conn, frame);
         } else if (!serve_request(n, conn, frame)) {
             n->stats.bytes_received -= (int64_t)len + 4; /* it will be looked at again */
+            c->held = true;
             break;
         }
         at += len + (size_t)4;
@@ -445,7 +451,7 @@ ZK_PRIVATE void serve_bytes(struct node *n, uint32_t conn, struct slice bytes) {
     if (c->phase == CONN_CLOSING) return;
     throttle_arrived(n, c, bytes.n);
     /* What waits for the disk waits for us, not for the client: the session is alive. */
-    if (c->session_slot != SESSION_NONE && (node_conn_pending(c) || c->stalled))
+    if (c->session_slot != SESSION_NONE && node_conn_pending(c))
         serve_touch(n, c->session_slot, c->timeout);
     if (buf_len(&c->in)) {
         buf_compact(&c->in);
@@ -478,11 +484,19 @@ ZK_PRIVATE void serve_stalled(struct node *n) {
     for (uint32_t conn; (conn = throttle_next(n)) != CONN_NONE;) serve_run(n, conn);
 }
 
+ZK_PRIVATE void serve_keep_stalled(struct node *n) {
+    uint32_t conn;
+    for (size_t at = 0; throttle_in_line(n, &at, &conn);) {
+        const struct conn *c = node_conn(n, conn);
+        if (c->session_slot != SESSION_NONE) serve_touch(n, c->session_slot, c->timeout);
+    }
+}
+
 /* Peers that never ask for a session, and closed ones that do not read what they are told. */
 ZK_PRIVATE void serve_idle(struct node *n) {
     for (uint32_t i = 0; i < n->n_conns; i++) {
         struct conn *c = &n->conns[i];
-        if (c->phase != CONN_NEW && c->phase != CONN_CLOSING) continue;
+        if ((c->phase != CONN_NEW && c->phase != CONN_CLOSING) || c->stalled) continue;
         if (n->now - c->phase_since < n->cfg->sessionless_timeout_ms) continue;
         if (c->phase == CONN_CLOSING) {
             node_output(n, NODE_ABORT)->conn = i;

@@ -26,6 +26,7 @@ ZK_PRIVATE void serve_run(struct node *n, uint32_t conn); /* what waits, as far 
 ZK_PRIVATE void serve_due(struct node *n, uint32_t conn);
 ZK_PRIVATE bool serve_turn(struct node *n); /* those whose budget ran out; true: some again */
 ZK_PRIVATE void serve_stalled(struct node *n); /* those in line, as far as there is room */
+ZK_PRIVATE void serve_keep_stalled(struct node *n); /* their sessions: they wait for us */
 ZK_PRIVATE void serve_lost(struct node *n, uint32_t conn);   /* the peer is gone */
 ZK_PRIVATE void serve_close(struct node *n, uint32_t conn);  /* after what it has to be told */
 /* The leader has answered whether the session may go on here. */

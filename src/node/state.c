@@ -69,6 +69,7 @@ ZK_PRIVATE void node_state_free(struct node *n) {
     mem_free(n->pending);
     buf_free(&n->ready);
     buf_free(&n->stalled);
+    buf_free(&n->reaping);
     buf_free(&n->scratch);
     buf_free(&n->hits);
     buf_free(&n->log.lines);
@@ -208,7 +209,6 @@ ZK_PRIVATE void node_buf_give(struct node *n, struct buf *b) {
 
 ZK_PRIVATE void node_conn_forget(struct node *n, uint32_t id) {
     struct conn *c = node_conn(n, id);
-    n->in_process -= c->n_deferred;
     c->n_deferred = 0;
     node_buf_give(n, &c->deferred);
     buf_free(&c->in);

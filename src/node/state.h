@@ -113,6 +113,7 @@ struct conn {
     bool ready;         /* in the list of those whose turn comes round */
     bool paused;        /* the host does not read */
     bool stalled;       /* in line for room, see node/throttle */
+    bool held;          /* its input waits for something else: its turn, its output, its writes */
     bool dirty;         /* has a NODE_SEND output under way */
     bool old_handshake; /* its ConnectRequest had no readOnly byte */
     int32_t timeout;    /* negotiated, ms */
@@ -159,6 +160,7 @@ struct role_wait {
     int64_t ready_at; /* answered when this zxid is applied; -1: its transaction answers it */
     int64_t after;    /* zxid: the log ended here when it left, what answers it comes behind */
     int64_t received; /* monotonic ms */
+    uint32_t large;   /* as in struct pending */
     struct blob *body; /* counted; of a sync */
 };
 
@@ -279,7 +281,7 @@ struct node {
 
     struct buf ready;  /* u32: connections to serve again in the next turn */
     struct buf stalled; /* struct throttle_place: connections in line, see node/throttle */
-    uint32_t in_process; /* requests of all connections: writes under way and what is deferred */
+    uint32_t in_process; /* writes of all connections, under way */
     int64_t budget;    /* of the connection being served, see serve */
     uint64_t work;     /* what the request being served costs beyond its bytes */
 
@@ -307,7 +309,9 @@ struct node {
     } snap;
     int64_t last_snapshot_zxid, last_snapshot_wall;
 
-    int64_t reap_next; /* monotonic ms */
+    int64_t reap_next; /* monotonic ms: to look for containers and TTL nodes that are due ... */
+    int64_t reap_at;   /* ... and to delete the next one of them */
+    struct buf reaping; /* their deletions: body of deleteContainer; repeated */
     int64_t trace_mask;
     struct node_stats stats;
     struct metrics metrics;

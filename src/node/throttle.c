@@ -44,8 +44,10 @@ ZK_PRIVATE bool throttle_admits(struct node *n, bool renewal) {
     int64_t fill = c->connection_throttle_fill_ms > 0 ? c->connection_throttle_fill_ms : 1;
     int64_t since = n->now - n->throttle.filled;
     if (since > fill) {
-        int64_t more = since * c->connection_throttle_fill_count * weight / fill;
-        n->throttle.tokens = n->throttle.tokens + more < most ? n->throttle.tokens + more : most;
+        double rate = (double)weight * c->connection_throttle_fill_count / (double)fill;
+        double more = rate * (double)since;
+        bool full = more >= (double)(most - n->throttle.tokens);
+        n->throttle.tokens = full ? most : n->throttle.tokens + (int64_t)more;
         n->throttle.filled = n->now;
     }
     if (c->connection_throttle_freeze_ms >= 0) {
@@ -59,17 +61,13 @@ ZK_PRIVATE bool throttle_admits(struct node *n, bool renewal) {
 
 /* --- requests --- */
 
-static bool throttle_on(const struct node *n) {
-    return n->cfg->request_throttle_max > 0 || n->cfg->throttled_op_wait_ms > 0;
-}
-
 static bool throttle_room(const struct node *n) {
     return n->in_process < (uint32_t)n->cfg->request_throttle_max;
 }
 
 ZK_PRIVATE void throttle_arrived(struct node *n, struct conn *c, size_t bytes) {
     struct throttle_arrival last = {n->now, 0};
-    if (!throttle_on(n)) return;
+    if (n->cfg->request_throttle_max <= 0) return;
     if (buf_len(&c->arrivals)) memcpy(&last, c->arrivals.p + c->arrivals.n - sizeof last,
                                       sizeof last);
     if (buf_len(&c->arrivals) && last.at == n->now) {
@@ -81,6 +79,18 @@ ZK_PRIVATE void throttle_arrived(struct node *n, struct conn *c, size_t bytes) {
     last.bytes += bytes;
     buf_compact(&c->arrivals);
     buf_put(&c->arrivals, &last, sizeof last);
+}
+
+ZK_PRIVATE void throttle_restart(struct node *n, struct conn *c) {
+    struct throttle_arrival all = {n->now, 0};
+    for (size_t at = c->arrivals.head; at < c->arrivals.n; at += sizeof all) {
+        struct throttle_arrival a;
+        memcpy(&a, c->arrivals.p + at, sizeof a);
+        all.bytes += a.bytes;
+    }
+    if (!all.bytes) return;
+    buf_clear(&c->arrivals);
+    buf_put(&c->arrivals, &all, sizeof all);
 }
 
 ZK_PRIVATE bool throttle_stalls(struct node *n, uint32_t conn) {
@@ -111,6 +121,19 @@ ZK_PRIVATE uint32_t throttle_next(struct node *n) {
     return CONN_NONE;
 }
 
+ZK_PRIVATE bool throttle_in_line(const struct node *n, size_t *at, uint32_t *conn) {
+    struct slice line = buf_slice(&n->stalled);
+    while (*at < line.n) {
+        struct throttle_place place;
+        memcpy(&place, line.p + *at, sizeof place);
+        *at += sizeof place;
+        const struct conn *c = &n->conns[place.conn];
+        *conn = place.conn;
+        if (c->phase != CONN_FREE && c->gen == place.gen) return true;
+    }
+    return false;
+}
+
 /* When the last of these bytes came. */
 static int64_t throttle_came(const struct node *n, struct conn *c, size_t bytes) {
     int64_t at = n->now;
@@ -133,14 +156,13 @@ static int64_t throttle_came(const struct node *n, struct conn *c, size_t bytes)
 ZK_PRIVATE enum throttle_verdict throttle_taken(struct node *n, struct conn *c, int32_t op,
                                                 size_t bytes) {
     const struct config *cfg = n->cfg;
-    if (!throttle_on(n)) return THROTTLE_SERVE;
+    if (cfg->request_throttle_max <= 0) return THROTTLE_SERVE;
     int64_t waited = n->now - throttle_came(n, c, bytes);
     metrics_sample(&n->metrics, &n->metrics.throttle_ms, waited);
     bool exempt = op == ZOP_CLOSE_SESSION || op == ZOP_CREATE_SESSION || op == ZOP_AUTH ||
                   op == ZOP_SASL;
     if (exempt) return THROTTLE_SERVE;
-    bool limited = cfg->request_throttle_max > 0;
-    if (limited && cfg->request_stale_latency_check && waited > c->timeout) {
+    if (cfg->request_stale_latency_check && waited > c->timeout) {
         n->stats.stale++;
         if (cfg->request_throttle_drop_stale) {
             n->stats.stale_dropped++;

@@ -18,10 +18,14 @@ ZK_PRIVATE bool throttle_admits(struct node *n, bool renewal);
 
 /* Input has come; the next request may wait in it. */
 ZK_PRIVATE void throttle_arrived(struct node *n, struct conn *c, size_t bytes);
+/* It has waited for something that no throttle is about: it counts as having come now. */
+ZK_PRIVATE void throttle_restart(struct node *n, struct conn *c);
 /* Whether the connection's next request has to wait; it stands in line then. */
 ZK_PRIVATE bool throttle_stalls(struct node *n, uint32_t conn);
 /* The next in line for whom there is room; CONN_NONE: nobody. */
 ZK_PRIVATE uint32_t throttle_next(struct node *n);
+/* Those in line, one after the other; *at is 0 at first. */
+ZK_PRIVATE bool throttle_in_line(const struct node *n, size_t *at, uint32_t *conn);
 
 enum throttle_verdict {
     THROTTLE_SERVE,
