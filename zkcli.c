@@ -134,7 +134,9 @@ ZK_PRIVATE void js_identity(const struct zk_acl *who);
 ZK_PRIVATE void say_data(char form, const void *data, int len);
 ZK_PRIVATE const char *date(int64_t ms);
 ZK_PRIVATE void warn(FILE *to, const char *text);
+ZK_PRIVATE void js_error(int error, const char *text);
 ZK_PRIVATE int fail(int error, const char *text);
+ZK_PRIVATE int fail_softly(int error, const char *text);
 ZK_PRIVATE int refuse(const char *text);
 ZK_PRIVATE const char *keeper_text(int error, const char *path);
 ZK_PRIVATE int fail_zk(int error, const char *path);
@@ -534,14 +536,25 @@ void warn(FILE *to, const char *text) {
     out(to, text);
 }
 
-/* The one way in which a command goes wrong; its exit code. */
-int fail(int error, const char *text) {
+void js_error(int error, const char *text) {
     js("error", fmt("{\"code\":%d", error));
     js_text("name", zk_error_name(error));
     js_text("message", text);
     js_put("}");
+}
+
+/* The one way in which a command goes wrong; its exit code. */
+int fail(int error, const char *text) {
+    js_error(error, text);
     out(stderr, fmt("%s\n", text));
     return 1;
+}
+
+/* The same where stock says it on stdout and ends with 0: only JSON tells it from a success. */
+int fail_softly(int error, const char *text) {
+    js_error(error, text);
+    out(stdout, fmt("%s\n", text));
+    return 0;
 }
 
 int refuse(const char *text) { return fail(ZK_BAD_ARGUMENTS, text); }
@@ -1403,7 +1416,8 @@ int do_sync(struct args *a) {
     int err = check_path(op.path);
     if (err) return err;
     err = call(op);
-    say(stdout, "sync", "", err ? fmt("Sync has failed. rc=%d", err) : "Sync is OK");
+    if (err) return fail_softly(err, fmt("Sync has failed. rc=%d", err));
+    say(stdout, "sync", "", "Sync is OK");
     return 0;
 }
 
@@ -1628,7 +1642,7 @@ int do_del_quota(struct args *a) {
     if (err) return err;
     while (which < 4 && !a->value[(int)quotas[which].option]) which++;
     err = call(zk_get(node));
-    if (err == ZK_NO_NODE) say(stdout, "quota", "Quota does not exist for ", path);
+    if (err == ZK_NO_NODE) (void)fail_softly(err, fmt("Quota does not exist for %s", path));
     if (!err && which < 4) {
         struct quota limits = quota_read();
         err = quota_put(path, &limits, which, -1, false);
@@ -1655,9 +1669,10 @@ int do_del_quota(struct args *a) {
 
 int do_whoami(struct args *a) {
     int err = call(zk_who_am_i());
-    (void)a, js("identities", "[");
-    out(stdout, "Auth scheme: User\n");
-    for (int i = 0; !err && i < sh.result->count; i++) {
+    (void)a, out(stdout, "Auth scheme: User\n");
+    if (err) return js_error(err, keeper_text(err, NULL)), 0; /* stock: not a word of it */
+    js("identities", "[");
+    for (int i = 0; i < sh.result->count; i++) {
         js_identity(&sh.result->acl[i]);
         js_put("}");
         out(stdout, fmt("%s: %s\n", sh.result->acl[i].scheme, sh.result->acl[i].id));
@@ -2329,10 +2344,7 @@ static int do_version(struct args *a) {
 
 /* Said instead of most commands, and after those that can do without a session. */
 static int not_connected(void) {
-    if (alive()) return 0;
-    if (sh.json) (void)fail(ZK_CLOSING, "Not connected");
-    out(stdout, "Not connected\n");
-    return 0;
+    return alive() ? 0 : fail_softly(ZK_CLOSING, "Not connected");
 }
 
 static int do_print_watches(struct args *a) {

@@ -84,9 +84,24 @@ def test_errors(tree, words, code, number, name, message):
     assert error["message"].startswith(message)
 
 
-def test_no_server():
-    said = shells.run("zkcli", "-server", "127.0.0.1:1", "--json", "get", "/a")
-    assert said.code == 1 and json.loads(said.raw_out)["error"]["name"] == "CONNECTIONLOSS"
+@pytest.mark.parametrize("words,code,message", [
+    (["get", "/a"], 1, "KeeperErrorCode = ConnectionLoss for /a"),
+    (["delquota", "/a"], 1, "KeeperErrorCode = ConnectionLoss for /zookeeper/quota/a/"
+                            "zookeeper_limits"),
+    (["sync", "/"], 0, "Sync has failed. rc=-4"),
+    (["whoami"], 0, "KeeperErrorCode = ConnectionLoss"),
+])
+def test_no_server(words, code, message):
+    """What fails says so, where the text of stock and its exit code do not, too."""
+    said = shells.run("zkcli", "-server", "127.0.0.1:1", "--json", *words)
+    assert said.code == code and said.raw_err == ""
+    assert json.loads(said.raw_out) == {"command": words[0], "error": {
+        "code": -4, "name": "CONNECTIONLOSS", "message": message}}
+
+
+def test_a_quota_that_is_not_there(tree):
+    assert one(tree, "delquota", "/none") == {"command": "delquota", "error": {
+        "code": -101, "name": "NONODE", "message": "Quota does not exist for /none"}}
 
 
 def test_warnings(tree):

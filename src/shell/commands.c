@@ -14,10 +14,7 @@ static int do_version(struct args *a) {
 
 /* Said instead of most commands, and after those that can do without a session. */
 static int not_connected(void) {
-    if (alive()) return 0;
-    if (sh.json) (void)fail(ZK_CLOSING, "Not connected");
-    out(stdout, "Not connected\n");
-    return 0;
+    return alive() ? 0 : fail_softly(ZK_CLOSING, "Not connected");
 }
 
 static int do_print_watches(struct args *a) {

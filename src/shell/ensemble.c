@@ -10,9 +10,10 @@
 
 int do_whoami(struct args *a) {
     int err = call(zk_who_am_i());
-    (void)a, js("identities", "[");
-    out(stdout, "Auth scheme: User\n");
-    for (int i = 0; !err && i < sh.result->count; i++) {
+    (void)a, out(stdout, "Auth scheme: User\n");
+    if (err) return js_error(err, keeper_text(err, NULL)), 0; /* stock: not a word of it */
+    js("identities", "[");
+    for (int i = 0; i < sh.result->count; i++) {
         js_identity(&sh.result->acl[i]);
         js_put("}");
         out(stdout, fmt("%s: %s\n", sh.result->acl[i].scheme, sh.result->acl[i].id));

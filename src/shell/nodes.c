@@ -116,6 +116,7 @@ int do_sync(struct args *a) {
     int err = check_path(op.path);
     if (err) return err;
     err = call(op);
-    say(stdout, "sync", "", err ? fmt("Sync has failed. rc=%d", err) : "Sync is OK");
+    if (err) return fail_softly(err, fmt("Sync has failed. rc=%d", err));
+    say(stdout, "sync", "", "Sync is OK");
     return 0;
 }

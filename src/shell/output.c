@@ -56,14 +56,25 @@ void warn(FILE *to, const char *text) {
     out(to, text);
 }
 
-/* The one way in which a command goes wrong; its exit code. */
-int fail(int error, const char *text) {
+void js_error(int error, const char *text) {
     js("error", fmt("{\"code\":%d", error));
     js_text("name", zk_error_name(error));
     js_text("message", text);
     js_put("}");
+}
+
+/* The one way in which a command goes wrong; its exit code. */
+int fail(int error, const char *text) {
+    js_error(error, text);
     out(stderr, fmt("%s\n", text));
     return 1;
+}
+
+/* The same where stock says it on stdout and ends with 0: only JSON tells it from a success. */
+int fail_softly(int error, const char *text) {
+    js_error(error, text);
+    out(stdout, fmt("%s\n", text));
+    return 0;
 }
 
 int refuse(const char *text) { return fail(ZK_BAD_ARGUMENTS, text); }

@@ -139,7 +139,7 @@ int do_del_quota(struct args *a) {
     if (err) return err;
     while (which < 4 && !a->value[(int)quotas[which].option]) which++;
     err = call(zk_get(node));
-    if (err == ZK_NO_NODE) say(stdout, "quota", "Quota does not exist for ", path);
+    if (err == ZK_NO_NODE) (void)fail_softly(err, fmt("Quota does not exist for %s", path));
     if (!err && which < 4) {
         struct quota limits = quota_read();
         err = quota_put(path, &limits, which, -1, false);
