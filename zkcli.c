@@ -126,6 +126,7 @@ ZK_PRIVATE void js_put(const char *brackets);
 ZK_PRIVATE void js(const char *key, const char *value);
 ZK_PRIVATE void js_text(const char *key, const char *s);
 ZK_PRIVATE void js_print(struct text *t);
+ZK_PRIVATE void js_end(void);
 ZK_PRIVATE void say(FILE *to, const char *key, const char *before, const char *value);
 ZK_PRIVATE void say_number(FILE *to, const char *key, const char *before, int64_t n);
 ZK_PRIVATE void say_list(const char *key, const char *const *names, int n);
@@ -520,6 +521,14 @@ void js_print(struct text *t) {
     if (sh.json) fwrite(t->s, 1, t->n, stdout), putchar('\n');
     fflush(stdout);
     t->n = 0;
+}
+
+/* Ends the document of a command. Warnings that come between two are in the next one. */
+void js_end(void) {
+    if (sh.warnings.n) js("warnings", fmt("[%s]", sh.warnings.s));
+    sh.warnings.n = 0;
+    js_put("}");
+    js_print(&sh.document);
 }
 
 void say(FILE *to, const char *key, const char *before, const char *value) {
@@ -921,7 +930,7 @@ static void on_state(void *user, enum zk_state now, int64_t session_id) {
 
 static void on_log(void *user, int level, const char *text) {
     (void)user;
-    if (level <= ZK_LOG_WARN) fprintf(stderr, "zkcli: %s\n", text);
+    if (level <= ZK_LOG_WARN) warn(stderr, fmt("zkcli: %s\n", text));
 }
 
 static void on_interrupt(int signal_number) { interrupted = signal_number; }
@@ -2489,10 +2498,7 @@ void run_words(char **words, int n) {
     sh.result = NULL;
     sh.exit_code = execute(words, n);
     (void)turn(-1, 0); /* events that came with the reply */
-    if (sh.warnings.n) js("warnings", fmt("[%s]", sh.warnings.s));
-    sh.warnings.n = 0;
-    js_put("}");
-    js_print(&sh.document);
+    js_end();
 }
 
 void run_line(const char *line) {
@@ -2934,10 +2940,11 @@ static void fill_streams(void) {
 
 /* The exit code: output that was lost is an error. */
 static int finish(void) {
-    bool lost = fflush(stdout) != 0 || ferror(stdout);
-    if (lost) fputs("zkcli: output was lost\n", stderr);
     sh.quiet = true;
     close_session();
+    if (sh.warnings.n) js_put("{"), js_end(); /* there is no next document to hold them */
+    bool lost = fflush(stdout) != 0 || ferror(stdout);
+    if (lost) fputs("zkcli: output was lost\n", stderr);
     return lost ? 1 : sh.exit_code;
 }
 
@@ -2968,13 +2975,12 @@ int shell_main(int argc, char **argv) {
         if (strcmp(o, "--json") == 0) sh.json = true;
         if (strcmp(o, "--help") == 0) return help(), 0;
         if (value && i + 1 < argc) *value = argv[++i];
-        else if (value) fprintf(stderr, "Error: no argument found for option %s\n", o);
+        else if (value) warn(stderr, fmt("Error: no argument found for option %s\n", o));
     }
     out(stdout, fmt("Connecting to %s\n", host));
     js_put("{");
     err = start(host, timeout, file);
-    js_put("}");
-    if (err) return js_print(&sh.document), err;
+    if (err) return js_end(), err;
     sh.document.n = 0;
     bool keyboard = isatty(0) && isatty(1);
     if (i == argc)

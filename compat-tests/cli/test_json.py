@@ -1,4 +1,6 @@
-"""zkcli --json: one document per command on stdout, errors in it, nothing on stderr."""
+"""zkcli --json: one document per command on stdout, errors and warnings in it, nothing on stderr.
+What comes of a failure of the output itself (it was lost, out of memory) is on stderr all the same.
+"""
 import base64
 import json
 
@@ -108,6 +110,18 @@ def test_warnings(tree):
     get, create = documents(tree, "get /j true", "create /j/w x world:anyone:rz,bad")
     assert get["data"] == "data" and "deprecated" in get["warnings"][0]
     assert create["created"] == "/j/w" and len(create["warnings"]) == 2
+
+
+def test_warnings_between_two_commands_are_in_the_next(server):
+    """Of the command line, and of the session: a refusal comes at some time after addauth."""
+    said = shells.run("zkcli", "--json", "-server", stdin="version\n")
+    assert said.raw_err == "" and json.loads(said.raw_out)["warnings"] == \
+        ["Error: no argument found for option -server\n"]
+    said = shells.run("zkcli", "--json", "-server")
+    assert said.raw_err == "" and list(json.loads(said.raw_out)) == ["warnings"], "no next one"
+    said = documents(server, "ls /", "addauth nosuch x", *["sync /"] * 3)
+    assert [text for d in said for text in d.get("warnings", [])] == \
+        ["zkcli: the server refuses an identity of scheme nosuch\n"]
 
 
 def test_events(tree):

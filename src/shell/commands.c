@@ -159,10 +159,7 @@ void run_words(char **words, int n) {
     sh.result = NULL;
     sh.exit_code = execute(words, n);
     (void)turn(-1, 0); /* events that came with the reply */
-    if (sh.warnings.n) js("warnings", fmt("[%s]", sh.warnings.s));
-    sh.warnings.n = 0;
-    js_put("}");
-    js_print(&sh.document);
+    js_end();
 }
 
 void run_line(const char *line) {

@@ -76,10 +76,11 @@ static void fill_streams(void) {
 
 /* The exit code: output that was lost is an error. */
 static int finish(void) {
-    bool lost = fflush(stdout) != 0 || ferror(stdout);
-    if (lost) fputs("zkcli: output was lost\n", stderr);
     sh.quiet = true;
     close_session();
+    if (sh.warnings.n) js_put("{"), js_end(); /* there is no next document to hold them */
+    bool lost = fflush(stdout) != 0 || ferror(stdout);
+    if (lost) fputs("zkcli: output was lost\n", stderr);
     return lost ? 1 : sh.exit_code;
 }
 
@@ -110,13 +111,12 @@ int shell_main(int argc, char **argv) {
         if (strcmp(o, "--json") == 0) sh.json = true;
         if (strcmp(o, "--help") == 0) return help(), 0;
         if (value && i + 1 < argc) *value = argv[++i];
-        else if (value) fprintf(stderr, "Error: no argument found for option %s\n", o);
+        else if (value) warn(stderr, fmt("Error: no argument found for option %s\n", o));
     }
     out(stdout, fmt("Connecting to %s\n", host));
     js_put("{");
     err = start(host, timeout, file);
-    js_put("}");
-    if (err) return js_print(&sh.document), err;
+    if (err) return js_end(), err;
     sh.document.n = 0;
     bool keyboard = isatty(0) && isatty(1);
     if (i == argc)

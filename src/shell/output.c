@@ -42,6 +42,14 @@ void js_print(struct text *t) {
     t->n = 0;
 }
 
+/* Ends the document of a command. Warnings that come between two are in the next one. */
+void js_end(void) {
+    if (sh.warnings.n) js("warnings", fmt("[%s]", sh.warnings.s));
+    sh.warnings.n = 0;
+    js_put("}");
+    js_print(&sh.document);
+}
+
 void say(FILE *to, const char *key, const char *before, const char *value) {
     js_text(key, value);
     out(to, fmt("%s%s\n", before, value));

@@ -61,7 +61,7 @@ static void on_state(void *user, enum zk_state now, int64_t session_id) {
 
 static void on_log(void *user, int level, const char *text) {
     (void)user;
-    if (level <= ZK_LOG_WARN) fprintf(stderr, "zkcli: %s\n", text);
+    if (level <= ZK_LOG_WARN) warn(stderr, fmt("zkcli: %s\n", text));
 }
 
 static void on_interrupt(int signal_number) { interrupted = signal_number; }

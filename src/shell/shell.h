@@ -115,6 +115,7 @@ ZK_PRIVATE void js_put(const char *brackets);
 ZK_PRIVATE void js(const char *key, const char *value);
 ZK_PRIVATE void js_text(const char *key, const char *s);
 ZK_PRIVATE void js_print(struct text *t);
+ZK_PRIVATE void js_end(void);
 ZK_PRIVATE void say(FILE *to, const char *key, const char *before, const char *value);
 ZK_PRIVATE void say_number(FILE *to, const char *key, const char *before, int64_t n);
 ZK_PRIVATE void say_list(const char *key, const char *const *names, int n);
