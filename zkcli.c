@@ -2954,6 +2954,7 @@ static int start(const char *host, const char *timeout, const char *file) {
     int err = configure_all(file);
     if (err) return err;
     if (!number(timeout, 10, INT32_MIN, INT32_MAX, &ms)) return bad_number(timeout);
+    if (ms < 0) return refuse(fmt("-timeout cannot be negative: %s", timeout));
     sh.timeout_ms = (int)ms;
     if ((err = open_session(host))) return err;
     if (!sh.wait || !(connected() || state() == ZK_STATE_READ_ONLY)) return 0;

@@ -130,6 +130,7 @@ def test_data_with_zero_bytes(client, server):
 
 @pytest.mark.parametrize("options,code,name", [
     (["-timeout", "abc"], 1, "BADARGUMENTS"),
+    (["-timeout", "-5"], 1, "BADARGUMENTS"),
     (["-server", "a:b"], 1, "BADARGUMENTS"),
     (["-client-configuration", "/none"], 2, "SYSTEMERROR"),
     (["-server", "127.0.0.1:1", "-timeout", "500", "-waitforconnection"], 1, "CONNECTIONLOSS"),

@@ -8,6 +8,7 @@ Where zkcli differs on purpose:
                       line, and goes on with exit code 1
   a line of blanks    is ignored; stock takes the last blank for a command
   -client-configuration that is missing   one line instead of a stack trace; exit code 2 as in stock
+  -timeout that is negative   is refused at once; stock takes it, and no command gets a connection
   one-shot commands   end the session, so that ephemerals go at once; stock leaves it to time out
   getEphemerals path  is below the chroot of the connect string, as all paths are; not in stock
   the session         what WARN lines there are about it (a refused identity, an expired session) go
@@ -225,6 +226,12 @@ def test_a_timeout_that_is_no_number(client, server):
     said = shells.run(client, "-server", server.address, "-timeout", "abc", "ls", "/")
     assert said.err == ['java.lang.NumberFormatException: For input string: "abc"']
     assert said.code == 1
+
+
+def test_a_timeout_that_is_negative(server):
+    said = shells.run("zkcli", "-server", server.address, "-timeout", "-5", "ls", "/")
+    assert said.err == ["-timeout cannot be negative: -5"] and said.code == 1
+    assert shells.run("stock", "-server", server.address, "-timeout", "-5", "ls", "/").code == 1
 
 
 @pytest.mark.parametrize("client", shells.KINDS)
