@@ -153,6 +153,7 @@ ZK_PRIVATE void catch_interrupts(void);
 ZK_PRIVATE bool turn(int fd, int64_t ms);
 ZK_PRIVATE int open_session(const char *host);
 ZK_PRIVATE void close_session(void);
+ZK_PRIVATE void hang_up(void);
 ZK_PRIVATE int connected(void);
 ZK_PRIVATE int call(struct zk_op op);
 ZK_PRIVATE const char *path_error(const char *p);
@@ -969,17 +970,6 @@ void close_session(void) {
     if (told) say_event("Closed", "None", "null", -1);
 }
 
-int open_session(const char *host) {
-    struct zk_options o = {.hosts = host, .session_timeout_ms = sh.timeout_ms,
-                           .op_timeout_ms = sh.op_timeout_ms, .max_packet = sh.max_packet,
-                           .flags = sh.flags | ZK_OWN_LOOP | ZK_FAIL_FAST, .on_state = on_state,
-                           .log = on_log, .on_frame = on_frame};
-    close_session();
-    sh.host = copy(host);
-    int err = zk_open(&sh.zk, &o);
-    return err ? fail(err, fmt("Cannot use the connect string \"%s\"", host)) : 0;
-}
-
 static uint64_t failures(void) {
     struct zk_counters counters = {0};
     zk_get_counters(sh.zk, &counters);
@@ -997,6 +987,24 @@ int connected(void) {
             return ZK_CONNECTION_LOSS;
     }
     return ZK_OK;
+}
+
+/* Closes on behalf of the user, who is told of the first connection before it goes.
+ * stock: ClientCnxn.close, whose request stands behind a handshake that is under way */
+void hang_up(void) {
+    if (state() == ZK_STATE_CONNECTING && !failures()) (void)connected();
+    close_session();
+}
+
+int open_session(const char *host) {
+    struct zk_options o = {.hosts = host, .session_timeout_ms = sh.timeout_ms,
+                           .op_timeout_ms = sh.op_timeout_ms, .max_packet = sh.max_packet,
+                           .flags = sh.flags | ZK_OWN_LOOP | ZK_FAIL_FAST, .on_state = on_state,
+                           .log = on_log, .on_frame = on_frame};
+    hang_up();
+    sh.host = copy(host);
+    int err = zk_open(&sh.zk, &o);
+    return err ? fail(err, fmt("Cannot use the connect string \"%s\"", host)) : 0;
 }
 
 static struct { /* what came of the latest call() */
@@ -2394,7 +2402,7 @@ static int do_redo(struct args *a) {
 
 static int do_connect(struct args *a) { return open_session(a->n > 1 ? a->word[1] : sh.host); }
 
-static int do_close(struct args *a) { return (void)a, close_session(), 0; }
+static int do_close(struct args *a) { return (void)a, hang_up(), 0; }
 
 static int do_quit(struct args *a) {
     sh.quitting = true;

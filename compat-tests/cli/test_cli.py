@@ -199,6 +199,20 @@ def test_one_shot(server):
         assert ours.events[:1] == [CONNECTED] and stock.events[:1] == [CONNECTED], words
 
 
+def test_quit_waits_for_the_connection(server):
+    """Without -waitforconnection, too. Stock does so if it has begun to connect by then, which is
+    mostly the case but nothing to rely on in a test."""
+    said = shells.run("zkcli", "-server", server.address, "quit")
+    assert said.events == [CONNECTED, CLOSED] and said.code == 0
+    said = shells.run("zkcli", "-server", server.address, stdin="connect\nclose\n")
+    assert said.events == [CONNECTED, CLOSED] * 2 and said.code == 0
+
+
+def test_quit_without_a_server():
+    said = shells.run("zkcli", "-server", "127.0.0.1:1,127.0.0.1:2", "quit")
+    assert said.events == [CLOSED] and said.code == 0
+
+
 def test_exit_codes(own_server):
     server = own_server()
     for words, code in (["create /a/b", 1], ["create /m", 0], ["create /m", 1], ["nope", 127],

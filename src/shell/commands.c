@@ -55,7 +55,7 @@ static int do_redo(struct args *a) {
 
 static int do_connect(struct args *a) { return open_session(a->n > 1 ? a->word[1] : sh.host); }
 
-static int do_close(struct args *a) { return (void)a, close_session(), 0; }
+static int do_close(struct args *a) { return (void)a, hang_up(), 0; }
 
 static int do_quit(struct args *a) {
     sh.quitting = true;

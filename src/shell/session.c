@@ -100,17 +100,6 @@ void close_session(void) {
     if (told) say_event("Closed", "None", "null", -1);
 }
 
-int open_session(const char *host) {
-    struct zk_options o = {.hosts = host, .session_timeout_ms = sh.timeout_ms,
-                           .op_timeout_ms = sh.op_timeout_ms, .max_packet = sh.max_packet,
-                           .flags = sh.flags | ZK_OWN_LOOP | ZK_FAIL_FAST, .on_state = on_state,
-                           .log = on_log, .on_frame = on_frame};
-    close_session();
-    sh.host = copy(host);
-    int err = zk_open(&sh.zk, &o);
-    return err ? fail(err, fmt("Cannot use the connect string \"%s\"", host)) : 0;
-}
-
 static uint64_t failures(void) {
     struct zk_counters counters = {0};
     zk_get_counters(sh.zk, &counters);
@@ -128,6 +117,24 @@ int connected(void) {
             return ZK_CONNECTION_LOSS;
     }
     return ZK_OK;
+}
+
+/* Closes on behalf of the user, who is told of the first connection before it goes.
+ * stock: ClientCnxn.close, whose request stands behind a handshake that is under way */
+void hang_up(void) {
+    if (state() == ZK_STATE_CONNECTING && !failures()) (void)connected();
+    close_session();
+}
+
+int open_session(const char *host) {
+    struct zk_options o = {.hosts = host, .session_timeout_ms = sh.timeout_ms,
+                           .op_timeout_ms = sh.op_timeout_ms, .max_packet = sh.max_packet,
+                           .flags = sh.flags | ZK_OWN_LOOP | ZK_FAIL_FAST, .on_state = on_state,
+                           .log = on_log, .on_frame = on_frame};
+    hang_up();
+    sh.host = copy(host);
+    int err = zk_open(&sh.zk, &o);
+    return err ? fail(err, fmt("Cannot use the connect string \"%s\"", host)) : 0;
 }
 
 static struct { /* what came of the latest call() */

@@ -142,6 +142,7 @@ ZK_PRIVATE void catch_interrupts(void);
 ZK_PRIVATE bool turn(int fd, int64_t ms);
 ZK_PRIVATE int open_session(const char *host);
 ZK_PRIVATE void close_session(void);
+ZK_PRIVATE void hang_up(void);
 ZK_PRIVATE int connected(void);
 ZK_PRIVATE int call(struct zk_op op);
 ZK_PRIVATE const char *path_error(const char *p);
