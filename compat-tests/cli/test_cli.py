@@ -296,9 +296,10 @@ def test_bad_addresses(hosts):
     assert said.code == 1 and len(said.err) == 1
 
 
-def test_auth_that_is_refused(server):
+@pytest.mark.parametrize("refused", ["addauth nosuch x", "addauth digest"])
+def test_auth_that_is_refused(refused, server):
     """The handle is dead; connect makes a new one. Refusal comes at some time after addauth."""
-    lines = ["ls /", "addauth nosuch x", *["sync /"] * 3, "ls /", "printwatches", "connect",
+    lines = ["ls /", refused, *["sync /"] * 3, "addauth digest a:b c", "printwatches", "connect",
              "version"]
     for client in shells.KINDS:
         said = shells.run(client, "-server", server.address, stdin="\n".join(lines))
