@@ -22683,6 +22683,7 @@ ZK_PRIVATE int discovery_read(struct slice json, struct zk_service **out) {
 ZK_PRIVATE int64_t os_now_ms(void);  /* monotonic */
 ZK_PRIVATE int64_t os_wall_ms(void); /* since 1970 */
 ZK_PRIVATE uint64_t os_seed(void);
+ZK_PRIVATE int os_pid(void);
 ZK_PRIVATE const char *os_error(int err, char *buf, size_t n); /* text of a negative result */
 
 /* --- files; all return 0 or a count, or -errno --- */
@@ -23155,6 +23156,9 @@ struct courier {
 
 ZK_PRIVATE int courier_open(struct courier *k, struct client *client);
 ZK_PRIVATE void courier_close(struct courier *k);
+/* In a copy that fork has made: closes the descriptors and leaves what they lead to alone, which is
+ * the other process's too: the connection, the poller's list. What has a lock of its own is lost. */
+ZK_PRIVATE void courier_drop(struct courier *k);
 
 /* Executes all orders, and sends what should be sent, or, if `all`, everything. */
 ZK_PRIVATE void courier_run(struct courier *k, bool all);
@@ -23332,6 +23336,10 @@ ZK_PRIVATE uint64_t os_seed(void) {
     struct timespec t;
     (void)clock_gettime(CLOCK_REALTIME, &t);
     return seed ^ ((uint64_t)t.tv_nsec << 20) ^ (uint64_t)getpid();
+}
+
+ZK_PRIVATE int os_pid(void) {
+    return (int)getpid();
 }
 
 ZK_PRIVATE const char *os_error(int err, char *buf, size_t n) {
@@ -25949,6 +25957,15 @@ ZK_PRIVATE void courier_close(struct courier *k) {
     k->fd = k->stable = k->probe = k->wake[0] = k->wake[1] = -1;
 }
 
+ZK_PRIVATE void courier_drop(struct courier *k) {
+    if (k->fd >= 0 && k->fd != k->stable) (void)os_close(k->fd);
+    if (k->probe >= 0) (void)os_close(k->probe);
+    if (k->stable >= 0) (void)os_close(k->stable);
+    for (int i = 0; i < 2; i++) (void)os_close(k->wake[i]);
+    os_poller_free(k->poller);
+    buf_free(&k->scratch);
+}
+
 /* A descriptor for a duct: its bell, by another number, to be closed like any other. */
 static int courier_connect_inside(struct courier *k) {
     struct duct *d = duct_new();
@@ -27008,9 +27025,10 @@ ZK_PRIVATE void loop_close(struct loop *l) {
 /*
  * api/client: the handle: one client machine, its courier, a lock, and who runs them.
  *
- * The lock guards everything of the machine; no user function is called under it. With threads of
- * its own a handle has two: `io` carries bytes and time, `teller` makes the posted calls, so that a
- * callback that takes its time does not cost the session. Without (ZK_OWN_LOOP) zk_step does both.
+ * The lock guards everything of the machine. Of the user's functions log and on_frame are called
+ * under it, and may not call back: the thread remembers where it is, and is refused. With threads
+ * of its own a handle has two: `io` carries bytes and time, `teller` makes the posted calls, so that
+ * a callback that takes its time does not cost the session. Without (ZK_OWN_LOOP) zk_step does both.
  *
  * A thread that waits for a reply does not wait for `io` to wake up and pass it on: it borrows the
  * socket, reads for everybody until its own reply is there, and gives the socket back.
@@ -27021,10 +27039,15 @@ ZK_PRIVATE void loop_close(struct loop *l) {
 #define ZK_API_CLIENT_H
 
 
-/* Locks. NULL: zk is NULL. */
-ZK_PRIVATE struct client *api_enter(struct zk *zk);
-/* Sends what is to be sent, wakes who is to be woken, unlocks. */
+/* Locks. NULL: it may not be entered, *error (unless NULL) says why. */
+ZK_PRIVATE struct client *api_enter(struct zk *zk, int *error);
+/* Sends what is to be sent, wakes who is to be woken, unlocks. Another thread may free the handle
+ * then. */
 ZK_PRIVATE void api_leave(struct zk *zk);
+
+/* Around several calls that make one: the handle stays until api_go. ZK_OK, or why not. */
+ZK_PRIVATE int api_stay(struct zk *zk);
+ZK_PRIVATE void api_go(struct zk *zk);
 
 /*
  * Within: runs the handle until ready(arg): ZK_OK. ZK_TIMED_OUT: not within timeout_ms (< 0: no
@@ -27197,7 +27220,11 @@ ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_option
                            char *error, size_t n) {
     struct config cfg;
     struct logq log = {.max_level = LOG_INFO_LEVEL};
-    *out = NULL;
+    if (out) *out = NULL;
+    if (!out || !options) {
+        server_error(error, n, "out and options must be given");
+        return ZK_SERVER_BAD_CONFIG;
+    }
     memset(&cfg, 0, sizeof cfg);
     int bad = server_config(&cfg, options, &log);
     server_say(options, &log);
@@ -27222,11 +27249,12 @@ ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_option
 }
 
 ZK_API int zk_server_port(const struct zk_server *s) {
-    return s->loop.port;
+    return s ? s->loop.port : 0;
 }
 
 ZK_API int zk_server_wait(struct zk_server *s, char *error, size_t n) {
     uint8_t byte;
+    if (!s) return ZK_SERVER_FAILED;
     (void)os_read(s->wait_pipe[0], &byte, 1);
     if (!s->failed) return ZK_SERVER_OK;
     server_error(error, n, s->loop.error);
@@ -27234,7 +27262,7 @@ ZK_API int zk_server_wait(struct zk_server *s, char *error, size_t n) {
 }
 
 ZK_API void zk_server_interrupt(struct zk_server *s) {
-    os_notify(s->wait_pipe[1]);
+    if (s) os_notify(s->wait_pipe[1]);
 }
 
 ZK_API void zk_server_stop(struct zk_server *s) {
@@ -27269,11 +27297,14 @@ struct api_waiter {
 
 struct zk {
     pthread_mutex_t lock; /* of everything here */
+    int pid;              /* of the process that opened it */
     struct client *client;
     struct courier courier;
     bool threads;  /* io and teller; else the caller runs it */
     bool stopping; /* the threads shall end */
-    bool doomed;   /* freed from a callback: freed when it has returned */
+    bool doomed;   /* freed from a callback: freed when the last thread inside has left */
+    _Atomic int inside;  /* threads within a call, also those that wait for the lock */
+    pthread_cond_t left; /* none is */
     bool polling;  /* somebody is in api_turn's courier_poll */
     int64_t poll_until; /* ... and looks at the clock again then */
     bool away;          /* the caller's own loop has asked how long it may sleep */
@@ -27290,7 +27321,41 @@ struct zk {
     const void *telling_owner;
     zk_log_fn log;
     void *log_user;
+    zk_frame_fn on_frame;
+    void *frame_user;
 };
+
+/* --- calling out under the lock --- */
+
+/* This thread is in a log or on_frame of this handle, under its lock; lives on its stack. */
+struct api_outing {
+    const struct zk *zk;
+    const struct api_outing *outer; /* of another handle, whose function has called this one's */
+};
+
+/* What only the thread itself can know: it must not be asked of a lock that it may hold. */
+static _Thread_local const struct api_outing *api_outings;
+
+static bool api_is_out(const struct zk *zk) {
+    const struct api_outing *o = api_outings;
+    while (o && o->zk != zk) o = o->outer;
+    return o != NULL;
+}
+
+static void api_log(struct zk *zk, int level, const char *text) {
+    struct api_outing out = {zk, api_outings};
+    api_outings = &out;
+    zk->log(zk->log_user, level, text);
+    api_outings = out.outer;
+}
+
+static void api_frame(void *user, bool sent, const uint8_t *bytes, size_t n) {
+    struct zk *zk = user;
+    struct api_outing out = {zk, api_outings};
+    api_outings = &out;
+    zk->on_frame(zk->frame_user, sent, bytes, n);
+    api_outings = out.outer;
+}
 
 /* --- waking --- */
 
@@ -27316,7 +27381,7 @@ static void api_say(struct zk *zk) {
     int level;
     const char *text;
     while (client_take_log(zk->client, &level, &text))
-        if (zk->log) zk->log(zk->log_user, level, text);
+        if (zk->log) api_log(zk, level, text);
 }
 
 /* After anything that may have moved the machine. */
@@ -27341,8 +27406,18 @@ static bool api_in_callback(const struct zk *zk) {
     return zk->telling && pthread_equal(zk->telling_thread, pthread_self());
 }
 
-ZK_PRIVATE struct client *api_enter(struct zk *zk) {
-    if (!zk) return NULL;
+/* Why this thread may not enter. */
+static int api_refusal(const struct zk *zk) {
+    if (!zk) return ZK_BAD_ARGUMENTS;
+    if (api_is_out(zk)) return ZK_WRONG_THREAD;
+    return zk->pid == os_pid() ? ZK_OK : ZK_CLOSING;
+}
+
+ZK_PRIVATE struct client *api_enter(struct zk *zk, int *error) {
+    int refusal = api_refusal(zk);
+    if (error) *error = refusal;
+    if (refusal) return NULL;
+    zk->inside++;
     (void)pthread_mutex_lock(&zk->lock);
     client_clock(zk->client, os_now_ms());
     return zk->client;
@@ -27365,11 +27440,43 @@ static void api_hurry(struct zk *zk) {
     if (poller || loop) courier_wake(&zk->courier);
 }
 
+static void api_destroy(struct zk *zk) {
+    courier_close(&zk->courier);
+    client_free(zk->client);
+    (void)pthread_cond_destroy(&zk->to_tell);
+    (void)pthread_cond_destroy(&zk->told);
+    (void)pthread_cond_destroy(&zk->left);
+    (void)pthread_mutex_destroy(&zk->lock);
+    mem_free(zk);
+}
+
+/* Unlocks. What a callback has freed goes with the last one; with threads it is `teller` that sees
+ * to it, as the last of all. */
+static void api_part_from(struct zk *zk) {
+    bool last = --zk->inside == 0;
+    bool destroy = last && zk->doomed && !zk->threads;
+    if (last && !destroy) (void)pthread_cond_broadcast(&zk->left);
+    if (last && zk->doomed && zk->threads) (void)pthread_cond_signal(&zk->to_tell);
+    (void)pthread_mutex_unlock(&zk->lock);
+    if (destroy) api_destroy(zk);
+}
+
 ZK_PRIVATE void api_leave(struct zk *zk) {
     courier_run(&zk->courier, false);
     api_spread(zk);
     api_hurry(zk);
-    (void)pthread_mutex_unlock(&zk->lock);
+    api_part_from(zk);
+}
+
+ZK_PRIVATE int api_stay(struct zk *zk) {
+    int refusal = api_refusal(zk);
+    if (!refusal) zk->inside++;
+    return refusal;
+}
+
+ZK_PRIVATE void api_go(struct zk *zk) {
+    (void)pthread_mutex_lock(&zk->lock);
+    api_part_from(zk);
 }
 
 /* --- waiting --- */
@@ -27525,21 +27632,20 @@ static void *api_io_main(void *arg) {
     return NULL;
 }
 
-static void api_destroy(struct zk *zk) {
-    courier_close(&zk->courier);
-    client_free(zk->client);
-    (void)pthread_cond_destroy(&zk->to_tell);
-    (void)pthread_cond_destroy(&zk->told);
-    (void)pthread_mutex_destroy(&zk->lock);
-    mem_free(zk);
-}
-
 static void api_stop_io(struct zk *zk) {
     zk->stopping = true;
     courier_wake(&zk->courier);
     (void)pthread_mutex_unlock(&zk->lock);
     (void)pthread_join(zk->io, NULL);
     (void)pthread_mutex_lock(&zk->lock);
+}
+
+/* A callback has freed the handle, and has returned: what is due is told, who waits goes. */
+static void api_bury(struct zk *zk) {
+    client_end(zk->client);
+    courier_run(&zk->courier, true);
+    api_spread(zk);
+    api_tell_all(zk);
 }
 
 static void *api_teller_main(void *arg) {
@@ -27554,8 +27660,11 @@ static void *api_teller_main(void *arg) {
         (void)pthread_mutex_unlock(&zk->lock);
         return NULL;
     }
-    client_end(zk->client); /* freed from a callback: this thread is the last to leave */
-    api_tell_all(zk);
+    api_bury(zk); /* this thread is the last to leave */
+    while (zk->inside) {
+        (void)pthread_cond_wait(&zk->to_tell, &zk->lock);
+        api_tell_all(zk);
+    }
     api_stop_io(zk);
     (void)pthread_mutex_unlock(&zk->lock);
     (void)pthread_detach(pthread_self());
@@ -27607,6 +27716,14 @@ static int api_read_inside(const char *text, struct hosts *hosts, const char **c
 
 static int api_make(struct zk **out, const struct zk_options *o, struct client_setup *setup) {
     struct zk *zk = mem_try(sizeof *zk);
+    struct zk_options inner = *o;
+    if (zk && o->on_frame) {
+        zk->on_frame = o->on_frame;
+        zk->frame_user = o->frame_user;
+        inner.on_frame = api_frame;
+        inner.frame_user = zk;
+    }
+    setup->options = &inner;
     int err = zk ? client_new(&zk->client, setup) : ZK_OUT_OF_MEMORY;
     if (!err) err = courier_open(&zk->courier, zk->client);
     if (!err) zk->courier.door = (struct duct_door *)(void *)o->server;
@@ -27618,8 +27735,10 @@ static int api_make(struct zk **out, const struct zk_options *o, struct client_s
     (void)pthread_mutex_init(&zk->lock, NULL);
     api_cond_init(&zk->to_tell);
     api_cond_init(&zk->told);
+    api_cond_init(&zk->left);
     zk->log = o->log;
     zk->log_user = o->log_user;
+    zk->pid = os_pid();
     *out = zk; /* before the first callback can look for it */
     if ((o->flags & ZK_OWN_LOOP) || api_start_threads(zk)) return ZK_OK;
     *out = NULL;
@@ -27659,17 +27778,10 @@ static void api_finish_telling(struct zk *zk) {
     }
 }
 
-/* In the caller's own loop: a callback has freed the handle, and has returned. */
-static void api_bury(struct zk *zk) {
-    client_end(zk->client);
-    api_tell_all(zk);
-    (void)pthread_mutex_unlock(&zk->lock);
-    api_destroy(zk);
-}
-
 static int api_end(struct zk *zk, bool politely, int timeout_ms) {
-    struct client *c = api_enter(zk);
-    if (!c) return ZK_BAD_ARGUMENTS;
+    int err;
+    struct client *c = api_enter(zk, &err);
+    if (!c) return err;
     client_close(c, politely);
     courier_run(&zk->courier, true); /* the goodbye leaves, even if nobody waits for its reply */
     bool inside = api_in_callback(zk);
@@ -27678,10 +27790,8 @@ static int api_end(struct zk *zk, bool politely, int timeout_ms) {
         courier_run(&zk->courier, true);
         api_finish_telling(zk);
     }
-    if (inside || zk->threads || !zk->doomed)
-        api_leave(zk);
-    else
-        api_bury(zk);
+    if (!inside && !zk->threads && zk->doomed) api_bury(zk);
+    api_leave(zk);
     return ZK_OK;
 }
 
@@ -27693,8 +27803,18 @@ ZK_API int zk_abandon(struct zk *zk) {
     return api_end(zk, false, 0);
 }
 
+/* In a copy that fork has made: the threads are the other process's, and so is the session. */
+static void api_drop(struct zk *zk) {
+    if (pthread_mutex_trylock(&zk->lock)) return; /* copied amid a change: nothing can be trusted */
+    courier_drop(&zk->courier);
+    client_free(zk->client);
+    mem_free(zk);
+}
+
 ZK_API void zk_free(struct zk *zk) {
-    if (!zk) return;
+    int refusal = api_refusal(zk);
+    if (refusal == ZK_CLOSING) api_drop(zk);
+    if (refusal) return;
     (void)pthread_mutex_lock(&zk->lock);
     bool inside = api_in_callback(zk);
     if (inside) zk->doomed = true;
@@ -27702,6 +27822,7 @@ ZK_API void zk_free(struct zk *zk) {
     (void)api_end(zk, true, API_FREE_WAIT_MS);
     if (inside) return;
     (void)pthread_mutex_lock(&zk->lock);
+    while (zk->inside) (void)pthread_cond_wait(&zk->left, &zk->lock);
     if (zk->threads) {
         api_stop_io(zk);
         (void)pthread_cond_signal(&zk->to_tell);
@@ -27719,8 +27840,9 @@ static bool api_is_connected(const void *arg) {
 }
 
 ZK_API int zk_wait_connected(struct zk *zk, int timeout_ms) {
-    if (!api_enter(zk)) return ZK_BAD_ARGUMENTS;
-    int err = api_wait(zk, api_is_connected, zk, timeout_ms);
+    int err;
+    if (!api_enter(zk, &err)) return err;
+    err = api_wait(zk, api_is_connected, zk, timeout_ms);
     api_leave(zk);
     return err;
 }
@@ -27746,9 +27868,10 @@ static bool api_call_over(const void *arg) {
 }
 
 ZK_API int zk_call(struct zk *zk, struct zk_op op, struct zk_result **result) {
-    struct api_call call = {.client = api_enter(zk)};
+    int err;
+    struct api_call call = {.client = api_enter(zk, &err)};
     if (result) *result = NULL;
-    if (!call.client) return ZK_BAD_ARGUMENTS;
+    if (!call.client) return err;
     int64_t id = client_submit(call.client, &op, CLIENT_CALL, api_called, &call);
     if (id > 0) (void)api_wait(zk, api_call_over, &call, -1);
     api_leave(zk);
@@ -27765,24 +27888,27 @@ ZK_API void zk_result_free(struct zk_result *result) {
 }
 
 ZK_API int64_t zk_submit(struct zk *zk, struct zk_op op, zk_result_fn done, void *user) {
-    struct client *c = api_enter(zk);
-    if (!c) return ZK_BAD_ARGUMENTS;
+    int err;
+    struct client *c = api_enter(zk, &err);
+    if (!c) return err;
     int64_t id = client_submit(c, &op, CLIENT_POSTED, done, user);
     api_leave(zk);
     return id;
 }
 
 ZK_API int zk_cancel(struct zk *zk, int64_t id) {
-    struct client *c = api_enter(zk);
-    if (!c) return ZK_BAD_ARGUMENTS;
-    int err = client_cancel(c, id);
+    int err;
+    struct client *c = api_enter(zk, &err);
+    if (!c) return err;
+    err = client_cancel(c, id);
     api_leave(zk);
     return err;
 }
 
 ZK_API int zk_flush(struct zk *zk) {
-    struct client *c = api_enter(zk);
-    if (!c) return ZK_BAD_ARGUMENTS;
+    int err;
+    struct client *c = api_enter(zk, &err);
+    if (!c) return err;
     courier_run(&zk->courier, true);
     api_leave(zk);
     return ZK_OK;
@@ -27791,21 +27917,21 @@ ZK_API int zk_flush(struct zk *zk) {
 /* --- the caller's own loop --- */
 
 ZK_API int zk_fd(struct zk *zk) {
-    if (!api_enter(zk)) return -1;
+    if (!api_enter(zk, NULL)) return -1;
     int fd = zk->threads ? -1 : courier_fd(&zk->courier);
     api_leave(zk);
     return fd;
 }
 
 ZK_API int zk_wants(struct zk *zk) {
-    if (!api_enter(zk)) return 0;
+    if (!api_enter(zk, NULL)) return 0;
     int wants = ZK_READABLE | (courier_wants_write(&zk->courier) ? ZK_WRITABLE : 0);
     api_leave(zk);
     return wants;
 }
 
 ZK_API int zk_wait_ms(struct zk *zk) {
-    if (!api_enter(zk)) return -1;
+    if (!api_enter(zk, NULL)) return -1;
     zk->away = !zk->threads;
     zk->away_until = api_next_at(zk);
     int ms = api_ms_until(zk->away_until), deaf = courier_deaf_ms(&zk->courier);
@@ -27814,8 +27940,9 @@ ZK_API int zk_wait_ms(struct zk *zk) {
 }
 
 ZK_API int zk_step(struct zk *zk) {
-    struct client *c = api_enter(zk);
-    if (!c) return ZK_BAD_ARGUMENTS;
+    int err;
+    struct client *c = api_enter(zk, &err);
+    if (!c) return err;
     if (zk->threads || api_in_callback(zk)) {
         api_leave(zk);
         return ZK_WRONG_THREAD;
@@ -27829,11 +27956,9 @@ ZK_API int zk_step(struct zk *zk) {
     courier_run(&zk->courier, true);
     api_tell_all(zk);
     courier_run(&zk->courier, true);
-    if (zk->doomed && !zk->telling) {
-        api_bury(zk);
-        return ZK_CLOSING;
-    }
-    int err = client_error(c);
+    bool over = zk->doomed && !zk->telling;
+    if (over) api_bury(zk);
+    err = over ? ZK_CLOSING : client_error(c);
     api_leave(zk);
     return err;
 }
@@ -27841,7 +27966,7 @@ ZK_API int zk_step(struct zk *zk) {
 /* --- facts --- */
 
 ZK_API enum zk_state zk_state(struct zk *zk) {
-    struct client *c = api_enter(zk);
+    struct client *c = api_enter(zk, NULL);
     if (!c) return ZK_STATE_CLOSED;
     enum zk_state state = client_state(c);
     api_leave(zk);
@@ -27849,7 +27974,7 @@ ZK_API enum zk_state zk_state(struct zk *zk) {
 }
 
 ZK_API int64_t zk_session_id(struct zk *zk) {
-    struct client *c = api_enter(zk);
+    struct client *c = api_enter(zk, NULL);
     if (!c) return 0;
     int64_t id = client_session_id(c);
     api_leave(zk);
@@ -27857,7 +27982,8 @@ ZK_API int64_t zk_session_id(struct zk *zk) {
 }
 
 ZK_API void zk_session_passwd(struct zk *zk, uint8_t out[16]) {
-    struct client *c = api_enter(zk);
+    if (!out) return;
+    struct client *c = api_enter(zk, NULL);
     memset(out, 0, 16);
     if (!c) return;
     memcpy(out, client_passwd(c), 16);
@@ -27865,7 +27991,7 @@ ZK_API void zk_session_passwd(struct zk *zk, uint8_t out[16]) {
 }
 
 ZK_API int zk_session_timeout(struct zk *zk) {
-    struct client *c = api_enter(zk);
+    struct client *c = api_enter(zk, NULL);
     if (!c) return 0;
     int ms = client_timeout(c);
     api_leave(zk);
@@ -27873,7 +27999,7 @@ ZK_API int zk_session_timeout(struct zk *zk) {
 }
 
 ZK_API int64_t zk_last_zxid(struct zk *zk) {
-    struct client *c = api_enter(zk);
+    struct client *c = api_enter(zk, NULL);
     if (!c) return 0;
     int64_t zxid = client_last_zxid(c);
     api_leave(zk);
@@ -27881,7 +28007,7 @@ ZK_API int64_t zk_last_zxid(struct zk *zk) {
 }
 
 ZK_API const char *zk_server_address(struct zk *zk, char *out, size_t n) {
-    struct client *c = api_enter(zk);
+    struct client *c = api_enter(zk, NULL);
     if (!out || !n) {
         if (c) api_leave(zk);
         return "";
@@ -27899,14 +28025,18 @@ ZK_API int zk_set_hosts(struct zk *zk, const char *text) {
     if (!zk || !text) return ZK_BAD_ARGUMENTS;
     int err = hosts_parse(&hosts, text, NULL);
     if (err) return err;
-    struct client *c = api_enter(zk);
-    (void)client_set_hosts(c, &hosts);
-    api_leave(zk);
-    return ZK_OK;
+    struct client *c = api_enter(zk, &err);
+    if (c) {
+        (void)client_set_hosts(c, &hosts);
+        api_leave(zk);
+    } else {
+        hosts_free(&hosts);
+    }
+    return err;
 }
 
 ZK_API void zk_get_counters(struct zk *zk, struct zk_counters *out) {
-    struct client *c = api_enter(zk);
+    struct client *c = api_enter(zk, NULL);
     if (!out) {
         if (c) api_leave(zk);
         return;
@@ -28019,10 +28149,11 @@ ZK_API const char *zk_state_name(int state) {
 
 /* Enters, unless the session is over: then *error says why. */
 static struct client *recipes_enter(struct zk *zk, int *error) {
-    struct client *c = api_enter(zk);
-    *error = c ? client_error(c) : ZK_BAD_ARGUMENTS;
+    struct client *c = api_enter(zk, error);
+    if (!c) return NULL;
+    *error = client_error(c);
     if (!*error) return c;
-    if (c) api_leave(zk);
+    api_leave(zk);
     return NULL;
 }
 
@@ -28038,7 +28169,8 @@ static int recipes_leave(struct zk *zk, struct wish *w, struct wish_answer *answ
 /* What is told of the state has to be so now: a process that stood still learns first that time has
  * passed, which breaks its connection, and then what follows from that. */
 static struct client *recipes_look(struct zk *zk) {
-    struct client *c = api_enter(zk);
+    struct client *c = api_enter(zk, NULL);
+    if (!c) return NULL;
     client_tick(c, client_now(c));
     client_tick(c, client_now(c));
     return c;
@@ -28070,8 +28202,7 @@ ZK_API int zk_lock_new(struct zk *zk, const char *path, const struct zk_lock_opt
 }
 
 ZK_API void zk_lock_free(struct zk_lock *lock) {
-    if (!lock) return;
-    (void)api_enter(lock->zk);
+    if (!lock || !api_enter(lock->zk, NULL)) return;
     lock_free(&lock->m);
     api_settle(lock->zk, lock);
     api_leave(lock->zk);
@@ -28108,8 +28239,9 @@ ZK_API int zk_lock_try(struct zk_lock *lock) {
 
 ZK_API int zk_lock_release(struct zk_lock *lock) {
     if (!lock) return ZK_BAD_ARGUMENTS;
-    (void)api_enter(lock->zk);
-    int error = lock_release(&lock->m);
+    int error;
+    if (!api_enter(lock->zk, &error)) return error;
+    error = lock_release(&lock->m);
     api_leave(lock->zk);
     return error;
 }
@@ -28125,8 +28257,9 @@ ZK_API int zk_lock_downgrade(struct zk_lock *write, struct zk_lock *read, int ti
 
 ZK_API int zk_lock_revoke(struct zk_lock *lock) {
     struct zk_result *children;
-    if (!lock) return ZK_BAD_ARGUMENTS;
-    int error = zk_call(lock->zk, zk_get_children(lock->m.path), &children);
+    int error = lock ? api_stay(lock->zk) : ZK_BAD_ARGUMENTS;
+    if (error) return error;
+    error = zk_call(lock->zk, zk_get_children(lock->m.path), &children);
     const char *first = error ? NULL : lock_first(&lock->m, children);
     if (!error) error = first ? ZK_OK : ZK_NO_NODE;
     char *path = error ? NULL : recipe_join(lock->m.path, first);
@@ -28135,20 +28268,19 @@ ZK_API int zk_lock_revoke(struct zk_lock *lock) {
         error = zk_call(lock->zk, zk_set(path, LOCK_REVOKE, (int)strlen(LOCK_REVOKE), -1), NULL);
     zk_result_free(children);
     mem_free(path);
+    api_go(lock->zk);
     return error;
 }
 
 ZK_API enum zk_hold_state zk_lock_state(struct zk_lock *lock) {
-    if (!lock) return ZK_HOLD_NONE;
-    (void)recipes_look(lock->zk);
+    if (!lock || !recipes_look(lock->zk)) return ZK_HOLD_NONE;
     enum zk_hold_state state = lock->m.notice.state;
     api_leave(lock->zk);
     return state;
 }
 
 ZK_API int64_t zk_lock_token(struct zk_lock *lock) {
-    if (!lock) return 0;
-    (void)recipes_look(lock->zk);
+    if (!lock || !recipes_look(lock->zk)) return 0;
     int64_t token = lock_token(&lock->m);
     api_leave(lock->zk);
     return token;
@@ -28180,8 +28312,7 @@ ZK_API int zk_leader_new(struct zk *zk, const char *path, const struct zk_leader
 }
 
 ZK_API void zk_leader_free(struct zk_leader *leader) {
-    if (!leader) return;
-    (void)api_enter(leader->zk);
+    if (!leader || !api_enter(leader->zk, NULL)) return;
     latch_free(&leader->m);
     api_settle(leader->zk, leader);
     api_leave(leader->zk);
@@ -28189,16 +28320,14 @@ ZK_API void zk_leader_free(struct zk_leader *leader) {
 }
 
 ZK_API enum zk_hold_state zk_leader_state(struct zk_leader *leader) {
-    if (!leader) return ZK_HOLD_NONE;
-    (void)recipes_look(leader->zk);
+    if (!leader || !recipes_look(leader->zk)) return ZK_HOLD_NONE;
     enum zk_hold_state state = leader->m.notice.state;
     api_leave(leader->zk);
     return state;
 }
 
 ZK_API int64_t zk_leader_token(struct zk_leader *leader) {
-    if (!leader) return 0;
-    (void)recipes_look(leader->zk);
+    if (!leader || !recipes_look(leader->zk)) return 0;
     bool leads = leader->m.notice.state == ZK_HOLD_OWNED;
     int64_t token = leads ? leader->m.notice.token : 0;
     api_leave(leader->zk);
@@ -28258,6 +28387,7 @@ ZK_API int zk_leader_who(struct zk_leader *leader, char *id, size_t n) {
     int error;
     if (!leader || !id || !n) return ZK_BAD_ARGUMENTS;
     id[0] = '\0';
+    if ((error = api_stay(leader->zk)) != ZK_OK) return error;
     while ((error = leader_look(leader, &data, &gone)) == ZK_NO_NODE && gone) zk_result_free(data);
     if (!error && data->data) {
         size_t len = (size_t)data->data_len < n ? (size_t)data->data_len : n - 1;
@@ -28265,6 +28395,7 @@ ZK_API int zk_leader_who(struct zk_leader *leader, char *id, size_t n) {
         id[len] = '\0';
     }
     zk_result_free(data);
+    api_go(leader->zk);
     return error;
 }
 
@@ -28337,8 +28468,7 @@ ZK_API int zk_barrier_wait_async(struct zk_barrier *barrier, int timeout_ms, zk_
 }
 
 ZK_API void zk_barrier_free(struct zk_barrier *barrier) {
-    if (!barrier) return;
-    (void)api_enter(barrier->zk);
+    if (!barrier || !api_enter(barrier->zk, NULL)) return;
     barrier_free(&barrier->m);
     api_settle(barrier->zk, barrier);
     api_leave(barrier->zk);
@@ -28412,8 +28542,7 @@ ZK_API int zk_queue_new(struct zk *zk, const char *path, enum zk_queue_layout la
 }
 
 ZK_API void zk_queue_free(struct zk_queue *queue) {
-    if (!queue) return;
-    (void)api_enter(queue->zk);
+    if (!queue || !api_enter(queue->zk, NULL)) return;
     queue_free(&queue->m);
     api_settle(queue->zk, queue);
     api_leave(queue->zk);
@@ -28459,8 +28588,7 @@ ZK_API int zk_queue_take_async(struct zk_queue *queue, int timeout_ms, zk_done_f
 }
 
 ZK_API const void *zk_queue_item(struct zk_queue *queue, int *len) {
-    if (!queue || !len) return NULL;
-    (void)api_enter(queue->zk);
+    if (!queue || !len || !api_enter(queue->zk, NULL)) return NULL;
     struct slice item = queue->m.item;
     api_leave(queue->zk);
     *len = (int)item.n;
@@ -28492,8 +28620,7 @@ ZK_API int zk_counter_new(struct zk *zk, const char *path, int bytes, struct zk_
 }
 
 ZK_API void zk_counter_free(struct zk_counter *counter) {
-    if (!counter) return;
-    (void)api_enter(counter->zk);
+    if (!counter || !api_enter(counter->zk, NULL)) return;
     counter_free(&counter->m);
     api_settle(counter->zk, counter);
     api_leave(counter->zk);
@@ -28538,8 +28665,7 @@ ZK_API int zk_counter_compare_and_set(struct zk_counter *counter, int64_t expect
 }
 
 ZK_API int64_t zk_counter_value(struct zk_counter *counter) {
-    if (!counter) return 0;
-    (void)api_enter(counter->zk);
+    if (!counter || !api_enter(counter->zk, NULL)) return 0;
     int64_t value = counter->m.value;
     api_leave(counter->zk);
     return value;
@@ -28571,8 +28697,7 @@ ZK_API int zk_cache_new(struct zk *zk, const char *path, const struct zk_cache_o
 }
 
 ZK_API void zk_cache_free(struct zk_cache *cache) {
-    if (!cache) return;
-    (void)api_enter(cache->zk);
+    if (!cache || !api_enter(cache->zk, NULL)) return;
     cache_free(&cache->m);
     api_settle(cache->zk, cache);
     api_leave(cache->zk);
@@ -28592,8 +28717,9 @@ ZK_API int zk_cache_get(struct zk_cache *cache, const char *path, struct zk_resu
     if (!out) return ZK_BAD_ARGUMENTS;
     *out = NULL;
     if (!cache || !path) return ZK_BAD_ARGUMENTS;
-    (void)api_enter(cache->zk);
-    int error = cache_get(&cache->m, path, out);
+    int error;
+    if (!api_enter(cache->zk, &error)) return error;
+    error = cache_get(&cache->m, path, out);
     api_leave(cache->zk);
     return error;
 }
@@ -28625,8 +28751,7 @@ ZK_API int zk_member_new(struct zk *zk, const char *path, const void *data, int 
 }
 
 ZK_API void zk_member_free(struct zk_member *member) {
-    if (!member) return;
-    (void)api_enter(member->zk);
+    if (!member || !api_enter(member->zk, NULL)) return;
     member_free(&member->m);
     api_settle(member->zk, member);
     api_leave(member->zk);
@@ -28652,8 +28777,7 @@ ZK_API int zk_member_set(struct zk_member *member, const void *data, int len) {
 }
 
 ZK_API enum zk_hold_state zk_member_state(struct zk_member *member) {
-    if (!member) return ZK_HOLD_NONE;
-    (void)recipes_look(member->zk);
+    if (!member || !recipes_look(member->zk)) return ZK_HOLD_NONE;
     enum zk_hold_state state = member->m.notice.state;
     api_leave(member->zk);
     return state;
@@ -28720,8 +28844,10 @@ ZK_API int zk_service_list(struct zk *zk, const char *base, const char *name,
     if (!base || !path_valid(slice_str(base)) || !name || strchr(name, '/'))
         return ZK_BAD_ARGUMENTS;
     struct zk_result *children = NULL;
+    int error = api_stay(zk);
+    if (error) return error;
     char *dir = recipe_join(base, name);
-    int error = dir ? zk_call(zk, zk_get_children(dir), &children) : ZK_OUT_OF_MEMORY;
+    error = dir ? zk_call(zk, zk_get_children(dir), &children) : ZK_OUT_OF_MEMORY;
     int n = error ? 0 : children->count;
     struct zk_service **all = error ? NULL : mem_try(sizeof *all * (size_t)n + 1);
     if (!error && !all) error = ZK_OUT_OF_MEMORY;
@@ -28731,6 +28857,7 @@ ZK_API int zk_service_list(struct zk *zk, const char *base, const char *name,
     }
     zk_result_free(children);
     mem_free(dir);
+    api_go(zk);
     if (error == ZK_NO_NODE) error = ZK_OK; /* no instance yet */
     if (error) {
         zk_services_free(all, *count);

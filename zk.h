@@ -43,7 +43,9 @@ extern "C" {
 enum zk_log_level { ZK_LOG_ERROR = 1, ZK_LOG_WARN = 2, ZK_LOG_INFO = 3, ZK_LOG_DEBUG = 4 };
 
 /* Called by the thread that has something to say, one line without its end. text is valid during
- * the call. Must not call back into the library. */
+ * the call. It may not call functions of who speaks: those of a server would wait for ever, those
+ * of a client's handle and of its recipes answer ZK_WRONG_THREAD, or as they do for NULL when they
+ * return no error. Nor may it wait for a thread that calls them. */
 typedef void (*zk_log_fn)(void *user, int level, const char *text);
 
 /* --- errors --- */
@@ -72,7 +74,7 @@ enum zk_error {
     ZK_SESSION_EXPIRED = -112,
     ZK_INVALID_ACL = -114,
     ZK_AUTH_FAILED = -115,
-    ZK_CLOSING = -116, /* zk_close was called */
+    ZK_CLOSING = -116, /* zk_close was called; or the handle is of another process, before fork */
     ZK_SESSION_MOVED = -118,
     ZK_NOT_READ_ONLY = -119,
     ZK_EPHEMERAL_ON_LOCAL_SESSION = -120,
@@ -87,7 +89,8 @@ enum zk_error {
     ZK_CANCELED = -1002,  /* by zk_cancel; if it was sent, it may be applied */
     ZK_TOO_LARGE = -1003, /* the request is beyond max_packet */
     ZK_BUSY = -1004,      /* too much is waiting for the server already */
-    ZK_WRONG_THREAD = -1005 /* may not be called from a callback */
+    ZK_WRONG_THREAD = -1005 /* may not be called from here: zk_step from a callback or of a handle
+                               with threads; anything of a handle from its log or on_frame */
 };
 
 /* "NONODE", as in stock's KeeperException.Code; "UNKNOWN" for a number that is not in the list. */
@@ -125,20 +128,22 @@ enum zk_server_error {
 /*
  * Starts a server: reads the configuration, recovers the data directory, listens, and serves from a
  * thread of its own. When it returns ZK_SERVER_OK clients can connect and *out is the server, to be
- * ended with zk_server_stop. Otherwise *out is NULL and error (of size n, may be NULL) says why.
+ * ended with zk_server_stop. Otherwise *out is NULL and error (of size n, may be NULL) says why;
+ * ZK_SERVER_BAD_CONFIG also when out or options is NULL.
  */
 ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_options *options,
                            char *error, size_t n);
 
-/* The client port that was bound. */
+/* The client port that was bound; 0 of NULL. */
 ZK_API int zk_server_port(const struct zk_server *s);
 
 /* Blocks until the server stops by itself, which only a disk that fails or an election port that
  * cannot be had makes it do, or until another thread calls zk_server_interrupt. Returns
- * ZK_SERVER_OK after the latter, else why it stopped. */
+ * ZK_SERVER_OK after the latter, else why it stopped. NULL: ZK_SERVER_FAILED at once. */
 ZK_API int zk_server_wait(struct zk_server *s, char *error, size_t n);
 
-/* Ends a zk_server_wait. Async-signal-safe: may be called from a signal handler and any thread. */
+/* Ends a zk_server_wait. Async-signal-safe: may be called from a signal handler and any thread.
+ * NULL is fine. */
 ZK_API void zk_server_interrupt(struct zk_server *s);
 
 /* Orderly end: what was accepted is made durable and answered, connections are closed, threads are
@@ -157,7 +162,14 @@ ZK_API void zk_server_stop(struct zk_server *s);
  * zk_step(), which does the work and calls the callbacks.
  *
  * Threads: every function may be called from any thread, and from callbacks, unless it says
- * otherwise. A synchronous call in a callback is fine: it does the work while it waits.
+ * otherwise; log and on_frame are no callbacks in this sense. A synchronous call in a callback is
+ * fine: it does the work while it waits.
+ *
+ * fork: a handle belongs to the process that opened it. In another one, which fork has made with a
+ * copy of it, every call of it and of its recipes answers ZK_CLOSING, or as it does for NULL; the
+ * session stays the first process's, even if that one ends. zk_free closes the copy's descriptors
+ * and frees what is safe to free, without a word to the server. A daemon opens its handles after it
+ * has gone to the background.
  *
  * Order: requests of one handle take effect in the order of the calls; their callbacks and the
  * events of watches come in the order in which the server sent them. A synchronous call may return
@@ -182,7 +194,8 @@ ZK_API const char *zk_state_name(int state); /* "CONNECTED" */
 typedef void (*zk_state_fn)(void *user, enum zk_state state, int64_t session_id);
 
 /* Sees every frame of the session as it stands on the wire, with its length in front: to trace, to
- * teach. bytes are valid during the call, which must not call back into the library. */
+ * teach. bytes are valid during the call. As in a zk_log_fn, what is called of the same handle there
+ * answers ZK_WRONG_THREAD, or as it does for NULL. */
 typedef void (*zk_frame_fn)(void *user, bool sent, const uint8_t *bytes, size_t n);
 
 enum zk_option_flag {
@@ -235,8 +248,12 @@ ZK_API int zk_close(struct zk *zk, int timeout_ms);
 /* As zk_close, but leaves the session alive on the server, to be re-attached or to time out. */
 ZK_API int zk_abandon(struct zk *zk);
 
-/* Closes if need be, waits for a running callback, and frees the handle. NULL is fine. From a
- * callback: the handle is freed once the callback has returned. No other thread may use it. */
+/*
+ * Closes if need be, waits for a running callback, and frees the handle. NULL is fine. From a
+ * callback it does not wait: the handle is freed once the callback has returned. In both cases
+ * other threads may be inside of calls at that moment: they end with ZK_CLOSING (zk_close as ever),
+ * and the handle goes when the last of them has left. None may begin another call.
+ */
 ZK_API void zk_free(struct zk *zk);
 
 ZK_API enum zk_state zk_state(struct zk *zk);

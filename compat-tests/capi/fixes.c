@@ -30,6 +30,13 @@ static void no_pointers(zhandle_t *zh) {
     zoo_delete_op_init(&op, NULL, -1);
     say("no path in a multi: %d", zoo_multi(zh, 1, &op, NULL));
     say("no completion: %d", zoo_aexists(zh, root, 0, NULL, NULL));
+    zoo_create_op_init(NULL, "/", "", 0, &ZOO_OPEN_ACL_UNSAFE, 0, NULL, 0);
+    zoo_create2_op_init(NULL, "/", "", 0, &ZOO_OPEN_ACL_UNSAFE, 0, NULL, 0);
+    zoo_delete_op_init(NULL, "/", -1);
+    zoo_set_op_init(NULL, "/", "", 0, -1, NULL);
+    zoo_check_op_init(NULL, "/", -1);
+    say("no vector: %d %d", deallocate_String_vector(NULL), deallocate_ACL_vector(NULL));
+    say("no handle: %d %d", zoo_get_context(NULL) == NULL, zoo_set_watcher(NULL, NULL) == NULL);
 }
 
 static void multi(zhandle_t *zh) {

@@ -65,6 +65,8 @@ no acl: -114
 no operations: -8
 no path in a multi: -5
 no completion: 0
+no vector: 0 0
+no handle: 1 1
 multi: 0
   0 ROOT/container ROOT/container
   0 ROOT/ttl-0000000001 ROOT/ttl-0000000001

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE 1
 #include <dirent.h>
 #include <poll.h>
+#include <sys/wait.h>
 
 #include "cases.h"
 
@@ -39,11 +40,25 @@ static void case_null(void) {
     IS(zk_session_timeout(NULL), 0);
     IS(zk_last_zxid(NULL), 0);
     zk_session_passwd(NULL, passwd);
+    zk_session_passwd(NULL, NULL);
     zk_get_counters(NULL, &counters);
     IS(counters.requests, 0);
     IS(strlen(zk_server_address(NULL, text, sizeof text)), 0);
     zk_result_free(NULL);
     zk_free(NULL);
+    struct zk_options nowhere = {.hosts = "a", .flags = ZK_OWN_LOOP};
+    IS(zk_open(&zk, &nowhere), ZK_OK);
+    zk_session_passwd(zk, NULL);
+    zk_free(zk);
+    struct zk_server *server = (struct zk_server *)&server;
+    struct zk_server_options options = {0};
+    IS(zk_server_start(&server, NULL, text, sizeof text), ZK_SERVER_BAD_CONFIG);
+    CHECK(!server && *text);
+    IS(zk_server_start(NULL, &options, NULL, 0), ZK_SERVER_BAD_CONFIG);
+    IS(zk_server_port(NULL), 0);
+    IS(zk_server_wait(NULL, text, sizeof text), ZK_SERVER_FAILED);
+    zk_server_interrupt(NULL);
+    zk_server_stop(NULL);
 }
 
 static void case_hosts(void) {
@@ -621,6 +636,202 @@ static void case_inside(void) {
     zk_server_stop(s);
 }
 
+/* --- freed while others are inside --- */
+
+static void frees_when_closed(void *user, enum zk_state state, int64_t session) {
+    struct ear *e = user;
+    (void)session;
+    if (state != ZK_STATE_CLOSED) return;
+    zk_free(e->zk);
+    e->results++;
+}
+
+static void *waits_inside(void *arg) {
+    IS(zk_call(((struct ear *)arg)->zk, zk_get("/"), NULL), ZK_CLOSING);
+    return NULL;
+}
+
+/* A thread waits, another closes; what it hears of that frees the handle under both. */
+static void free_under(struct zk_server *s, unsigned flags) {
+    struct ear e = {0};
+    pthread_t thread;
+    struct zk_counters now = {0};
+    struct zk_options o = {.hosts = s ? at_port(zk_server_port(s)) : "127.0.0.1:1",
+                           .flags = flags, .on_state = frees_when_closed, .user = &e};
+    IS(zk_open(&e.zk, &o), ZK_OK);
+    if (s) IS(zk_wait_connected(e.zk, WAIT_MS), ZK_OK);
+    if (!s) CHECK(pthread_create(&thread, NULL, waits_inside, &e) == 0);
+    for (int i = 0; !s && !now.waiting; i++) { /* until it is inside */
+        CHECK(i < WAIT_MS);
+        usleep(1000);
+        zk_get_counters(e.zk, &now);
+    }
+    IS(zk_close(e.zk, WAIT_MS), ZK_OK);
+    await(&e.results, 1);
+    if (!s) pthread_join(thread, NULL);
+}
+
+static void case_free_under(void) {
+    struct ear e = {0};
+    struct zk_server *s = serve(0);
+    int before = threads();
+    for (int i = 0; i < 20; i++) {
+        free_under(i % 4 < 2 ? s : NULL, i % 2 ? ZK_OWN_LOOP : 0);
+        e.results = 0;
+        e.go = true;
+        struct zk_options o = {.hosts = "127.0.0.1:1", .flags = i % 2 ? ZK_OWN_LOOP : 0};
+        IS(zk_open(&e.zk, &o), ZK_OK);
+        CHECK(zk_submit(e.zk, zk_get("/"), free_inside, &e) > 0);
+        IS(zk_close(e.zk, WAIT_MS), ZK_OK);
+        await(&e.results, 1);
+    }
+    for (int i = 0; threads() > before; i++) {
+        CHECK(i < WAIT_MS);
+        usleep(1000);
+    }
+    zk_server_stop(s);
+}
+
+/* --- another process --- */
+
+static int descriptors(void) {
+    int n = 0;
+    DIR *all = opendir("/proc/self/fd");
+    CHECK(all);
+    while (readdir(all)) n++;
+    closedir(all);
+    return n;
+}
+
+/* Everything of the copies is refused, and their end is silent. */
+static void in_the_child(struct zk **zk, int n, struct zk_lock *lock) {
+    uint8_t passwd[16];
+    int before = descriptors();
+    alarm(WAIT_MS / 1000);
+    for (int i = 0; i < n; i++) {
+        IS(zk_call(zk[i], zk_get("/"), NULL), ZK_CLOSING);
+        IS(zk_submit(zk[i], zk_get("/"), NULL, NULL), ZK_CLOSING);
+        IS(zk_step(zk[i]), ZK_CLOSING);
+        IS(zk_close(zk[i], -1), ZK_CLOSING);
+        IS(zk_abandon(zk[i]), ZK_CLOSING);
+        IS(zk_state(zk[i]), ZK_STATE_CLOSED);
+        IS(zk_fd(zk[i]), -1);
+        zk_session_passwd(zk[i], passwd);
+    }
+    IS(zk_lock_release(lock), ZK_CLOSING);
+    IS(zk_lock_state(lock), ZK_HOLD_NONE);
+    zk_lock_free(lock);
+    for (int i = 0; i < n; i++) zk_free(zk[i]);
+    CHECK(descriptors() <= before - 4 * n); /* socket, poller, and the two that wake it */
+    _exit(0);
+}
+
+static void case_forked(void) {
+    struct ear e = {0};
+    int status;
+    struct zk_lock *lock;
+    struct zk_server *s = serve(0);
+    struct zk *zk[] = {open_at(s, &e, 0), open_at(s, &e, ZK_OWN_LOOP)};
+    for (int i = 0; i < 2; i++)
+        IS(zk_call(zk[i], zk_create(i ? "/b" : "/a", "", 0, ZK_EPHEMERAL), NULL), ZK_OK);
+    IS(zk_lock_new(zk[0], "/lock", NULL, &lock), ZK_OK);
+    IS(zk_lock_acquire(lock, WAIT_MS), ZK_OK);
+    usleep(50000); /* nobody is at a handle when it is copied */
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (!child) in_the_child(zk, 2, lock);
+    CHECK(waitpid(child, &status, 0) == child);
+    IS(status, 0);
+    IS(zk_lock_state(lock), ZK_HOLD_OWNED);
+    for (int i = 0; i < 2; i++) {
+        IS(zk_call(zk[i], zk_exists(i ? "/a" : "/b"), NULL), ZK_OK);
+        IS(zk_call(zk[i], zk_set(i ? "/b" : "/a", "x", 1, -1), NULL), ZK_OK);
+    }
+    IS(e.last_state, ZK_STATE_CONNECTED); /* all the time */
+    zk_lock_free(lock);
+    for (int i = 0; i < 2; i++) zk_free(zk[i]);
+    zk_server_stop(s);
+}
+
+/* --- calls from where none are allowed --- */
+
+struct outing {
+    struct zk *zk;
+    struct zk *other; /* whose calls are as allowed there as anywhere */
+    struct zk_lock *lock;
+    _Atomic bool go;
+    _Atomic int turns;
+};
+
+static void refused_here(struct outing *o) {
+    uint8_t passwd[16];
+    int len;
+    if (!o->go) return;
+    o->go = false;
+    IS(zk_call(o->zk, zk_get("/"), NULL), ZK_WRONG_THREAD);
+    IS(zk_submit(o->zk, zk_get("/"), NULL, NULL), ZK_WRONG_THREAD);
+    IS(zk_cancel(o->zk, 1), ZK_WRONG_THREAD);
+    IS(zk_flush(o->zk), ZK_WRONG_THREAD);
+    IS(zk_step(o->zk), ZK_WRONG_THREAD);
+    IS(zk_close(o->zk, -1), ZK_WRONG_THREAD);
+    IS(zk_abandon(o->zk), ZK_WRONG_THREAD);
+    IS(zk_wait_connected(o->zk, -1), ZK_WRONG_THREAD);
+    IS(zk_set_hosts(o->zk, "a:1"), ZK_WRONG_THREAD);
+    IS(zk_state(o->zk), ZK_STATE_CLOSED);
+    CHECK(zk_session_id(o->zk) == 0);
+    zk_session_passwd(o->zk, passwd);
+    zk_free(o->zk);
+    IS(zk_lock_acquire(o->lock, -1), ZK_WRONG_THREAD);
+    IS(zk_lock_release(o->lock), ZK_WRONG_THREAD);
+    IS(zk_lock_state(o->lock), ZK_HOLD_NONE);
+    IS(zk_lock_revoke(o->lock), ZK_WRONG_THREAD);
+    zk_lock_free(o->lock);
+    CHECK(!zk_queue_item(NULL, &len));
+    if (o->other) IS(zk_call(o->other, zk_get("/"), NULL), ZK_OK);
+    IS(zk_call(o->zk, zk_get("/"), NULL), ZK_WRONG_THREAD); /* still */
+    o->turns++;
+}
+
+static void on_frame_calls(void *user, bool sent, const uint8_t *bytes, size_t n) {
+    (void)sent;
+    (void)bytes;
+    (void)n;
+    refused_here(user);
+}
+
+static void on_log_calls(void *user, int level, const char *text) {
+    (void)level;
+    (void)text;
+    refused_here(user);
+}
+
+static void case_called_out(void) {
+    struct ear e = {0};
+    struct outing inner = {0}, outer = {0};
+    struct zk_server *s = serve(0);
+    struct zk_options o = {.hosts = at_port(zk_server_port(s)), .on_frame = on_frame_calls,
+                           .log = on_log_calls};
+    o.frame_user = o.log_user = &inner;
+    inner.zk = open_with(o, &e);
+    IS(zk_lock_new(inner.zk, "/lock", NULL, &inner.lock), ZK_OK);
+    o.frame_user = o.log_user = &outer;
+    o.flags = ZK_OWN_LOOP;
+    outer.zk = open_with(o, &e);
+    IS(zk_lock_new(outer.zk, "/lock", NULL, &outer.lock), ZK_OK);
+    outer.other = inner.zk;
+    inner.go = outer.go = true;
+    IS(zk_call(outer.zk, zk_get("/"), NULL), ZK_OK);
+    await(&inner.turns, 1);
+    IS(outer.turns, 1);
+    inner.go = true;
+    zk_server_stop(s); /* of which the log speaks */
+    await(&inner.turns, 2);
+    zk_lock_free(inner.lock);
+    zk_lock_free(outer.lock);
+    zk_free(outer.zk);
+    zk_free(inner.zk);
+}
+
 /* --- the chroot --- */
 
 static void case_chroot(void) {
@@ -686,6 +897,8 @@ int main(int argc, char **argv) {
         {"threads", case_threads},     {"storm", case_storm},
         {"own-loop", case_own_loop},   {"inside", case_inside},
         {"chroot", case_chroot},       {"words", case_words},
+        {"called-out", case_called_out}, {"free-under", case_free_under},
+        {"forked", case_forked},
     };
     return run_case(CASES, sizeof CASES / sizeof *CASES, argc, argv);
 }

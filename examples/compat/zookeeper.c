@@ -661,6 +661,7 @@ const clientid_t *zoo_client_id(zhandle_t *zh) {
 int zoo_recv_timeout(zhandle_t *zh) { return zh ? zk_session_timeout(zh->zk) : 0; }
 
 const void *zoo_get_context(zhandle_t *zh) {
+    if (!zh) return NULL;
     (void)pthread_mutex_lock(&zh->lock);
     const void *context = zh->context;
     (void)pthread_mutex_unlock(&zh->lock);
@@ -675,6 +676,7 @@ void zoo_set_context(zhandle_t *zh, void *context) {
 }
 
 watcher_fn zoo_set_watcher(zhandle_t *zh, watcher_fn newFn) {
+    if (!zh) return NULL;
     (void)pthread_mutex_lock(&zh->lock);
     watcher_fn old = zh->watcher;
     zh->watcher = newFn ? newFn : no_watcher;
@@ -688,8 +690,13 @@ void zoo_set_log_callback(zhandle_t *zh, log_callback_fn callback) {
     if (zh) zh->log_callback = callback;
 }
 
-int zoo_lock_auth(zhandle_t *zh) { return pthread_mutex_lock(&zh->auth_lock); }
-int zoo_unlock_auth(zhandle_t *zh) { return pthread_mutex_unlock(&zh->auth_lock); }
+int zoo_lock_auth(zhandle_t *zh) {
+    return zh ? pthread_mutex_lock(&zh->auth_lock) : ZBADARGUMENTS;
+}
+
+int zoo_unlock_auth(zhandle_t *zh) {
+    return zh ? pthread_mutex_unlock(&zh->auth_lock) : ZBADARGUMENTS;
+}
 
 void close_zsock(zsock_t *zsock) {
     if (zsock->sock >= 0) (void)close(zsock->sock);

@@ -376,6 +376,7 @@ int64_t zoo_htonll(int64_t v) {
         return len > 0 && !v->data ? ENOMEM : 0;                              \
     }                                                                         \
     int deallocate_##X(struct X *v) {                                         \
+        if (!v) return 0;                                                     \
         free_vector(&Y##_record, v);                                          \
         return 0;                                                             \
     }

@@ -240,6 +240,7 @@ static void multi_results(const struct slot *slots, int count, zoo_op_result_t *
 
 static void create_init(zoo_op_t *op, int type, const char *path, const char *value, int len,
                         const struct ACL_vector *acl, int mode, char *buffer, int room) {
+    if (!op) return;
     memset(op, 0, sizeof *op);
     op->type = type;
     op->create_op.path = path;
@@ -269,6 +270,7 @@ void zoo_create2_op_init(zoo_op_t *op, const char *path, const char *value, int 
 }
 
 void zoo_delete_op_init(zoo_op_t *op, const char *path, int version) {
+    if (!op) return;
     memset(op, 0, sizeof *op);
     op->type = ZOO_DELETE_OP;
     op->delete_op.path = path;
@@ -277,6 +279,7 @@ void zoo_delete_op_init(zoo_op_t *op, const char *path, int version) {
 
 void zoo_set_op_init(zoo_op_t *op, const char *path, const char *buffer, int buflen, int version,
                      struct Stat *stat) {
+    if (!op) return;
     memset(op, 0, sizeof *op);
     op->type = ZOO_SETDATA_OP;
     op->set_op.path = path;
@@ -287,6 +290,7 @@ void zoo_set_op_init(zoo_op_t *op, const char *path, const char *buffer, int buf
 }
 
 void zoo_check_op_init(zoo_op_t *op, const char *path, int version) {
+    if (!op) return;
     memset(op, 0, sizeof *op);
     op->type = ZOO_CHECK_OP;
     op->check_op.path = path;

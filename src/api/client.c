@@ -21,11 +21,14 @@ struct api_waiter {
 
 struct zk {
     pthread_mutex_t lock; /* of everything here */
+    int pid;              /* of the process that opened it */
     struct client *client;
     struct courier courier;
     bool threads;  /* io and teller; else the caller runs it */
     bool stopping; /* the threads shall end */
-    bool doomed;   /* freed from a callback: freed when it has returned */
+    bool doomed;   /* freed from a callback: freed when the last thread inside has left */
+    _Atomic int inside;  /* threads within a call, also those that wait for the lock */
+    pthread_cond_t left; /* none is */
     bool polling;  /* somebody is in api_turn's courier_poll */
     int64_t poll_until; /* ... and looks at the clock again then */
     bool away;          /* the caller's own loop has asked how long it may sleep */
@@ -42,7 +45,41 @@ struct zk {
     const void *telling_owner;
     zk_log_fn log;
     void *log_user;
+    zk_frame_fn on_frame;
+    void *frame_user;
 };
+
+/* --- calling out under the lock --- */
+
+/* This thread is in a log or on_frame of this handle, under its lock; lives on its stack. */
+struct api_outing {
+    const struct zk *zk;
+    const struct api_outing *outer; /* of another handle, whose function has called this one's */
+};
+
+/* What only the thread itself can know: it must not be asked of a lock that it may hold. */
+static _Thread_local const struct api_outing *api_outings;
+
+static bool api_is_out(const struct zk *zk) {
+    const struct api_outing *o = api_outings;
+    while (o && o->zk != zk) o = o->outer;
+    return o != NULL;
+}
+
+static void api_log(struct zk *zk, int level, const char *text) {
+    struct api_outing out = {zk, api_outings};
+    api_outings = &out;
+    zk->log(zk->log_user, level, text);
+    api_outings = out.outer;
+}
+
+static void api_frame(void *user, bool sent, const uint8_t *bytes, size_t n) {
+    struct zk *zk = user;
+    struct api_outing out = {zk, api_outings};
+    api_outings = &out;
+    zk->on_frame(zk->frame_user, sent, bytes, n);
+    api_outings = out.outer;
+}
 
 /* --- waking --- */
 
@@ -68,7 +105,7 @@ static void api_say(struct zk *zk) {
     int level;
     const char *text;
     while (client_take_log(zk->client, &level, &text))
-        if (zk->log) zk->log(zk->log_user, level, text);
+        if (zk->log) api_log(zk, level, text);
 }
 
 /* After anything that may have moved the machine. */
@@ -93,8 +130,18 @@ static bool api_in_callback(const struct zk *zk) {
     return zk->telling && pthread_equal(zk->telling_thread, pthread_self());
 }
 
-ZK_PRIVATE struct client *api_enter(struct zk *zk) {
-    if (!zk) return NULL;
+/* Why this thread may not enter. */
+static int api_refusal(const struct zk *zk) {
+    if (!zk) return ZK_BAD_ARGUMENTS;
+    if (api_is_out(zk)) return ZK_WRONG_THREAD;
+    return zk->pid == os_pid() ? ZK_OK : ZK_CLOSING;
+}
+
+ZK_PRIVATE struct client *api_enter(struct zk *zk, int *error) {
+    int refusal = api_refusal(zk);
+    if (error) *error = refusal;
+    if (refusal) return NULL;
+    zk->inside++;
     (void)pthread_mutex_lock(&zk->lock);
     client_clock(zk->client, os_now_ms());
     return zk->client;
@@ -117,11 +164,43 @@ static void api_hurry(struct zk *zk) {
     if (poller || loop) courier_wake(&zk->courier);
 }
 
+static void api_destroy(struct zk *zk) {
+    courier_close(&zk->courier);
+    client_free(zk->client);
+    (void)pthread_cond_destroy(&zk->to_tell);
+    (void)pthread_cond_destroy(&zk->told);
+    (void)pthread_cond_destroy(&zk->left);
+    (void)pthread_mutex_destroy(&zk->lock);
+    mem_free(zk);
+}
+
+/* Unlocks. What a callback has freed goes with the last one; with threads it is `teller` that sees
+ * to it, as the last of all. */
+static void api_part_from(struct zk *zk) {
+    bool last = --zk->inside == 0;
+    bool destroy = last && zk->doomed && !zk->threads;
+    if (last && !destroy) (void)pthread_cond_broadcast(&zk->left);
+    if (last && zk->doomed && zk->threads) (void)pthread_cond_signal(&zk->to_tell);
+    (void)pthread_mutex_unlock(&zk->lock);
+    if (destroy) api_destroy(zk);
+}
+
 ZK_PRIVATE void api_leave(struct zk *zk) {
     courier_run(&zk->courier, false);
     api_spread(zk);
     api_hurry(zk);
-    (void)pthread_mutex_unlock(&zk->lock);
+    api_part_from(zk);
+}
+
+ZK_PRIVATE int api_stay(struct zk *zk) {
+    int refusal = api_refusal(zk);
+    if (!refusal) zk->inside++;
+    return refusal;
+}
+
+ZK_PRIVATE void api_go(struct zk *zk) {
+    (void)pthread_mutex_lock(&zk->lock);
+    api_part_from(zk);
 }
 
 /* --- waiting --- */
@@ -277,21 +356,20 @@ static void *api_io_main(void *arg) {
     return NULL;
 }
 
-static void api_destroy(struct zk *zk) {
-    courier_close(&zk->courier);
-    client_free(zk->client);
-    (void)pthread_cond_destroy(&zk->to_tell);
-    (void)pthread_cond_destroy(&zk->told);
-    (void)pthread_mutex_destroy(&zk->lock);
-    mem_free(zk);
-}
-
 static void api_stop_io(struct zk *zk) {
     zk->stopping = true;
     courier_wake(&zk->courier);
     (void)pthread_mutex_unlock(&zk->lock);
     (void)pthread_join(zk->io, NULL);
     (void)pthread_mutex_lock(&zk->lock);
+}
+
+/* A callback has freed the handle, and has returned: what is due is told, who waits goes. */
+static void api_bury(struct zk *zk) {
+    client_end(zk->client);
+    courier_run(&zk->courier, true);
+    api_spread(zk);
+    api_tell_all(zk);
 }
 
 static void *api_teller_main(void *arg) {
@@ -306,8 +384,11 @@ static void *api_teller_main(void *arg) {
         (void)pthread_mutex_unlock(&zk->lock);
         return NULL;
     }
-    client_end(zk->client); /* freed from a callback: this thread is the last to leave */
-    api_tell_all(zk);
+    api_bury(zk); /* this thread is the last to leave */
+    while (zk->inside) {
+        (void)pthread_cond_wait(&zk->to_tell, &zk->lock);
+        api_tell_all(zk);
+    }
     api_stop_io(zk);
     (void)pthread_mutex_unlock(&zk->lock);
     (void)pthread_detach(pthread_self());
@@ -359,6 +440,14 @@ static int api_read_inside(const char *text, struct hosts *hosts, const char **c
 
 static int api_make(struct zk **out, const struct zk_options *o, struct client_setup *setup) {
     struct zk *zk = mem_try(sizeof *zk);
+    struct zk_options inner = *o;
+    if (zk && o->on_frame) {
+        zk->on_frame = o->on_frame;
+        zk->frame_user = o->frame_user;
+        inner.on_frame = api_frame;
+        inner.frame_user = zk;
+    }
+    setup->options = &inner;
     int err = zk ? client_new(&zk->client, setup) : ZK_OUT_OF_MEMORY;
     if (!err) err = courier_open(&zk->courier, zk->client);
     if (!err) zk->courier.door = (struct duct_door *)(void *)o->server;
@@ -370,8 +459,10 @@ static int api_make(struct zk **out, const struct zk_options *o, struct client_s
     (void)pthread_mutex_init(&zk->lock, NULL);
     api_cond_init(&zk->to_tell);
     api_cond_init(&zk->told);
+    api_cond_init(&zk->left);
     zk->log = o->log;
     zk->log_user = o->log_user;
+    zk->pid = os_pid();
     *out = zk; /* before the first callback can look for it */
     if ((o->flags & ZK_OWN_LOOP) || api_start_threads(zk)) return ZK_OK;
     *out = NULL;
@@ -411,17 +502,10 @@ static void api_finish_telling(struct zk *zk) {
     }
 }
 
-/* In the caller's own loop: a callback has freed the handle, and has returned. */
-static void api_bury(struct zk *zk) {
-    client_end(zk->client);
-    api_tell_all(zk);
-    (void)pthread_mutex_unlock(&zk->lock);
-    api_destroy(zk);
-}
-
 static int api_end(struct zk *zk, bool politely, int timeout_ms) {
-    struct client *c = api_enter(zk);
-    if (!c) return ZK_BAD_ARGUMENTS;
+    int err;
+    struct client *c = api_enter(zk, &err);
+    if (!c) return err;
     client_close(c, politely);
     courier_run(&zk->courier, true); /* the goodbye leaves, even if nobody waits for its reply */
     bool inside = api_in_callback(zk);
@@ -430,10 +514,8 @@ static int api_end(struct zk *zk, bool politely, int timeout_ms) {
         courier_run(&zk->courier, true);
         api_finish_telling(zk);
     }
-    if (inside || zk->threads || !zk->doomed)
-        api_leave(zk);
-    else
-        api_bury(zk);
+    if (!inside && !zk->threads && zk->doomed) api_bury(zk);
+    api_leave(zk);
     return ZK_OK;
 }
 
@@ -445,8 +527,18 @@ ZK_API int zk_abandon(struct zk *zk) {
     return api_end(zk, false, 0);
 }
 
+/* In a copy that fork has made: the threads are the other process's, and so is the session. */
+static void api_drop(struct zk *zk) {
+    if (pthread_mutex_trylock(&zk->lock)) return; /* copied amid a change: nothing can be trusted */
+    courier_drop(&zk->courier);
+    client_free(zk->client);
+    mem_free(zk);
+}
+
 ZK_API void zk_free(struct zk *zk) {
-    if (!zk) return;
+    int refusal = api_refusal(zk);
+    if (refusal == ZK_CLOSING) api_drop(zk);
+    if (refusal) return;
     (void)pthread_mutex_lock(&zk->lock);
     bool inside = api_in_callback(zk);
     if (inside) zk->doomed = true;
@@ -454,6 +546,7 @@ ZK_API void zk_free(struct zk *zk) {
     (void)api_end(zk, true, API_FREE_WAIT_MS);
     if (inside) return;
     (void)pthread_mutex_lock(&zk->lock);
+    while (zk->inside) (void)pthread_cond_wait(&zk->left, &zk->lock);
     if (zk->threads) {
         api_stop_io(zk);
         (void)pthread_cond_signal(&zk->to_tell);
@@ -471,8 +564,9 @@ static bool api_is_connected(const void *arg) {
 }
 
 ZK_API int zk_wait_connected(struct zk *zk, int timeout_ms) {
-    if (!api_enter(zk)) return ZK_BAD_ARGUMENTS;
-    int err = api_wait(zk, api_is_connected, zk, timeout_ms);
+    int err;
+    if (!api_enter(zk, &err)) return err;
+    err = api_wait(zk, api_is_connected, zk, timeout_ms);
     api_leave(zk);
     return err;
 }
@@ -498,9 +592,10 @@ static bool api_call_over(const void *arg) {
 }
 
 ZK_API int zk_call(struct zk *zk, struct zk_op op, struct zk_result **result) {
-    struct api_call call = {.client = api_enter(zk)};
+    int err;
+    struct api_call call = {.client = api_enter(zk, &err)};
     if (result) *result = NULL;
-    if (!call.client) return ZK_BAD_ARGUMENTS;
+    if (!call.client) return err;
     int64_t id = client_submit(call.client, &op, CLIENT_CALL, api_called, &call);
     if (id > 0) (void)api_wait(zk, api_call_over, &call, -1);
     api_leave(zk);
@@ -517,24 +612,27 @@ ZK_API void zk_result_free(struct zk_result *result) {
 }
 
 ZK_API int64_t zk_submit(struct zk *zk, struct zk_op op, zk_result_fn done, void *user) {
-    struct client *c = api_enter(zk);
-    if (!c) return ZK_BAD_ARGUMENTS;
+    int err;
+    struct client *c = api_enter(zk, &err);
+    if (!c) return err;
     int64_t id = client_submit(c, &op, CLIENT_POSTED, done, user);
     api_leave(zk);
     return id;
 }
 
 ZK_API int zk_cancel(struct zk *zk, int64_t id) {
-    struct client *c = api_enter(zk);
-    if (!c) return ZK_BAD_ARGUMENTS;
-    int err = client_cancel(c, id);
+    int err;
+    struct client *c = api_enter(zk, &err);
+    if (!c) return err;
+    err = client_cancel(c, id);
     api_leave(zk);
     return err;
 }
 
 ZK_API int zk_flush(struct zk *zk) {
-    struct client *c = api_enter(zk);
-    if (!c) return ZK_BAD_ARGUMENTS;
+    int err;
+    struct client *c = api_enter(zk, &err);
+    if (!c) return err;
     courier_run(&zk->courier, true);
     api_leave(zk);
     return ZK_OK;
@@ -543,21 +641,21 @@ ZK_API int zk_flush(struct zk *zk) {
 /* --- the caller's own loop --- */
 
 ZK_API int zk_fd(struct zk *zk) {
-    if (!api_enter(zk)) return -1;
+    if (!api_enter(zk, NULL)) return -1;
     int fd = zk->threads ? -1 : courier_fd(&zk->courier);
     api_leave(zk);
     return fd;
 }
 
 ZK_API int zk_wants(struct zk *zk) {
-    if (!api_enter(zk)) return 0;
+    if (!api_enter(zk, NULL)) return 0;
     int wants = ZK_READABLE | (courier_wants_write(&zk->courier) ? ZK_WRITABLE : 0);
     api_leave(zk);
     return wants;
 }
 
 ZK_API int zk_wait_ms(struct zk *zk) {
-    if (!api_enter(zk)) return -1;
+    if (!api_enter(zk, NULL)) return -1;
     zk->away = !zk->threads;
     zk->away_until = api_next_at(zk);
     int ms = api_ms_until(zk->away_until), deaf = courier_deaf_ms(&zk->courier);
@@ -566,8 +664,9 @@ ZK_API int zk_wait_ms(struct zk *zk) {
 }
 
 ZK_API int zk_step(struct zk *zk) {
-    struct client *c = api_enter(zk);
-    if (!c) return ZK_BAD_ARGUMENTS;
+    int err;
+    struct client *c = api_enter(zk, &err);
+    if (!c) return err;
     if (zk->threads || api_in_callback(zk)) {
         api_leave(zk);
         return ZK_WRONG_THREAD;
@@ -581,11 +680,9 @@ ZK_API int zk_step(struct zk *zk) {
     courier_run(&zk->courier, true);
     api_tell_all(zk);
     courier_run(&zk->courier, true);
-    if (zk->doomed && !zk->telling) {
-        api_bury(zk);
-        return ZK_CLOSING;
-    }
-    int err = client_error(c);
+    bool over = zk->doomed && !zk->telling;
+    if (over) api_bury(zk);
+    err = over ? ZK_CLOSING : client_error(c);
     api_leave(zk);
     return err;
 }
@@ -593,7 +690,7 @@ ZK_API int zk_step(struct zk *zk) {
 /* --- facts --- */
 
 ZK_API enum zk_state zk_state(struct zk *zk) {
-    struct client *c = api_enter(zk);
+    struct client *c = api_enter(zk, NULL);
     if (!c) return ZK_STATE_CLOSED;
     enum zk_state state = client_state(c);
     api_leave(zk);
@@ -601,7 +698,7 @@ ZK_API enum zk_state zk_state(struct zk *zk) {
 }
 
 ZK_API int64_t zk_session_id(struct zk *zk) {
-    struct client *c = api_enter(zk);
+    struct client *c = api_enter(zk, NULL);
     if (!c) return 0;
     int64_t id = client_session_id(c);
     api_leave(zk);
@@ -609,7 +706,8 @@ ZK_API int64_t zk_session_id(struct zk *zk) {
 }
 
 ZK_API void zk_session_passwd(struct zk *zk, uint8_t out[16]) {
-    struct client *c = api_enter(zk);
+    if (!out) return;
+    struct client *c = api_enter(zk, NULL);
     memset(out, 0, 16);
     if (!c) return;
     memcpy(out, client_passwd(c), 16);
@@ -617,7 +715,7 @@ ZK_API void zk_session_passwd(struct zk *zk, uint8_t out[16]) {
 }
 
 ZK_API int zk_session_timeout(struct zk *zk) {
-    struct client *c = api_enter(zk);
+    struct client *c = api_enter(zk, NULL);
     if (!c) return 0;
     int ms = client_timeout(c);
     api_leave(zk);
@@ -625,7 +723,7 @@ ZK_API int zk_session_timeout(struct zk *zk) {
 }
 
 ZK_API int64_t zk_last_zxid(struct zk *zk) {
-    struct client *c = api_enter(zk);
+    struct client *c = api_enter(zk, NULL);
     if (!c) return 0;
     int64_t zxid = client_last_zxid(c);
     api_leave(zk);
@@ -633,7 +731,7 @@ ZK_API int64_t zk_last_zxid(struct zk *zk) {
 }
 
 ZK_API const char *zk_server_address(struct zk *zk, char *out, size_t n) {
-    struct client *c = api_enter(zk);
+    struct client *c = api_enter(zk, NULL);
     if (!out || !n) {
         if (c) api_leave(zk);
         return "";
@@ -651,14 +749,18 @@ ZK_API int zk_set_hosts(struct zk *zk, const char *text) {
     if (!zk || !text) return ZK_BAD_ARGUMENTS;
     int err = hosts_parse(&hosts, text, NULL);
     if (err) return err;
-    struct client *c = api_enter(zk);
-    (void)client_set_hosts(c, &hosts);
-    api_leave(zk);
-    return ZK_OK;
+    struct client *c = api_enter(zk, &err);
+    if (c) {
+        (void)client_set_hosts(c, &hosts);
+        api_leave(zk);
+    } else {
+        hosts_free(&hosts);
+    }
+    return err;
 }
 
 ZK_API void zk_get_counters(struct zk *zk, struct zk_counters *out) {
-    struct client *c = api_enter(zk);
+    struct client *c = api_enter(zk, NULL);
     if (!out) {
         if (c) api_leave(zk);
         return;

@@ -15,10 +15,11 @@
 
 /* Enters, unless the session is over: then *error says why. */
 static struct client *recipes_enter(struct zk *zk, int *error) {
-    struct client *c = api_enter(zk);
-    *error = c ? client_error(c) : ZK_BAD_ARGUMENTS;
+    struct client *c = api_enter(zk, error);
+    if (!c) return NULL;
+    *error = client_error(c);
     if (!*error) return c;
-    if (c) api_leave(zk);
+    api_leave(zk);
     return NULL;
 }
 
@@ -34,7 +35,8 @@ static int recipes_leave(struct zk *zk, struct wish *w, struct wish_answer *answ
 /* What is told of the state has to be so now: a process that stood still learns first that time has
  * passed, which breaks its connection, and then what follows from that. */
 static struct client *recipes_look(struct zk *zk) {
-    struct client *c = api_enter(zk);
+    struct client *c = api_enter(zk, NULL);
+    if (!c) return NULL;
     client_tick(c, client_now(c));
     client_tick(c, client_now(c));
     return c;
@@ -66,8 +68,7 @@ ZK_API int zk_lock_new(struct zk *zk, const char *path, const struct zk_lock_opt
 }
 
 ZK_API void zk_lock_free(struct zk_lock *lock) {
-    if (!lock) return;
-    (void)api_enter(lock->zk);
+    if (!lock || !api_enter(lock->zk, NULL)) return;
     lock_free(&lock->m);
     api_settle(lock->zk, lock);
     api_leave(lock->zk);
@@ -104,8 +105,9 @@ ZK_API int zk_lock_try(struct zk_lock *lock) {
 
 ZK_API int zk_lock_release(struct zk_lock *lock) {
     if (!lock) return ZK_BAD_ARGUMENTS;
-    (void)api_enter(lock->zk);
-    int error = lock_release(&lock->m);
+    int error;
+    if (!api_enter(lock->zk, &error)) return error;
+    error = lock_release(&lock->m);
     api_leave(lock->zk);
     return error;
 }
@@ -121,8 +123,9 @@ ZK_API int zk_lock_downgrade(struct zk_lock *write, struct zk_lock *read, int ti
 
 ZK_API int zk_lock_revoke(struct zk_lock *lock) {
     struct zk_result *children;
-    if (!lock) return ZK_BAD_ARGUMENTS;
-    int error = zk_call(lock->zk, zk_get_children(lock->m.path), &children);
+    int error = lock ? api_stay(lock->zk) : ZK_BAD_ARGUMENTS;
+    if (error) return error;
+    error = zk_call(lock->zk, zk_get_children(lock->m.path), &children);
     const char *first = error ? NULL : lock_first(&lock->m, children);
     if (!error) error = first ? ZK_OK : ZK_NO_NODE;
     char *path = error ? NULL : recipe_join(lock->m.path, first);
@@ -131,20 +134,19 @@ ZK_API int zk_lock_revoke(struct zk_lock *lock) {
         error = zk_call(lock->zk, zk_set(path, LOCK_REVOKE, (int)strlen(LOCK_REVOKE), -1), NULL);
     zk_result_free(children);
     mem_free(path);
+    api_go(lock->zk);
     return error;
 }
 
 ZK_API enum zk_hold_state zk_lock_state(struct zk_lock *lock) {
-    if (!lock) return ZK_HOLD_NONE;
-    (void)recipes_look(lock->zk);
+    if (!lock || !recipes_look(lock->zk)) return ZK_HOLD_NONE;
     enum zk_hold_state state = lock->m.notice.state;
     api_leave(lock->zk);
     return state;
 }
 
 ZK_API int64_t zk_lock_token(struct zk_lock *lock) {
-    if (!lock) return 0;
-    (void)recipes_look(lock->zk);
+    if (!lock || !recipes_look(lock->zk)) return 0;
     int64_t token = lock_token(&lock->m);
     api_leave(lock->zk);
     return token;
@@ -176,8 +178,7 @@ ZK_API int zk_leader_new(struct zk *zk, const char *path, const struct zk_leader
 }
 
 ZK_API void zk_leader_free(struct zk_leader *leader) {
-    if (!leader) return;
-    (void)api_enter(leader->zk);
+    if (!leader || !api_enter(leader->zk, NULL)) return;
     latch_free(&leader->m);
     api_settle(leader->zk, leader);
     api_leave(leader->zk);
@@ -185,16 +186,14 @@ ZK_API void zk_leader_free(struct zk_leader *leader) {
 }
 
 ZK_API enum zk_hold_state zk_leader_state(struct zk_leader *leader) {
-    if (!leader) return ZK_HOLD_NONE;
-    (void)recipes_look(leader->zk);
+    if (!leader || !recipes_look(leader->zk)) return ZK_HOLD_NONE;
     enum zk_hold_state state = leader->m.notice.state;
     api_leave(leader->zk);
     return state;
 }
 
 ZK_API int64_t zk_leader_token(struct zk_leader *leader) {
-    if (!leader) return 0;
-    (void)recipes_look(leader->zk);
+    if (!leader || !recipes_look(leader->zk)) return 0;
     bool leads = leader->m.notice.state == ZK_HOLD_OWNED;
     int64_t token = leads ? leader->m.notice.token : 0;
     api_leave(leader->zk);
@@ -254,6 +253,7 @@ ZK_API int zk_leader_who(struct zk_leader *leader, char *id, size_t n) {
     int error;
     if (!leader || !id || !n) return ZK_BAD_ARGUMENTS;
     id[0] = '\0';
+    if ((error = api_stay(leader->zk)) != ZK_OK) return error;
     while ((error = leader_look(leader, &data, &gone)) == ZK_NO_NODE && gone) zk_result_free(data);
     if (!error && data->data) {
         size_t len = (size_t)data->data_len < n ? (size_t)data->data_len : n - 1;
@@ -261,6 +261,7 @@ ZK_API int zk_leader_who(struct zk_leader *leader, char *id, size_t n) {
         id[len] = '\0';
     }
     zk_result_free(data);
+    api_go(leader->zk);
     return error;
 }
 
@@ -333,8 +334,7 @@ ZK_API int zk_barrier_wait_async(struct zk_barrier *barrier, int timeout_ms, zk_
 }
 
 ZK_API void zk_barrier_free(struct zk_barrier *barrier) {
-    if (!barrier) return;
-    (void)api_enter(barrier->zk);
+    if (!barrier || !api_enter(barrier->zk, NULL)) return;
     barrier_free(&barrier->m);
     api_settle(barrier->zk, barrier);
     api_leave(barrier->zk);
@@ -408,8 +408,7 @@ ZK_API int zk_queue_new(struct zk *zk, const char *path, enum zk_queue_layout la
 }
 
 ZK_API void zk_queue_free(struct zk_queue *queue) {
-    if (!queue) return;
-    (void)api_enter(queue->zk);
+    if (!queue || !api_enter(queue->zk, NULL)) return;
     queue_free(&queue->m);
     api_settle(queue->zk, queue);
     api_leave(queue->zk);
@@ -455,8 +454,7 @@ ZK_API int zk_queue_take_async(struct zk_queue *queue, int timeout_ms, zk_done_f
 }
 
 ZK_API const void *zk_queue_item(struct zk_queue *queue, int *len) {
-    if (!queue || !len) return NULL;
-    (void)api_enter(queue->zk);
+    if (!queue || !len || !api_enter(queue->zk, NULL)) return NULL;
     struct slice item = queue->m.item;
     api_leave(queue->zk);
     *len = (int)item.n;
@@ -488,8 +486,7 @@ ZK_API int zk_counter_new(struct zk *zk, const char *path, int bytes, struct zk_
 }
 
 ZK_API void zk_counter_free(struct zk_counter *counter) {
-    if (!counter) return;
-    (void)api_enter(counter->zk);
+    if (!counter || !api_enter(counter->zk, NULL)) return;
     counter_free(&counter->m);
     api_settle(counter->zk, counter);
     api_leave(counter->zk);
@@ -534,8 +531,7 @@ ZK_API int zk_counter_compare_and_set(struct zk_counter *counter, int64_t expect
 }
 
 ZK_API int64_t zk_counter_value(struct zk_counter *counter) {
-    if (!counter) return 0;
-    (void)api_enter(counter->zk);
+    if (!counter || !api_enter(counter->zk, NULL)) return 0;
     int64_t value = counter->m.value;
     api_leave(counter->zk);
     return value;
@@ -567,8 +563,7 @@ ZK_API int zk_cache_new(struct zk *zk, const char *path, const struct zk_cache_o
 }
 
 ZK_API void zk_cache_free(struct zk_cache *cache) {
-    if (!cache) return;
-    (void)api_enter(cache->zk);
+    if (!cache || !api_enter(cache->zk, NULL)) return;
     cache_free(&cache->m);
     api_settle(cache->zk, cache);
     api_leave(cache->zk);
@@ -588,8 +583,9 @@ ZK_API int zk_cache_get(struct zk_cache *cache, const char *path, struct zk_resu
     if (!out) return ZK_BAD_ARGUMENTS;
     *out = NULL;
     if (!cache || !path) return ZK_BAD_ARGUMENTS;
-    (void)api_enter(cache->zk);
-    int error = cache_get(&cache->m, path, out);
+    int error;
+    if (!api_enter(cache->zk, &error)) return error;
+    error = cache_get(&cache->m, path, out);
     api_leave(cache->zk);
     return error;
 }
@@ -621,8 +617,7 @@ ZK_API int zk_member_new(struct zk *zk, const char *path, const void *data, int 
 }
 
 ZK_API void zk_member_free(struct zk_member *member) {
-    if (!member) return;
-    (void)api_enter(member->zk);
+    if (!member || !api_enter(member->zk, NULL)) return;
     member_free(&member->m);
     api_settle(member->zk, member);
     api_leave(member->zk);
@@ -648,8 +643,7 @@ ZK_API int zk_member_set(struct zk_member *member, const void *data, int len) {
 }
 
 ZK_API enum zk_hold_state zk_member_state(struct zk_member *member) {
-    if (!member) return ZK_HOLD_NONE;
-    (void)recipes_look(member->zk);
+    if (!member || !recipes_look(member->zk)) return ZK_HOLD_NONE;
     enum zk_hold_state state = member->m.notice.state;
     api_leave(member->zk);
     return state;
@@ -716,8 +710,10 @@ ZK_API int zk_service_list(struct zk *zk, const char *base, const char *name,
     if (!base || !path_valid(slice_str(base)) || !name || strchr(name, '/'))
         return ZK_BAD_ARGUMENTS;
     struct zk_result *children = NULL;
+    int error = api_stay(zk);
+    if (error) return error;
     char *dir = recipe_join(base, name);
-    int error = dir ? zk_call(zk, zk_get_children(dir), &children) : ZK_OUT_OF_MEMORY;
+    error = dir ? zk_call(zk, zk_get_children(dir), &children) : ZK_OUT_OF_MEMORY;
     int n = error ? 0 : children->count;
     struct zk_service **all = error ? NULL : mem_try(sizeof *all * (size_t)n + 1);
     if (!error && !all) error = ZK_OUT_OF_MEMORY;
@@ -727,6 +723,7 @@ ZK_API int zk_service_list(struct zk *zk, const char *base, const char *name,
     }
     zk_result_free(children);
     mem_free(dir);
+    api_go(zk);
     if (error == ZK_NO_NODE) error = ZK_OK; /* no instance yet */
     if (error) {
         zk_services_free(all, *count);

@@ -140,7 +140,11 @@ ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_option
                            char *error, size_t n) {
     struct config cfg;
     struct logq log = {.max_level = LOG_INFO_LEVEL};
-    *out = NULL;
+    if (out) *out = NULL;
+    if (!out || !options) {
+        server_error(error, n, "out and options must be given");
+        return ZK_SERVER_BAD_CONFIG;
+    }
     memset(&cfg, 0, sizeof cfg);
     int bad = server_config(&cfg, options, &log);
     server_say(options, &log);
@@ -165,11 +169,12 @@ ZK_API int zk_server_start(struct zk_server **out, const struct zk_server_option
 }
 
 ZK_API int zk_server_port(const struct zk_server *s) {
-    return s->loop.port;
+    return s ? s->loop.port : 0;
 }
 
 ZK_API int zk_server_wait(struct zk_server *s, char *error, size_t n) {
     uint8_t byte;
+    if (!s) return ZK_SERVER_FAILED;
     (void)os_read(s->wait_pipe[0], &byte, 1);
     if (!s->failed) return ZK_SERVER_OK;
     server_error(error, n, s->loop.error);
@@ -177,7 +182,7 @@ ZK_API int zk_server_wait(struct zk_server *s, char *error, size_t n) {
 }
 
 ZK_API void zk_server_interrupt(struct zk_server *s) {
-    os_notify(s->wait_pipe[1]);
+    if (s) os_notify(s->wait_pipe[1]);
 }
 
 ZK_API void zk_server_stop(struct zk_server *s) {

@@ -69,6 +69,15 @@ ZK_PRIVATE void courier_close(struct courier *k) {
     k->fd = k->stable = k->probe = k->wake[0] = k->wake[1] = -1;
 }
 
+ZK_PRIVATE void courier_drop(struct courier *k) {
+    if (k->fd >= 0 && k->fd != k->stable) (void)os_close(k->fd);
+    if (k->probe >= 0) (void)os_close(k->probe);
+    if (k->stable >= 0) (void)os_close(k->stable);
+    for (int i = 0; i < 2; i++) (void)os_close(k->wake[i]);
+    os_poller_free(k->poller);
+    buf_free(&k->scratch);
+}
+
 /* A descriptor for a duct: its bell, by another number, to be closed like any other. */
 static int courier_connect_inside(struct courier *k) {
     struct duct *d = duct_new();

@@ -54,6 +54,10 @@ ZK_PRIVATE uint64_t os_seed(void) {
     return seed ^ ((uint64_t)t.tv_nsec << 20) ^ (uint64_t)getpid();
 }
 
+ZK_PRIVATE int os_pid(void) {
+    return (int)getpid();
+}
+
 ZK_PRIVATE const char *os_error(int err, char *buf, size_t n) {
     /* strerror_r comes in two kinds; the table behind strerror is constant text in practice, but
      * only a copy made at once is safe to hand on. */

@@ -13,6 +13,7 @@
 ZK_PRIVATE int64_t os_now_ms(void);  /* monotonic */
 ZK_PRIVATE int64_t os_wall_ms(void); /* since 1970 */
 ZK_PRIVATE uint64_t os_seed(void);
+ZK_PRIVATE int os_pid(void);
 ZK_PRIVATE const char *os_error(int err, char *buf, size_t n); /* text of a negative result */
 
 /* --- files; all return 0 or a count, or -errno --- */
