@@ -15746,8 +15746,12 @@ enum client_way {
  */
 ZK_PRIVATE int64_t client_submit(struct client *c, const struct zk_op *op, enum client_way way,
                                  zk_result_fn done, void *user);
+/* ZK_OK, or why client_submit would not have this operation, whenever it is tried. */
+ZK_PRIVATE int client_check(const struct client *c, const struct zk_op *op);
 /* Forgets it: done is not called any more, nor posted. False: it was over. */
 ZK_PRIVATE bool client_forget(struct client *c, int64_t id);
+/* Takes one back, done is not called. False: it was sent, or is over. */
+ZK_PRIVATE bool client_recall(struct client *c, int64_t id);
 /* Forgets a watch that was set from inside, without a word to the server. */
 ZK_PRIVATE void client_unwatch(struct client *c, zk_watch_fn fn, void *user);
 
@@ -15940,6 +15944,8 @@ ZK_PRIVATE void ask_start(struct ask *a, struct client *c, struct zk_op op, enum
                           zk_result_fn done, void *user);
 ZK_PRIVATE void ask_stop(struct ask *a); /* done is not called any more; fine when nothing runs */
 ZK_PRIVATE bool ask_sent(const struct ask *a); /* the request is with the client: it may happen */
+/* Takes the request back. False: it is on its way to the server, or there is none. */
+ZK_PRIVATE bool ask_recall(struct ask *a);
 /* Within done: whether the answer has set a watch, or may have. After a new connection the event of
  * an older one may have come just before it. */
 ZK_PRIVATE bool ask_watches(const struct ask *a, const struct zk_result *r);
@@ -18146,6 +18152,14 @@ ZK_PRIVATE bool client_forget(struct client *c, int64_t id) {
     return true;
 }
 
+ZK_PRIVATE bool client_recall(struct client *c, int64_t id) {
+    struct client_list *in = NULL;
+    struct client_request **link = id > 0 ? client_find(c, id, &in) : NULL;
+    struct client_request *r = link && in == &c->waiting ? client_detach(in, link) : NULL;
+    if (r) client_request_drop(&r->post);
+    return r != NULL;
+}
+
 /* Ends what has waited longer than its caller wants; finds when to look again. */
 static void client_expire_requests(struct client *c) {
     if (c->now < c->next_deadline) return;
@@ -18315,10 +18329,14 @@ ZK_PRIVATE bool client_should_send(const struct client *c) {
 
 /* --- submitting --- */
 
+ZK_PRIVATE int client_check(const struct client *c, const struct zk_op *op) {
+    return codec_check(op, client_chroot(c), c->max_packet);
+}
+
 static int client_admit(struct client *c, const struct zk_op *op) {
     if (c->over) return c->over;
     if (c->said_goodbye) return ZK_CLOSING;
-    int err = codec_check(op, client_chroot(c), c->max_packet);
+    int err = client_check(c, op);
     if (err) return err;
     if (c->link != CLIENT_UP && (c->flags & ZK_FAIL_FAST) && op->type != ZK_OP_ADD_AUTH)
         return ZK_CONNECTION_LOSS;
@@ -19320,6 +19338,13 @@ ZK_PRIVATE void ask_stop(struct ask *a) {
 
 ZK_PRIVATE bool ask_sent(const struct ask *a) {
     return a->ticket != NULL;
+}
+
+ZK_PRIVATE bool ask_recall(struct ask *a) {
+    if (!a->ticket || !client_recall(a->c, a->ticket->id)) return false;
+    mem_free(a->ticket);
+    a->ticket = NULL;
+    return true;
 }
 
 ZK_PRIVATE bool ask_watches(const struct ask *a, const struct zk_result *r) {
@@ -21203,7 +21228,8 @@ static void queue_late(void *user) {
         if (more >= 0) client_timer_set(q->c, &q->wish.timer, client_now(q->c) + more);
         return;
     }
-    bool maybe = taking || (q->step == QUEUE_PUTTING && ask_sent(&q->ask));
+    bool putting = q->step == QUEUE_PUTTING && !ask_recall(&q->ask) && ask_sent(&q->ask);
+    bool maybe = taking || putting;
     ask_stop(&q->ask);
     mkdirs_stop(&q->parents);
     queue_over(q, maybe ? ZK_UNCERTAIN : ZK_TIMED_OUT);
@@ -21393,10 +21419,11 @@ static void counter_step(struct counter *n, enum counter_step step) {
               counter_answer, n);
 }
 
-/* What is with the client may be applied yet. */
+/* What has been sent may be applied yet. */
 static void counter_late(void *user) {
     struct counter *n = user;
-    bool maybe = n->doubtful || (n->step == COUNTER_WRITING && ask_sent(&n->ask));
+    bool sent = n->step == COUNTER_WRITING && !ask_recall(&n->ask) && ask_sent(&n->ask);
+    bool maybe = n->doubtful || sent;
     ask_stop(&n->ask);
     mkdirs_stop(&n->parents);
     counter_over(n, maybe ? ZK_UNCERTAIN : ZK_TIMED_OUT);
@@ -22121,15 +22148,22 @@ static void member_answer(void *user, const struct zk_result *r) {
     }
 }
 
+static struct zk_op member_create(const struct member *m, const struct recipe_node *node) {
+    return recipe_create(node, m->path, m->persistent ? ZK_PERSISTENT : ZK_EPHEMERAL);
+}
+
+/* In one, or the other could take the place again. */
+static struct zk_op member_evict(const struct member *m, const struct recipe_node *node,
+                                 struct zk_op pair[2]) {
+    pair[0] = zk_delete(m->path, -1);
+    pair[1] = member_create(m, node);
+    return zk_multi(pair, 2);
+}
+
 static void member_step(struct member *m, enum member_step step) {
-    struct zk_op op =
-        recipe_create(&m->node, m->path, m->persistent ? ZK_PERSISTENT : ZK_EPHEMERAL);
+    struct zk_op op = member_create(m, &m->node);
     m->step = step;
-    if (step == MEMBER_EVICTING) { /* in one, or the other could take the place again */
-        m->pair[0] = zk_delete(m->path, -1);
-        m->pair[1] = op;
-        op = zk_multi(m->pair, 2);
-    }
+    if (step == MEMBER_EVICTING) op = member_evict(m, &m->node, m->pair);
     if (step == MEMBER_LOOKING) op = zk_watching(zk_get(m->path), member_woken, m);
     if (step == MEMBER_SETTING) op = zk_set(m->path, m->node.data, m->node.data_len, -1);
     if (op.watch) m->watching = true;
@@ -22177,6 +22211,17 @@ ZK_PRIVATE int member_set(struct member *m, const void *data, int len) {
     if (m->step == MEMBER_FAILED) return m->error;
     int error = recipe_node_init(&node, data, len, NULL, 0);
     if (error) return error;
+    /* It has to fit into all that may be asked for its sake, of which this is the largest. */
+    struct recipe_node whole = m->node;
+    struct zk_op pair[2];
+    whole.data = node.data;
+    whole.data_len = node.data_len;
+    struct zk_op largest = member_evict(m, &whole, pair);
+    error = client_check(m->c, &largest);
+    if (error) {
+        mem_free(node.data);
+        return error;
+    }
     bool under_way = m->step == MEMBER_CREATING || m->step == MEMBER_EVICTING ||
                      m->step == MEMBER_SETTING;
     if (under_way) ask_stop(&m->ask); /* which borrows what was to be written */
@@ -22533,6 +22578,20 @@ static bool discovery_is_json(const char *text) {
     return json_at_end(&j);
 }
 
+/* {"parts":[...], ...}, which Curator's UriSpec reads; the null of a spec that is none. */
+static bool discovery_is_spec(const char *text) {
+    char key[8];
+    bool first = true, parts = false;
+    if (slice_is(slice_str(text), "null")) return true;
+    struct json j = json_open(slice_str(text));
+    json_enter(&j);
+    while (json_key(&j, key, sizeof key, &first)) {
+        struct slice value = json_any(&j);
+        if (strcmp(key, "parts") == 0) parts = value.n && value.p[0] == '[';
+    }
+    return json_at_end(&j) && parts;
+}
+
 static bool discovery_ok(const struct zk_service *s) {
     if (!s->name || !*s->name || !s->id || !*s->id) return false;
     if (strchr(s->name, '/') || strchr(s->id, '/')) return false;
@@ -22540,7 +22599,9 @@ static bool discovery_ok(const struct zk_service *s) {
     if (!json_is_text(s->name) || !json_is_text(s->id)) return false;
     if (s->address && !json_is_text(s->address)) return false;
     if (s->payload && !discovery_is_json(s->payload)) return false;
-    return !s->uri_spec || discovery_is_json(s->uri_spec);
+    if (s->port > UINT16_MAX || s->ssl_port > UINT16_MAX) return false;
+    if (s->port < -1 || s->ssl_port < -1) return false;
+    return !s->uri_spec || discovery_is_spec(s->uri_spec);
 }
 
 static void discovery_put(struct buf *out, const char *key, const char *text, bool raw) {
@@ -23156,8 +23217,8 @@ struct courier {
 
 ZK_PRIVATE int courier_open(struct courier *k, struct client *client);
 ZK_PRIVATE void courier_close(struct courier *k);
-/* In a copy that fork has made: closes the descriptors and leaves what they lead to alone, which is
- * the other process's too: the connection, the poller's list. What has a lock of its own is lost. */
+/* In a copy that fork has made: closes the descriptors and leaves what they lead to alone, which
+ * is the other process's too: the connection, the poller's list. What has a lock is lost. */
 ZK_PRIVATE void courier_drop(struct courier *k);
 
 /* Executes all orders, and sends what should be sent, or, if `all`, everything. */
@@ -27027,8 +27088,9 @@ ZK_PRIVATE void loop_close(struct loop *l) {
  *
  * The lock guards everything of the machine. Of the user's functions log and on_frame are called
  * under it, and may not call back: the thread remembers where it is, and is refused. With threads
- * of its own a handle has two: `io` carries bytes and time, `teller` makes the posted calls, so that
- * a callback that takes its time does not cost the session. Without (ZK_OWN_LOOP) zk_step does both.
+ * of its own a handle has two: `io` carries bytes and time, `teller` makes the posted calls, so
+ * that a callback that takes its time does not cost the session. Without (ZK_OWN_LOOP) zk_step does
+ * both.
  *
  * A thread that waits for a reply does not wait for `io` to wake up and pass it on: it borrows the
  * socket, reads for everybody until its own reply is there, and gives the socket back.

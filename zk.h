@@ -158,8 +158,10 @@ ZK_API void zk_server_stop(struct zk_server *s);
  * repeating its identities and setting its watches again.
  *
  * Two ways to run it. By default a thread of the library's does the work and calls the callbacks,
- * one at a time. With ZK_OWN_LOOP there is no thread: the caller waits for zk_fd() and calls
- * zk_step(), which does the work and calls the callbacks.
+ * one at a time. With ZK_OWN_LOOP the caller waits for zk_fd() and calls zk_step(), which does the
+ * work and calls the callbacks; there is no thread, except for names: a host that is not given as
+ * an address is looked up by threads made for that, which wait for the next name until zk_free and
+ * call nobody.
  *
  * Threads: every function may be called from any thread, and from callbacks, unless it says
  * otherwise; log and on_frame are no callbacks in this sense. A synchronous call in a callback is
@@ -194,12 +196,12 @@ ZK_API const char *zk_state_name(int state); /* "CONNECTED" */
 typedef void (*zk_state_fn)(void *user, enum zk_state state, int64_t session_id);
 
 /* Sees every frame of the session as it stands on the wire, with its length in front: to trace, to
- * teach. bytes are valid during the call. As in a zk_log_fn, what is called of the same handle there
- * answers ZK_WRONG_THREAD, or as it does for NULL. */
+ * teach. bytes are valid during the call. As in a zk_log_fn, what is called of the same handle
+ * there answers ZK_WRONG_THREAD, or as it does for NULL. */
 typedef void (*zk_frame_fn)(void *user, bool sent, const uint8_t *bytes, size_t n);
 
 enum zk_option_flag {
-    ZK_OWN_LOOP = 1,         /* no thread: the caller runs it */
+    ZK_OWN_LOOP = 1,         /* no thread but for names: the caller runs it */
     ZK_CAN_BE_READ_ONLY = 2, /* be content with a server that has lost its quorum */
     ZK_RENEW_SESSION = 4,    /* after ZK_STATE_EXPIRED open a new session, with the same watches */
     ZK_KEEP_HOST_ORDER = 8,  /* do not shuffle the servers */
@@ -240,8 +242,13 @@ ZK_API int zk_wait_connected(struct zk *zk, int timeout_ms);
 /*
  * Ends the session: tells the server, waits for its word at most timeout_ms, and hangs up. Every
  * callback that is still due is called with ZK_CLOSING before it returns, none after. Called from a
- * callback it does not wait, and what is due comes when that callback has returned. The handle
- * stays valid, every other call on it answers ZK_CLOSING.
+ * callback it does not wait, and what is due comes when that callback has returned.
+ * ZK_OK, also when the time was up before the server's word: then the session lives there until it
+ * times out. timeout_ms < 0: waits as long as the session may live.
+ *
+ * The handle stays valid. Operations and recipes, zk_wait_connected and zk_step answer ZK_CLOSING
+ * afterwards, or as before why the session had ended by then. zk_close and zk_abandon again,
+ * zk_flush and zk_set_hosts answer ZK_OK and do nothing, zk_cancel ZK_BAD_ARGUMENTS.
  */
 ZK_API int zk_close(struct zk *zk, int timeout_ms);
 
@@ -280,7 +287,7 @@ ZK_API void zk_get_counters(struct zk *zk, struct zk_counters *out);
 
 /* --- running it in the caller's own loop (ZK_OWN_LOOP) --- */
 
-/* A descriptor that stays the same for the life of the handle. */
+/* A descriptor that stays the same for the life of the handle; -1 of one with threads. */
 ZK_API int zk_fd(struct zk *zk);
 enum zk_interest { ZK_READABLE = 1, ZK_WRITABLE = 2 };
 ZK_API int zk_wants(struct zk *zk); /* what to wait for on it, enum zk_interest */
@@ -625,9 +632,12 @@ static inline struct zk_op zk_remove_watches(const char *path, enum zk_watch_kin
  * Calls that wait come in two forms. The plain one returns when it is over; with the name ending in
  * _async it returns at once and done is called with the outcome, exactly once, unless it returned
  * an error or the object is freed before. timeout_ms < 0: no limit; calls without it take at most
- * the handle's op_timeout_ms. Callbacks are called like those of operations, one at a time; freeing
- * an object waits for one of its own that is running, unless called from it. Every function may be
- * called from callbacks, also those that wait.
+ * the handle's op_timeout_ms. Only the waiting form there is of zk_lock_try, zk_lock_downgrade,
+ * zk_lock_revoke, zk_leader_who, zk_barrier_close, zk_barrier_open, zk_counter_get, zk_counter_set,
+ * zk_counter_compare_and_set, zk_cache_wait, zk_member_wait and zk_service_list; no other call
+ * waits, but for one that frees. Callbacks are called like those of operations, one at a time;
+ * freeing an object waits for one of its own that is running, unless called from it. Every function
+ * may be called from callbacks, also those that wait.
  *
  * What breaks is mended: requests are repeated over lost connections; missing parents are made, as
  * containers; a lost reply to a create is cleared up by the unique part of the node's name, and a
@@ -657,7 +667,10 @@ enum zk_hold_state {
     ZK_HOLD_OWNED,
     ZK_HOLD_SUSPENDED, /* owned, but the connection broke: do nothing as owner. OWNED or LOST
                           follows */
-    ZK_HOLD_LOST       /* the session ended, or may have by the local clock, or the node is gone */
+    ZK_HOLD_LOST       /* the session ended, or may have by the local clock, or the node is gone:
+                          a member's, or that of a lock with on_revoke, at once; of any other lock
+                          or leader what somebody else deletes while the session lives is noticed
+                          only after the next break of the connection, as in Curator */
 };
 
 /*
@@ -921,7 +934,9 @@ struct zk_member;
 ZK_API int zk_member_new(struct zk *zk, const char *path, const void *data, int len,
                          const struct zk_member_options *options, struct zk_member **out);
 ZK_API int zk_member_wait(struct zk_member *member, int timeout_ms); /* until it is OWNED */
-ZK_API int zk_member_set(struct zk_member *member, const void *data, int len); /* other content */
+/* Other content. ZK_TOO_LARGE: it stays as it was; deleting another's node and creating this one
+ * has to fit into max_packet. */
+ZK_API int zk_member_set(struct zk_member *member, const void *data, int len);
 ZK_API enum zk_hold_state zk_member_state(struct zk_member *member);
 ZK_API void zk_member_free(struct zk_member *member); /* deletes the node */
 
@@ -938,7 +953,7 @@ enum zk_service_type {
 struct zk_service {
     const char *name, *id;
     const char *address;  /* NULL: none */
-    int port, ssl_port;   /* -1: none */
+    int port, ssl_port;   /* 0 to 65,535; -1: none */
     const char *payload;  /* JSON; NULL: none. For Java a null or a string is best */
     const char *uri_spec; /* JSON: {"parts":[{"value":"scheme","variable":true},...]}; NULL: none */
     int64_t registered;   /* ms since 1970 */

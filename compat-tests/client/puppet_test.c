@@ -849,6 +849,24 @@ static void case_backs_up(void) {
     zk_server_stop(s);
 }
 
+/* Without a server nothing is sent, and what was not sent is not uncertain. */
+static void case_never_sent(void) {
+    struct zk *zk;
+    struct zk_queue *queue;
+    struct zk_counter *counter;
+    struct zk_options o = {.hosts = "127.0.0.1:1", .op_timeout_ms = 50};
+    IS(zk_open(&zk, &o), ZK_OK);
+    IS(zk_queue_new(zk, "/queue", ZK_QUEUE_SIMPLE, &queue), ZK_OK);
+    IS(zk_counter_new(zk, "/counter", 8, &counter), ZK_OK);
+    for (int i = 0; i < 3; i++) {
+        IS(zk_queue_put(queue, "x", 1, 0), ZK_TIMED_OUT);
+        IS(zk_counter_add(counter, 1), ZK_TIMED_OUT);
+    }
+    zk_queue_free(queue);
+    zk_counter_free(counter);
+    zk_free(zk);
+}
+
 int main(int argc, char **argv) {
     static const struct test_case CASES[] = {
         {"timeouts", case_timeouts},           {"auth-timeout", case_auth_timeout},
@@ -863,6 +881,7 @@ int main(int argc, char **argv) {
         {"large-multi", case_large_multi},     {"null-auth", case_null_auth},
         {"two-loops", case_two_loops},         {"free-in-close", case_free_in_close},
         {"backs-up", case_backs_up},           {"new-hosts", case_new_hosts},
+        {"never-sent", case_never_sent},
         {"largest", case_largest},             {"many-watches", case_many_watches},
     };
     return run_case(CASES, sizeof CASES / sizeof *CASES, argc, argv);

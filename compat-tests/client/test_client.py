@@ -17,7 +17,7 @@ from harness.servers import ZkdServer
 HERE = pathlib.Path(__file__).resolve().parent
 BUILDS = {"asan": ASAN, "tsan": TSAN, "poll": (*ASAN, *POLL), "poll-tsan": (*TSAN, *POLL)}
 # Programs of cases, and how many cases, at least.
-PROGRAMS = {"client_test": 25, "puppet_test": 25, "inner_test": 2}
+PROGRAMS = {"client_test": 25, "puppet_test": 26, "inner_test": 2}
 TIMEOUT_S = 100
 
 

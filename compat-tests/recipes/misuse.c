@@ -179,6 +179,33 @@ static void nulls(void) {
 
 /* --- what cannot be --- */
 
+static void wrong_services(struct zk *zk) {
+    static const int ports[] = {-2, -5, 65536, 700000};
+    static const char *const specs[] = {"x", "5", "[]", "{}", "\"parts\"", "{\"parts\":5}",
+                                        "{\"parts\":{}}", "{\"part\":[]}", "{\"parts\":[]} 1"};
+    struct zk_member *member;
+    for (int i = 0; i < COUNT(ports); i++) {
+        struct zk_service s = SERVICE;
+        s.port = ports[i];
+        IS(zk_service_register(zk, "/a", &s, NULL, &member), ZK_BAD_ARGUMENTS);
+        s.port = 1;
+        s.ssl_port = ports[i];
+        IS(zk_service_register(zk, "/a", &s, NULL, &member), ZK_BAD_ARGUMENTS);
+    }
+    for (int i = 0; i < COUNT(specs); i++) {
+        struct zk_service s = SERVICE;
+        s.uri_spec = specs[i];
+        IS(zk_service_register(zk, "/a", &s, NULL, &member), ZK_BAD_ARGUMENTS);
+    }
+    struct zk_service good = SERVICE;
+    good.port = 65535;
+    good.ssl_port = 0;
+    good.uri_spec = " {\"a\":1,\"parts\":[{\"value\":\"x\",\"variable\":false}]}";
+    IS(zk_service_register(zk, at("spec"), &good, NULL, &member), ZK_OK);
+    IS(zk_member_wait(member, WAIT_MS), ZK_OK);
+    zk_member_free(member);
+}
+
 static void wrong_options(struct zk *zk) {
     struct zk_acl acl = {ZK_PERM_ALL, NULL, "anyone"};
     const char *pattern[] = {NULL};
@@ -211,11 +238,14 @@ static void wrong_options(struct zk *zk) {
     IS(zk_service_register(zk, "/a", &s, NULL, &a.service), ZK_BAD_ARGUMENTS);
     s.payload = "01";
     IS(zk_service_register(zk, "/a", &s, NULL, &a.service), ZK_BAD_ARGUMENTS);
+    wrong_services(zk);
     free_all(&a);
 }
 
 static void wrong_operands(struct zk *zk) {
     struct all a;
+    struct zk_member *large;
+    struct zk_result *r;
     make_all(zk, root, ZK_OK, &a);
     IS(zk_queue_put(a.queue, NULL, 1, 0), ZK_BAD_ARGUMENTS);
     IS(zk_queue_put(a.queue, "", -1, 0), ZK_BAD_ARGUMENTS);
@@ -224,9 +254,18 @@ static void wrong_operands(struct zk *zk) {
     IS(zk_lock_acquire_async(a.lock, 0, NULL, NULL), ZK_BAD_ARGUMENTS);
     IS(zk_lock_downgrade(a.lock, a.lock, 0), ZK_BAD_ARGUMENTS);
     IS(zk_member_set(a.member, NULL, 1), ZK_BAD_ARGUMENTS);
+    static char big[1 << 20];
+    IS(zk_member_new(zk, at("large"), "old", 3, NULL, &large), ZK_OK);
+    IS(zk_member_set(large, big, sizeof big), ZK_TOO_LARGE);
+    IS(zk_member_wait(large, WAIT_MS), ZK_OK); /* and is as it was */
+    IS(zk_call(zk, zk_get(at("large")), &r), ZK_OK);
+    HOLDS(r->data_len == 3);
+    zk_result_free(r);
+    IS(zk_member_set(large, "new", 3), ZK_OK);
+    IS(zk_member_wait(large, WAIT_MS), ZK_OK);
+    zk_member_free(large);
     IS(zk_double_barrier_leave(a.pair, 0), ZK_NOT_OWNED);
     IS(zk_lock_release(a.lock), ZK_NOT_OWNED);
-    struct zk_result *r;
     IS(zk_cache_get(a.cache, "no path", &r), ZK_NO_NODE);
     IS(zk_cache_get(a.cache, "", &r), ZK_NO_NODE);
     char c;

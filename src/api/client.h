@@ -3,8 +3,9 @@
  *
  * The lock guards everything of the machine. Of the user's functions log and on_frame are called
  * under it, and may not call back: the thread remembers where it is, and is refused. With threads
- * of its own a handle has two: `io` carries bytes and time, `teller` makes the posted calls, so that
- * a callback that takes its time does not cost the session. Without (ZK_OWN_LOOP) zk_step does both.
+ * of its own a handle has two: `io` carries bytes and time, `teller` makes the posted calls, so
+ * that a callback that takes its time does not cost the session. Without (ZK_OWN_LOOP) zk_step does
+ * both.
  *
  * A thread that waits for a reply does not wait for `io` to wake up and pass it on: it borrows the
  * socket, reads for everybody until its own reply is there, and gives the socket back.

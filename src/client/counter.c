@@ -107,10 +107,11 @@ static void counter_step(struct counter *n, enum counter_step step) {
               counter_answer, n);
 }
 
-/* What is with the client may be applied yet. */
+/* What has been sent may be applied yet. */
 static void counter_late(void *user) {
     struct counter *n = user;
-    bool maybe = n->doubtful || (n->step == COUNTER_WRITING && ask_sent(&n->ask));
+    bool sent = n->step == COUNTER_WRITING && !ask_recall(&n->ask) && ask_sent(&n->ask);
+    bool maybe = n->doubtful || sent;
     ask_stop(&n->ask);
     mkdirs_stop(&n->parents);
     counter_over(n, maybe ? ZK_UNCERTAIN : ZK_TIMED_OUT);

@@ -18,6 +18,20 @@ static bool discovery_is_json(const char *text) {
     return json_at_end(&j);
 }
 
+/* {"parts":[...], ...}, which Curator's UriSpec reads; the null of a spec that is none. */
+static bool discovery_is_spec(const char *text) {
+    char key[8];
+    bool first = true, parts = false;
+    if (slice_is(slice_str(text), "null")) return true;
+    struct json j = json_open(slice_str(text));
+    json_enter(&j);
+    while (json_key(&j, key, sizeof key, &first)) {
+        struct slice value = json_any(&j);
+        if (strcmp(key, "parts") == 0) parts = value.n && value.p[0] == '[';
+    }
+    return json_at_end(&j) && parts;
+}
+
 static bool discovery_ok(const struct zk_service *s) {
     if (!s->name || !*s->name || !s->id || !*s->id) return false;
     if (strchr(s->name, '/') || strchr(s->id, '/')) return false;
@@ -25,7 +39,9 @@ static bool discovery_ok(const struct zk_service *s) {
     if (!json_is_text(s->name) || !json_is_text(s->id)) return false;
     if (s->address && !json_is_text(s->address)) return false;
     if (s->payload && !discovery_is_json(s->payload)) return false;
-    return !s->uri_spec || discovery_is_json(s->uri_spec);
+    if (s->port > UINT16_MAX || s->ssl_port > UINT16_MAX) return false;
+    if (s->port < -1 || s->ssl_port < -1) return false;
+    return !s->uri_spec || discovery_is_spec(s->uri_spec);
 }
 
 static void discovery_put(struct buf *out, const char *key, const char *text, bool raw) {

@@ -77,15 +77,22 @@ static void member_answer(void *user, const struct zk_result *r) {
     }
 }
 
+static struct zk_op member_create(const struct member *m, const struct recipe_node *node) {
+    return recipe_create(node, m->path, m->persistent ? ZK_PERSISTENT : ZK_EPHEMERAL);
+}
+
+/* In one, or the other could take the place again. */
+static struct zk_op member_evict(const struct member *m, const struct recipe_node *node,
+                                 struct zk_op pair[2]) {
+    pair[0] = zk_delete(m->path, -1);
+    pair[1] = member_create(m, node);
+    return zk_multi(pair, 2);
+}
+
 static void member_step(struct member *m, enum member_step step) {
-    struct zk_op op =
-        recipe_create(&m->node, m->path, m->persistent ? ZK_PERSISTENT : ZK_EPHEMERAL);
+    struct zk_op op = member_create(m, &m->node);
     m->step = step;
-    if (step == MEMBER_EVICTING) { /* in one, or the other could take the place again */
-        m->pair[0] = zk_delete(m->path, -1);
-        m->pair[1] = op;
-        op = zk_multi(m->pair, 2);
-    }
+    if (step == MEMBER_EVICTING) op = member_evict(m, &m->node, m->pair);
     if (step == MEMBER_LOOKING) op = zk_watching(zk_get(m->path), member_woken, m);
     if (step == MEMBER_SETTING) op = zk_set(m->path, m->node.data, m->node.data_len, -1);
     if (op.watch) m->watching = true;
@@ -133,6 +140,17 @@ ZK_PRIVATE int member_set(struct member *m, const void *data, int len) {
     if (m->step == MEMBER_FAILED) return m->error;
     int error = recipe_node_init(&node, data, len, NULL, 0);
     if (error) return error;
+    /* It has to fit into all that may be asked for its sake, of which this is the largest. */
+    struct recipe_node whole = m->node;
+    struct zk_op pair[2];
+    whole.data = node.data;
+    whole.data_len = node.data_len;
+    struct zk_op largest = member_evict(m, &whole, pair);
+    error = client_check(m->c, &largest);
+    if (error) {
+        mem_free(node.data);
+        return error;
+    }
     bool under_way = m->step == MEMBER_CREATING || m->step == MEMBER_EVICTING ||
                      m->step == MEMBER_SETTING;
     if (under_way) ask_stop(&m->ask); /* which borrows what was to be written */

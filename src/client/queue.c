@@ -268,7 +268,8 @@ static void queue_late(void *user) {
         if (more >= 0) client_timer_set(q->c, &q->wish.timer, client_now(q->c) + more);
         return;
     }
-    bool maybe = taking || (q->step == QUEUE_PUTTING && ask_sent(&q->ask));
+    bool putting = q->step == QUEUE_PUTTING && !ask_recall(&q->ask) && ask_sent(&q->ask);
+    bool maybe = taking || putting;
     ask_stop(&q->ask);
     mkdirs_stop(&q->parents);
     queue_over(q, maybe ? ZK_UNCERTAIN : ZK_TIMED_OUT);

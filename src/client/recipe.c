@@ -239,6 +239,13 @@ ZK_PRIVATE bool ask_sent(const struct ask *a) {
     return a->ticket != NULL;
 }
 
+ZK_PRIVATE bool ask_recall(struct ask *a) {
+    if (!a->ticket || !client_recall(a->c, a->ticket->id)) return false;
+    mem_free(a->ticket);
+    a->ticket = NULL;
+    return true;
+}
+
 ZK_PRIVATE bool ask_watches(const struct ask *a, const struct zk_result *r) {
     return a->op.watch && (a->op.type == ZK_OP_EXISTS || r->error != ZK_NO_NODE);
 }

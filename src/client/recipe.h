@@ -76,6 +76,8 @@ ZK_PRIVATE void ask_start(struct ask *a, struct client *c, struct zk_op op, enum
                           zk_result_fn done, void *user);
 ZK_PRIVATE void ask_stop(struct ask *a); /* done is not called any more; fine when nothing runs */
 ZK_PRIVATE bool ask_sent(const struct ask *a); /* the request is with the client: it may happen */
+/* Takes the request back. False: it is on its way to the server, or there is none. */
+ZK_PRIVATE bool ask_recall(struct ask *a);
 /* Within done: whether the answer has set a watch, or may have. After a new connection the event of
  * an older one may have come just before it. */
 ZK_PRIVATE bool ask_watches(const struct ask *a, const struct zk_result *r);

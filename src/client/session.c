@@ -513,6 +513,14 @@ ZK_PRIVATE bool client_forget(struct client *c, int64_t id) {
     return true;
 }
 
+ZK_PRIVATE bool client_recall(struct client *c, int64_t id) {
+    struct client_list *in = NULL;
+    struct client_request **link = id > 0 ? client_find(c, id, &in) : NULL;
+    struct client_request *r = link && in == &c->waiting ? client_detach(in, link) : NULL;
+    if (r) client_request_drop(&r->post);
+    return r != NULL;
+}
+
 /* Ends what has waited longer than its caller wants; finds when to look again. */
 static void client_expire_requests(struct client *c) {
     if (c->now < c->next_deadline) return;
@@ -682,10 +690,14 @@ ZK_PRIVATE bool client_should_send(const struct client *c) {
 
 /* --- submitting --- */
 
+ZK_PRIVATE int client_check(const struct client *c, const struct zk_op *op) {
+    return codec_check(op, client_chroot(c), c->max_packet);
+}
+
 static int client_admit(struct client *c, const struct zk_op *op) {
     if (c->over) return c->over;
     if (c->said_goodbye) return ZK_CLOSING;
-    int err = codec_check(op, client_chroot(c), c->max_packet);
+    int err = client_check(c, op);
     if (err) return err;
     if (c->link != CLIENT_UP && (c->flags & ZK_FAIL_FAST) && op->type != ZK_OP_ADD_AUTH)
         return ZK_CONNECTION_LOSS;

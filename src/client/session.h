@@ -47,8 +47,12 @@ enum client_way {
  */
 ZK_PRIVATE int64_t client_submit(struct client *c, const struct zk_op *op, enum client_way way,
                                  zk_result_fn done, void *user);
+/* ZK_OK, or why client_submit would not have this operation, whenever it is tried. */
+ZK_PRIVATE int client_check(const struct client *c, const struct zk_op *op);
 /* Forgets it: done is not called any more, nor posted. False: it was over. */
 ZK_PRIVATE bool client_forget(struct client *c, int64_t id);
+/* Takes one back, done is not called. False: it was sent, or is over. */
+ZK_PRIVATE bool client_recall(struct client *c, int64_t id);
 /* Forgets a watch that was set from inside, without a word to the server. */
 ZK_PRIVATE void client_unwatch(struct client *c, zk_watch_fn fn, void *user);
 

@@ -40,8 +40,8 @@ struct courier {
 
 ZK_PRIVATE int courier_open(struct courier *k, struct client *client);
 ZK_PRIVATE void courier_close(struct courier *k);
-/* In a copy that fork has made: closes the descriptors and leaves what they lead to alone, which is
- * the other process's too: the connection, the poller's list. What has a lock of its own is lost. */
+/* In a copy that fork has made: closes the descriptors and leaves what they lead to alone, which
+ * is the other process's too: the connection, the poller's list. What has a lock is lost. */
 ZK_PRIVATE void courier_drop(struct courier *k);
 
 /* Executes all orders, and sends what should be sent, or, if `all`, everything. */
