@@ -27087,10 +27087,10 @@ ZK_PRIVATE void loop_close(struct loop *l) {
  * api/client: the handle: one client machine, its courier, a lock, and who runs them.
  *
  * The lock guards everything of the machine. Of the user's functions log and on_frame are called
- * under it, and may not call back: the thread remembers where it is, and is refused. With threads
- * of its own a handle has two: `io` carries bytes and time, `teller` makes the posted calls, so
- * that a callback that takes its time does not cost the session. Without (ZK_OWN_LOOP) zk_step does
- * both.
+ * under it, and may not call back: the handle remembers which thread is there, and refuses it. With
+ * threads of its own a handle has two: `io` carries bytes and time, `teller` makes the posted
+ * calls, so that a callback that takes its time does not cost the session. Without (ZK_OWN_LOOP)
+ * zk_step does both.
  *
  * A thread that waits for a reply does not wait for `io` to wake up and pass it on: it borrows the
  * socket, reads for everybody until its own reply is there, and gives the socket back.
@@ -27385,38 +27385,33 @@ struct zk {
     void *log_user;
     zk_frame_fn on_frame;
     void *frame_user;
+    _Atomic bool out; /* in one of these, under the lock, called by out_thread */
+    _Atomic pthread_t out_thread;
 };
 
 /* --- calling out under the lock --- */
 
-/* This thread is in a log or on_frame of this handle, under its lock; lives on its stack. */
-struct api_outing {
-    const struct zk *zk;
-    const struct api_outing *outer; /* of another handle, whose function has called this one's */
-};
-
-/* What only the thread itself can know: it must not be asked of a lock that it may hold. */
-static _Thread_local const struct api_outing *api_outings;
-
+/* Asked without the lock, which this thread may hold: only the thread itself makes this true. */
 static bool api_is_out(const struct zk *zk) {
-    const struct api_outing *o = api_outings;
-    while (o && o->zk != zk) o = o->outer;
-    return o != NULL;
+    return zk->out && pthread_equal(zk->out_thread, pthread_self());
+}
+
+static void api_go_out(struct zk *zk) {
+    zk->out_thread = pthread_self();
+    zk->out = true;
 }
 
 static void api_log(struct zk *zk, int level, const char *text) {
-    struct api_outing out = {zk, api_outings};
-    api_outings = &out;
+    api_go_out(zk);
     zk->log(zk->log_user, level, text);
-    api_outings = out.outer;
+    zk->out = false;
 }
 
 static void api_frame(void *user, bool sent, const uint8_t *bytes, size_t n) {
     struct zk *zk = user;
-    struct api_outing out = {zk, api_outings};
-    api_outings = &out;
+    api_go_out(zk);
     zk->on_frame(zk->frame_user, sent, bytes, n);
-    api_outings = out.outer;
+    zk->out = false;
 }
 
 /* --- waking --- */

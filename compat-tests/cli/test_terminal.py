@@ -10,6 +10,7 @@ import stat
 import subprocess
 import termios
 import time
+from pathlib import Path
 
 import pytest
 
@@ -313,7 +314,17 @@ def hanging(own_server, tmp_path):
     server = own_server()
     screen = Screen(tmp_path, server)
     screen.run("create /x")
-    yield screen, lambda number: os.kill(server.pid, number)
+
+    def stopped():
+        states = [path.read_text().rpartition(")")[2].split()[0]
+                  for path in Path(f"/proc/{server.pid}/task").glob("*/stat")]
+        return set(states) == {"T"}
+
+    def kill(number):
+        os.kill(server.pid, number)
+        if number == signal.SIGSTOP:  # which the sender need not wait for
+            wait_for(stopped, 10, "the server to stand still")
+    yield screen, kill
     os.kill(server.pid, signal.SIGCONT)
     screen.close()
 

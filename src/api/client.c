@@ -47,38 +47,33 @@ struct zk {
     void *log_user;
     zk_frame_fn on_frame;
     void *frame_user;
+    _Atomic bool out; /* in one of these, under the lock, called by out_thread */
+    _Atomic pthread_t out_thread;
 };
 
 /* --- calling out under the lock --- */
 
-/* This thread is in a log or on_frame of this handle, under its lock; lives on its stack. */
-struct api_outing {
-    const struct zk *zk;
-    const struct api_outing *outer; /* of another handle, whose function has called this one's */
-};
-
-/* What only the thread itself can know: it must not be asked of a lock that it may hold. */
-static _Thread_local const struct api_outing *api_outings;
-
+/* Asked without the lock, which this thread may hold: only the thread itself makes this true. */
 static bool api_is_out(const struct zk *zk) {
-    const struct api_outing *o = api_outings;
-    while (o && o->zk != zk) o = o->outer;
-    return o != NULL;
+    return zk->out && pthread_equal(zk->out_thread, pthread_self());
+}
+
+static void api_go_out(struct zk *zk) {
+    zk->out_thread = pthread_self();
+    zk->out = true;
 }
 
 static void api_log(struct zk *zk, int level, const char *text) {
-    struct api_outing out = {zk, api_outings};
-    api_outings = &out;
+    api_go_out(zk);
     zk->log(zk->log_user, level, text);
-    api_outings = out.outer;
+    zk->out = false;
 }
 
 static void api_frame(void *user, bool sent, const uint8_t *bytes, size_t n) {
     struct zk *zk = user;
-    struct api_outing out = {zk, api_outings};
-    api_outings = &out;
+    api_go_out(zk);
     zk->on_frame(zk->frame_user, sent, bytes, n);
-    api_outings = out.outer;
+    zk->out = false;
 }
 
 /* --- waking --- */

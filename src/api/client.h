@@ -2,10 +2,10 @@
  * api/client: the handle: one client machine, its courier, a lock, and who runs them.
  *
  * The lock guards everything of the machine. Of the user's functions log and on_frame are called
- * under it, and may not call back: the thread remembers where it is, and is refused. With threads
- * of its own a handle has two: `io` carries bytes and time, `teller` makes the posted calls, so
- * that a callback that takes its time does not cost the session. Without (ZK_OWN_LOOP) zk_step does
- * both.
+ * under it, and may not call back: the handle remembers which thread is there, and refuses it. With
+ * threads of its own a handle has two: `io` carries bytes and time, `teller` makes the posted
+ * calls, so that a callback that takes its time does not cost the session. Without (ZK_OWN_LOOP)
+ * zk_step does both.
  *
  * A thread that waits for a reply does not wait for `io` to wake up and pass it on: it borrows the
  * socket, reads for everybody until its own reply is there, and gives the socket back.
