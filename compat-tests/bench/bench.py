@@ -97,6 +97,14 @@ def snapshots(server):
     return {name for name in os.listdir(folder) if name.startswith("snapshot.")}
 
 
+def settle_snapshots(server):
+    """Waits until the snapshot of the start, which may go on beside the first clients, is there."""
+    folder, before = server.datadir / "version-2", None
+    while before != (now := {path.name: path.stat().st_size for path in folder.glob("*snap*")}):
+        before = now
+        time.sleep(2)
+
+
 # ---- the bench -------------------------------------------------------------------------------
 class Bench:
     def __init__(self, args, workdir):
@@ -120,7 +128,7 @@ class Bench:
     def server(self, kind, **config):
         self.count += 1
         folder = os.path.join(self.workdir, "%d-%s" % (self.count, kind))
-        return CLASSES[kind](folder, {"snapCount": NEVER, **config})
+        return CLASSES[kind](folder, {"snapCount": NEVER, "snapSizeLimitInKb": -1, **config})
 
     def say(self, text):
         print(text, file=sys.stderr, flush=True)
@@ -212,6 +220,7 @@ class Bench:
             server.stop()
             server.config["snapCount"] = count
             server.start()
+            settle_snapshots(server)
             self.run_load(server, "set", 16, 32, seconds=self.args.jvm_warmup / 2, warmup=0)
             before = snapshots(server)
             result = self.run_load(server, "set", 64, 1, seconds=seconds)
