@@ -369,14 +369,17 @@ static void free_inside(void *user, const struct zk_result *r) {
     e->results++;
 }
 
-static int threads(void) {
+/* Of a folder, its own two names included. */
+static int entries(const char *folder) {
     int n = 0;
-    DIR *tasks = opendir("/proc/self/task");
-    CHECK(tasks);
-    while (readdir(tasks)) n++;
-    closedir(tasks);
+    DIR *all = opendir(folder);
+    CHECK(all);
+    while (readdir(all)) n++;
+    closedir(all);
     return n;
 }
+
+static int threads(void) { return entries("/proc/self/task"); }
 
 static void case_callbacks(void) {
     struct ear e = {0};
@@ -694,14 +697,7 @@ static void case_free_under(void) {
 
 /* --- another process --- */
 
-static int descriptors(void) {
-    int n = 0;
-    DIR *all = opendir("/proc/self/fd");
-    CHECK(all);
-    while (readdir(all)) n++;
-    closedir(all);
-    return n;
-}
+static int descriptors(void) { return entries("/proc/self/fd"); }
 
 /* Everything of the copies is refused, and their end is silent. */
 static void in_the_child(struct zk **zk, int n, struct zk_lock *lock) {
