@@ -22742,6 +22742,7 @@ ZK_PRIVATE int discovery_read(struct slice json, struct zk_service **out) {
 
 /* --- time and randomness --- */
 ZK_PRIVATE int64_t os_now_ms(void);  /* monotonic */
+ZK_PRIVATE int64_t os_now_us(void);  /* ... in microseconds */
 ZK_PRIVATE int64_t os_wall_ms(void); /* since 1970 */
 ZK_PRIVATE uint64_t os_seed(void);
 ZK_PRIVATE int os_pid(void);
@@ -22989,12 +22990,16 @@ ZK_PRIVATE void logread_after(const struct files *f, int64_t after, int64_t upto
 /* ==== host/disk.h ==== */
 
 /*
- * host/disk: the threads that wait for the disk, so that the loop does not.
+ * host/disk: the threads that wait for the disk, so that the loop does not have to.
  *
  * The log thread appends and syncs: while one sync runs, the next batch collects (group commit).
  * In the same order it saves epochs, truncates and loads. The background thread writes snapshots,
  * reads old log for learners and purges; it stands still while files are truncated or loaded, and
  * what it was given before is done by then.
+ *
+ * To hand a batch over and to be woken by its end takes longer than the sync of a good disk. While
+ * syncs are that quick and the log thread idle, the loop may do a batch itself; one that turns out
+ * slow costs it the right to for a while.
  *
  * Owned by the loop thread: struct disk. Under the lock: everything in it. Results come back
  * through disk_collect() after a byte on the wake pipe. A write or sync that failed is final: the
@@ -23007,6 +23012,8 @@ ZK_PRIVATE void logread_after(const struct files *f, int64_t after, int64_t upto
 
 
 #define DISK_SNAP_QUEUE_MAX (4u << 20) /* bytes of snapshot waiting to be written */
+#define DISK_QUICK_US 500 /* a batch is written and synced within that ... */
+#define DISK_QUICK_RUN 64 /* ... so many times running: the disk is quick */
 
 /* What the disk holds, made by the log thread. */
 struct disk_load {
@@ -23054,6 +23061,7 @@ struct disk {
     struct buf pieces; /* struct disk_piece: the batch that collects */
     struct buf batch;  /* ... the one being written; the log thread's own */
     struct buf done;   /* struct disk_done, in order; not collected yet */
+    int64_t quick_run; /* the latest batches that took DISK_QUICK_US at most */
     int64_t slow_syncs;
     struct metrics_sum sync_ms, batch_size; /* not collected yet; records per sync */
     bool failed;
@@ -23082,6 +23090,10 @@ ZK_PRIVATE void disk_join(struct disk *d);
 ZK_PRIVATE void disk_free(struct disk *d); /* after disk_join */
 /* Hands over a batch: pieces is emptied. */
 ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces);
+/* The loop may call disk_write() with these pieces. */
+ZK_PRIVATE bool disk_quick(struct disk *d, const struct buf *pieces);
+/* Does the batch on the caller's thread: pieces is emptied, and there is news to collect. */
+ZK_PRIVATE void disk_write(struct disk *d, struct buf *pieces);
 /* What the background thread does; takes o->owned. */
 ZK_PRIVATE void disk_background(struct disk *d, struct node_output *o);
 ZK_PRIVATE void disk_done_free(struct disk_done *done);
@@ -23323,6 +23335,7 @@ struct loop {
     struct buf pieces; /* struct disk_piece */
     struct buf done;   /* struct disk_done */
     int64_t next_tick; /* monotonic ms */
+    int late;          /* turns for which no time passes, after a pause of the process */
     enum loop_error failed;
     char error[FILES_ERROR];
     loop_log_fn log;
@@ -23373,18 +23386,22 @@ ZK_PRIVATE bool loop_offer(struct loop *l, struct duct *d);
 
 /* --- time and randomness --- */
 
-static int64_t os_clock_ms(clockid_t clock) {
+static int64_t os_clock_us(clockid_t clock) {
     struct timespec t;
     (void)clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 ZK_PRIVATE int64_t os_now_ms(void) {
-    return os_clock_ms(CLOCK_MONOTONIC);
+    return os_now_us() / 1000;
+}
+
+ZK_PRIVATE int64_t os_now_us(void) {
+    return os_clock_us(CLOCK_MONOTONIC);
 }
 
 ZK_PRIVATE int64_t os_wall_ms(void) {
-    return os_clock_ms(CLOCK_REALTIME);
+    return os_clock_us(CLOCK_REALTIME) / 1000;
 }
 
 ZK_PRIVATE uint64_t os_seed(void) {
@@ -25390,8 +25407,10 @@ static void disk_report(struct disk *d, enum node_input_kind kind, int64_t zxid,
     disk_wake(d);
 }
 
-static void disk_synced(struct disk *d, int64_t zxid, uint32_t n, int64_t ms) {
+static void disk_synced(struct disk *d, int64_t zxid, uint32_t n, int64_t us) {
+    int64_t ms = us / 1000;
     (void)pthread_mutex_lock(&d->lock);
+    d->quick_run = us <= DISK_QUICK_US ? d->quick_run + 1 : 0;
     metrics_add(&d->sync_ms, ms);
     metrics_add(&d->batch_size, n);
     if (ms > d->files->cfg->fsync_warning_ms) {
@@ -25407,14 +25426,14 @@ static void disk_synced(struct disk *d, int64_t zxid, uint32_t n, int64_t ms) {
 
 /* The appends at the front of p, with one sync; their number, or -1. */
 static int64_t disk_append(struct disk *d, const struct disk_piece *p, uint32_t n) {
-    int64_t start = os_now_ms();
+    int64_t start = os_now_us();
     uint32_t i = 0;
     for (; i < n && p[i].kind == NODE_APPEND; i++) {
         if (p[i].roll && files_log_roll(d->files, p[i].zxid)) return -1;
         if (files_log_append(d->files, p[i].bytes)) return -1;
     }
     if (files_log_sync(d->files)) return -1;
-    disk_synced(d, p[i - 1].zxid, i, os_now_ms() - start);
+    disk_synced(d, p[i - 1].zxid, i, os_now_us() - start);
     return i;
 }
 
@@ -25660,6 +25679,28 @@ ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces) {
     (void)pthread_mutex_lock(&d->lock);
     buf_put(&d->pieces, pieces->p, pieces->n);
     if (d->log_idle) (void)pthread_cond_signal(&d->log_work);
+    (void)pthread_mutex_unlock(&d->lock);
+    buf_clear(pieces);
+}
+
+ZK_PRIVATE bool disk_quick(struct disk *d, const struct buf *pieces) {
+    const struct disk_piece *p = (const void *)pieces->p;
+    for (size_t i = 0; i < pieces->n / sizeof *p; i++)
+        if (p[i].kind != NODE_APPEND || p[i].roll) return false;
+    (void)pthread_mutex_lock(&d->lock);
+    bool quick = d->quick_run >= DISK_QUICK_RUN && d->log_idle && !d->pieces.n && !d->back_busy;
+    (void)pthread_mutex_unlock(&d->lock);
+    return quick;
+}
+
+ZK_PRIVATE void disk_write(struct disk *d, struct buf *pieces) {
+    struct disk_piece *p = (struct disk_piece *)(void *)pieces->p;
+    (void)pthread_mutex_lock(&d->lock);
+    d->woken = true; /* the loop is awake */
+    (void)pthread_mutex_unlock(&d->lock);
+    int err = disk_do_batch(d, p, (uint32_t)(pieces->n / sizeof *p));
+    (void)pthread_mutex_lock(&d->lock);
+    if (err) disk_fail(d);
     (void)pthread_mutex_unlock(&d->lock);
     buf_clear(pieces);
 }
@@ -26860,10 +26901,19 @@ static void loop_take(struct loop *l) {
     while (node_take_output(&l->node, &o)) loop_output(l, &o);
 }
 
-static void loop_outputs(struct loop *l) {
+/*
+ * Whether the loop may write a batch itself and be deaf that long. A leader may not: the disks of
+ * its followers can be quicker than its own, and what they answer must not wait.
+ */
+static bool loop_may_write(struct loop *l) {
+    return l->node.role.phase != ROLE_LEADING && disk_quick(&l->disk, &l->pieces);
+}
+
+/* keep: pieces may stay, for loop_write(). */
+static void loop_outputs(struct loop *l, bool keep) {
     for (;;) {
         loop_take(l);
-        if (l->pieces.n) disk_submit(&l->disk, &l->pieces);
+        if (l->pieces.n && !(keep && loop_may_write(l))) disk_submit(&l->disk, &l->pieces);
         if (!l->send.n) break;
         struct buf now = l->send; /* sending may queue again */
         memset(&l->send, 0, sizeof l->send);
@@ -27006,26 +27056,48 @@ static void loop_tick(struct loop *l) {
     l->next_tick = node_next_tick(&l->node);
 }
 
+/* False: the whole process has stood still since the last look at the clock. The clients' pings are
+ * in the sockets then: they are read before anybody is found to have been silent. */
+static bool loop_clock(struct loop *l) {
+    int64_t before = l->node.now;
+    l->node.now = os_now_ms();
+    l->node.wall = os_wall_ms();
+    if (l->node.now - before <= l->node.tick + LOOP_WAIT_MS) return true;
+    l->late = LOOP_LATE_TURNS;
+    return false;
+}
+
+/* What loop_outputs() has kept is written here if there is nothing else to do; the number of events
+ * if there is. */
+static int loop_write(struct loop *l, struct os_event *ev) {
+    if (!l->pieces.n) return 0;
+    int n = os_poller_wait(l->poller, ev, LOOP_EVENTS, 0);
+    if (n > 0) {
+        disk_submit(&l->disk, &l->pieces);
+        return n;
+    }
+    disk_write(&l->disk, &l->pieces);
+    loop_clock(l);
+    loop_disk_news(l);
+    loop_outputs(l, false);
+    return 0;
+}
+
 ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
     struct os_event ev[LOOP_EVENTS];
     bool busy = false;
-    loop_outputs(l);
-    int late = 0; /* turns for which time stands still, see below */
+    loop_outputs(l, false);
+    int n = 0; /* events */
     while (!*stop && !l->failed) {
-        int64_t before = l->node.now;
-        int n = os_poller_wait(l->poller, ev, LOOP_EVENTS, late ? 0 : loop_timeout(l, busy));
-        l->node.now = os_now_ms();
-        l->node.wall = os_wall_ms();
+        if (!n)
+            n = os_poller_wait(l->poller, ev, LOOP_EVENTS, l->late ? 0 : loop_timeout(l, busy));
+        bool on_time = loop_clock(l);
         loop_events(l, ev, n);
-        /* After a pause of the whole process the clients' pings are in the sockets: they are
-         * read before anybody is found to have been silent. */
-        if (l->node.now - before > l->node.tick + LOOP_WAIT_MS)
-            late = LOOP_LATE_TURNS;
-        else if (late)
-            late = n < LOOP_EVENTS ? 0 : late - 1;
-        if (!late) loop_tick(l);
+        if (on_time && l->late) l->late = n < LOOP_EVENTS ? 0 : l->late - 1;
+        if (!l->late) loop_tick(l);
         busy = node_idle_work(&l->node);
-        loop_outputs(l);
+        loop_outputs(l, !busy);
+        n = loop_write(l, ev);
         loop_pace_links(l);
         busy = busy || l->node.ready.n;
     }
@@ -27038,7 +27110,7 @@ ZK_PRIVATE void loop_close(struct loop *l) {
         /* What was accepted is made durable and answered; what fails to be is not. */
         disk_join(&l->disk);
         loop_disk_news(l);
-        loop_outputs(l);
+        loop_outputs(l, false);
         disk_free(&l->disk);
     }
     loop_take_offers(l, false);

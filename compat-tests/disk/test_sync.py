@@ -57,11 +57,22 @@ def names(server):
 
 # --- nothing is acknowledged before its sync ---
 
-def test_reply_waits_for_the_sync(zkd):
+def quickly(conn):
+    """So many quick syncs that the server waits for the next one without handing it over."""
+    for _ in range(300):
+        assert conn.call("setData", path="/a").err == 0
+
+
+@pytest.mark.parametrize("was", ["slow", "quick"])
+def test_reply_waits_for_the_sync(zkd, was):
     server = zkd().start()
     writer, reader = frames.session(server.address), frames.session(server.address)
     assert writer.call("create", path="/a").err == 0
+    if was == "quick":
+        quickly(writer)
     server.set(("fdatasync", "log.", 0, SLOW_MS, 0, ALWAYS))
+    if was == "quick":      # one slow sync tells that the disk is quick no more
+        assert writer.call("setData", path="/a").err == 0
     for number in range(3):
         start = time.monotonic()
         writer.submit("create", path=f"/slow{number}")
@@ -82,6 +93,26 @@ def test_reply_waits_for_the_sync(zkd):
     writer.submit("exists", path="/mine")
     assert writer.reply().err == 0 and writer.reply().err == 0
     assert time.monotonic() - start >= SLOW_MS / 1000 - 0.01
+
+
+def test_a_quick_disk_that_stalls(zkd):
+    """However deaf the server is meanwhile, nobody who has pinged is taken for dead."""
+    server = zkd({"tickTime": 500}).start()
+    writer, other = frames.session(server.address), frames.session(server.address, timeout_ms=1000)
+    assert writer.call("create", path="/a").err == 0
+    assert other.call("create", path="/e", flags=1).err == 0
+    quickly(writer)
+    server.set(("fdatasync", "log.", 0, 3000, 0, 1))
+    start, pings = time.monotonic(), 0
+    writer.submit("setData", path="/a")
+    while time.monotonic() - start < 3:
+        other.submit("ping", -2)
+        pings += 1
+        time.sleep(0.2)
+    assert writer.reply().err == 0
+    for _ in range(pings):
+        assert other.reply().xid == -2
+    assert other.call("exists", path="/e").err == 0
 
 
 def test_writes_collect_while_a_sync_runs(zkd):

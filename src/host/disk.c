@@ -42,8 +42,10 @@ static void disk_report(struct disk *d, enum node_input_kind kind, int64_t zxid,
     disk_wake(d);
 }
 
-static void disk_synced(struct disk *d, int64_t zxid, uint32_t n, int64_t ms) {
+static void disk_synced(struct disk *d, int64_t zxid, uint32_t n, int64_t us) {
+    int64_t ms = us / 1000;
     (void)pthread_mutex_lock(&d->lock);
+    d->quick_run = us <= DISK_QUICK_US ? d->quick_run + 1 : 0;
     metrics_add(&d->sync_ms, ms);
     metrics_add(&d->batch_size, n);
     if (ms > d->files->cfg->fsync_warning_ms) {
@@ -59,14 +61,14 @@ static void disk_synced(struct disk *d, int64_t zxid, uint32_t n, int64_t ms) {
 
 /* The appends at the front of p, with one sync; their number, or -1. */
 static int64_t disk_append(struct disk *d, const struct disk_piece *p, uint32_t n) {
-    int64_t start = os_now_ms();
+    int64_t start = os_now_us();
     uint32_t i = 0;
     for (; i < n && p[i].kind == NODE_APPEND; i++) {
         if (p[i].roll && files_log_roll(d->files, p[i].zxid)) return -1;
         if (files_log_append(d->files, p[i].bytes)) return -1;
     }
     if (files_log_sync(d->files)) return -1;
-    disk_synced(d, p[i - 1].zxid, i, os_now_ms() - start);
+    disk_synced(d, p[i - 1].zxid, i, os_now_us() - start);
     return i;
 }
 
@@ -312,6 +314,28 @@ ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces) {
     (void)pthread_mutex_lock(&d->lock);
     buf_put(&d->pieces, pieces->p, pieces->n);
     if (d->log_idle) (void)pthread_cond_signal(&d->log_work);
+    (void)pthread_mutex_unlock(&d->lock);
+    buf_clear(pieces);
+}
+
+ZK_PRIVATE bool disk_quick(struct disk *d, const struct buf *pieces) {
+    const struct disk_piece *p = (const void *)pieces->p;
+    for (size_t i = 0; i < pieces->n / sizeof *p; i++)
+        if (p[i].kind != NODE_APPEND || p[i].roll) return false;
+    (void)pthread_mutex_lock(&d->lock);
+    bool quick = d->quick_run >= DISK_QUICK_RUN && d->log_idle && !d->pieces.n && !d->back_busy;
+    (void)pthread_mutex_unlock(&d->lock);
+    return quick;
+}
+
+ZK_PRIVATE void disk_write(struct disk *d, struct buf *pieces) {
+    struct disk_piece *p = (struct disk_piece *)(void *)pieces->p;
+    (void)pthread_mutex_lock(&d->lock);
+    d->woken = true; /* the loop is awake */
+    (void)pthread_mutex_unlock(&d->lock);
+    int err = disk_do_batch(d, p, (uint32_t)(pieces->n / sizeof *p));
+    (void)pthread_mutex_lock(&d->lock);
+    if (err) disk_fail(d);
     (void)pthread_mutex_unlock(&d->lock);
     buf_clear(pieces);
 }

@@ -1,10 +1,14 @@
 /*
- * host/disk: the threads that wait for the disk, so that the loop does not.
+ * host/disk: the threads that wait for the disk, so that the loop does not have to.
  *
  * The log thread appends and syncs: while one sync runs, the next batch collects (group commit).
  * In the same order it saves epochs, truncates and loads. The background thread writes snapshots,
  * reads old log for learners and purges; it stands still while files are truncated or loaded, and
  * what it was given before is done by then.
+ *
+ * To hand a batch over and to be woken by its end takes longer than the sync of a good disk. While
+ * syncs are that quick and the log thread idle, the loop may do a batch itself; one that turns out
+ * slow costs it the right to for a while.
  *
  * Owned by the loop thread: struct disk. Under the lock: everything in it. Results come back
  * through disk_collect() after a byte on the wake pipe. A write or sync that failed is final: the
@@ -19,6 +23,8 @@
 #include "node/state.h"
 
 #define DISK_SNAP_QUEUE_MAX (4u << 20) /* bytes of snapshot waiting to be written */
+#define DISK_QUICK_US 500 /* a batch is written and synced within that ... */
+#define DISK_QUICK_RUN 64 /* ... so many times running: the disk is quick */
 
 /* What the disk holds, made by the log thread. */
 struct disk_load {
@@ -66,6 +72,7 @@ struct disk {
     struct buf pieces; /* struct disk_piece: the batch that collects */
     struct buf batch;  /* ... the one being written; the log thread's own */
     struct buf done;   /* struct disk_done, in order; not collected yet */
+    int64_t quick_run; /* the latest batches that took DISK_QUICK_US at most */
     int64_t slow_syncs;
     struct metrics_sum sync_ms, batch_size; /* not collected yet; records per sync */
     bool failed;
@@ -94,6 +101,10 @@ ZK_PRIVATE void disk_join(struct disk *d);
 ZK_PRIVATE void disk_free(struct disk *d); /* after disk_join */
 /* Hands over a batch: pieces is emptied. */
 ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces);
+/* The loop may call disk_write() with these pieces. */
+ZK_PRIVATE bool disk_quick(struct disk *d, const struct buf *pieces);
+/* Does the batch on the caller's thread: pieces is emptied, and there is news to collect. */
+ZK_PRIVATE void disk_write(struct disk *d, struct buf *pieces);
 /* What the background thread does; takes o->owned. */
 ZK_PRIVATE void disk_background(struct disk *d, struct node_output *o);
 ZK_PRIVATE void disk_done_free(struct disk_done *done);

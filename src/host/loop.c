@@ -605,10 +605,19 @@ static void loop_take(struct loop *l) {
     while (node_take_output(&l->node, &o)) loop_output(l, &o);
 }
 
-static void loop_outputs(struct loop *l) {
+/*
+ * Whether the loop may write a batch itself and be deaf that long. A leader may not: the disks of
+ * its followers can be quicker than its own, and what they answer must not wait.
+ */
+static bool loop_may_write(struct loop *l) {
+    return l->node.role.phase != ROLE_LEADING && disk_quick(&l->disk, &l->pieces);
+}
+
+/* keep: pieces may stay, for loop_write(). */
+static void loop_outputs(struct loop *l, bool keep) {
     for (;;) {
         loop_take(l);
-        if (l->pieces.n) disk_submit(&l->disk, &l->pieces);
+        if (l->pieces.n && !(keep && loop_may_write(l))) disk_submit(&l->disk, &l->pieces);
         if (!l->send.n) break;
         struct buf now = l->send; /* sending may queue again */
         memset(&l->send, 0, sizeof l->send);
@@ -751,26 +760,48 @@ static void loop_tick(struct loop *l) {
     l->next_tick = node_next_tick(&l->node);
 }
 
+/* False: the whole process has stood still since the last look at the clock. The clients' pings are
+ * in the sockets then: they are read before anybody is found to have been silent. */
+static bool loop_clock(struct loop *l) {
+    int64_t before = l->node.now;
+    l->node.now = os_now_ms();
+    l->node.wall = os_wall_ms();
+    if (l->node.now - before <= l->node.tick + LOOP_WAIT_MS) return true;
+    l->late = LOOP_LATE_TURNS;
+    return false;
+}
+
+/* What loop_outputs() has kept is written here if there is nothing else to do; the number of events
+ * if there is. */
+static int loop_write(struct loop *l, struct os_event *ev) {
+    if (!l->pieces.n) return 0;
+    int n = os_poller_wait(l->poller, ev, LOOP_EVENTS, 0);
+    if (n > 0) {
+        disk_submit(&l->disk, &l->pieces);
+        return n;
+    }
+    disk_write(&l->disk, &l->pieces);
+    loop_clock(l);
+    loop_disk_news(l);
+    loop_outputs(l, false);
+    return 0;
+}
+
 ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
     struct os_event ev[LOOP_EVENTS];
     bool busy = false;
-    loop_outputs(l);
-    int late = 0; /* turns for which time stands still, see below */
+    loop_outputs(l, false);
+    int n = 0; /* events */
     while (!*stop && !l->failed) {
-        int64_t before = l->node.now;
-        int n = os_poller_wait(l->poller, ev, LOOP_EVENTS, late ? 0 : loop_timeout(l, busy));
-        l->node.now = os_now_ms();
-        l->node.wall = os_wall_ms();
+        if (!n)
+            n = os_poller_wait(l->poller, ev, LOOP_EVENTS, l->late ? 0 : loop_timeout(l, busy));
+        bool on_time = loop_clock(l);
         loop_events(l, ev, n);
-        /* After a pause of the whole process the clients' pings are in the sockets: they are
-         * read before anybody is found to have been silent. */
-        if (l->node.now - before > l->node.tick + LOOP_WAIT_MS)
-            late = LOOP_LATE_TURNS;
-        else if (late)
-            late = n < LOOP_EVENTS ? 0 : late - 1;
-        if (!late) loop_tick(l);
+        if (on_time && l->late) l->late = n < LOOP_EVENTS ? 0 : l->late - 1;
+        if (!l->late) loop_tick(l);
         busy = node_idle_work(&l->node);
-        loop_outputs(l);
+        loop_outputs(l, !busy);
+        n = loop_write(l, ev);
         loop_pace_links(l);
         busy = busy || l->node.ready.n;
     }
@@ -783,7 +814,7 @@ ZK_PRIVATE void loop_close(struct loop *l) {
         /* What was accepted is made durable and answered; what fails to be is not. */
         disk_join(&l->disk);
         loop_disk_news(l);
-        loop_outputs(l);
+        loop_outputs(l, false);
         disk_free(&l->disk);
     }
     loop_take_offers(l, false);

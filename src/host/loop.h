@@ -80,6 +80,7 @@ struct loop {
     struct buf pieces; /* struct disk_piece */
     struct buf done;   /* struct disk_done */
     int64_t next_tick; /* monotonic ms */
+    int late;          /* turns for which no time passes, after a pause of the process */
     enum loop_error failed;
     char error[FILES_ERROR];
     loop_log_fn log;

@@ -28,18 +28,22 @@
 
 /* --- time and randomness --- */
 
-static int64_t os_clock_ms(clockid_t clock) {
+static int64_t os_clock_us(clockid_t clock) {
     struct timespec t;
     (void)clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 ZK_PRIVATE int64_t os_now_ms(void) {
-    return os_clock_ms(CLOCK_MONOTONIC);
+    return os_now_us() / 1000;
+}
+
+ZK_PRIVATE int64_t os_now_us(void) {
+    return os_clock_us(CLOCK_MONOTONIC);
 }
 
 ZK_PRIVATE int64_t os_wall_ms(void) {
-    return os_clock_ms(CLOCK_REALTIME);
+    return os_clock_us(CLOCK_REALTIME) / 1000;
 }
 
 ZK_PRIVATE uint64_t os_seed(void) {

@@ -11,6 +11,7 @@
 
 /* --- time and randomness --- */
 ZK_PRIVATE int64_t os_now_ms(void);  /* monotonic */
+ZK_PRIVATE int64_t os_now_us(void);  /* ... in microseconds */
 ZK_PRIVATE int64_t os_wall_ms(void); /* since 1970 */
 ZK_PRIVATE uint64_t os_seed(void);
 ZK_PRIVATE int os_pid(void);
