@@ -1715,6 +1715,7 @@ ZK_PRIVATE void acl_ip_format(char out[ACL_IP_TEXT], const uint8_t *addr, size_t
 
 #define TREE_NONE UINT32_MAX
 #define TREE_ROOT 0u
+#define TREE_HINTED 4u /* so many hints later the first step to a node has been fetched */
 #define TREE_DATA_NULL (-1)
 
 enum { TREE_SYSTEM = 1, TREE_MARK = 2, TREE_LIVE = 4 };
@@ -1754,6 +1755,7 @@ struct tree {
     struct tree_head *heads; /* owned; of hash buckets */
     uint32_t n_buckets, heads_cap, mask_low;
     bool loading;       /* set by who loads: nobody waits, so buckets may double at once */
+    uint32_t hinted[TREE_HINTED], n_hinted; /* ring: hashes of the latest hints */
     uint64_t seed;
     uint64_t digest;
     uint64_t data_bytes; /* node data and paths. stock: approximateDataSize */
@@ -1787,7 +1789,7 @@ ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path);
 ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name);
 /* This node, which need not exist, will be asked for soon: what is far from the processor in a
  * large tree is fetched meanwhile. */
-ZK_PRIVATE void tree_hint(const struct tree *t, struct slice path);
+ZK_PRIVATE void tree_hint(struct tree *t, struct slice path);
 ZK_PRIVATE struct slice tree_name(const struct tree_node *n);
 ZK_PRIVATE struct slice tree_data(const struct tree_node *n); /* p == NULL for null */
 ZK_PRIVATE void tree_put_path(const struct tree *t, uint32_t id, struct buf *out); /* "" for root */
@@ -2065,7 +2067,7 @@ ZK_PRIVATE uint32_t db_drop_orphans(struct db *db);
 ZK_PRIVATE int txn_apply(struct db *db, const struct txn_header *h, struct slice record,
                          struct txn_out *out);
 /* It will be applied soon; see tree_hint. */
-ZK_PRIVATE void txn_hint(const struct db *db, int32_t type, struct slice record);
+ZK_PRIVATE void txn_hint(struct db *db, int32_t type, struct slice record);
 ZK_PRIVATE void txn_out_clear(struct db *db, struct txn_out *out);
 ZK_PRIVATE void txn_out_free(struct db *db, struct txn_out *out);
 
@@ -2822,10 +2824,16 @@ static void tree_unindex(struct tree *t, uint32_t id, const struct tree_node *n)
     before->hash_next = n->hash_next;
 }
 
+/* Whether there may be a node with that hash in the bucket. */
+static bool tree_head_may_lead(struct tree_head head, uint32_t hash) {
+    if (head.id == TREE_NONE) return false;
+    return head.tag & TREE_MORE || head.tag == (hash & ~TREE_MORE);
+}
+
 ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name) {
     uint32_t hash = tree_hash(t, parent, name);
     struct tree_head head = t->heads[tree_bucket(t, hash)];
-    if (!(head.tag & TREE_MORE) && head.tag != (hash & ~TREE_MORE)) return TREE_NONE;
+    if (!tree_head_may_lead(head, hash)) return TREE_NONE;
     for (uint32_t id = head.id; id != TREE_NONE;) {
         const struct tree_node *n = tree_node(t, id);
         if (n->hash == hash && n->parent == parent && slice_eq(tree_name(n), name)) return id;
@@ -2851,13 +2859,18 @@ ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path) {
     }
 }
 
-ZK_PRIVATE void tree_hint(const struct tree *t, struct slice path) {
+ZK_PRIVATE void tree_hint(struct tree *t, struct slice path) {
 #if defined __GNUC__
     if (t->count < TREE_FAR || !path_has_parent(path)) return;
     uint32_t parent = tree_lookup(t, path_parent(path));
     if (parent == TREE_NONE) return;
     uint32_t hash = tree_hash(t, parent, path_name(path));
     __builtin_prefetch(&t->heads[tree_bucket(t, hash)]);
+    /* The head of an earlier one is at hand by now. */
+    uint32_t *slot = &t->hinted[t->n_hinted++ % TREE_HINTED];
+    struct tree_head head = t->heads[tree_bucket(t, *slot)];
+    if (tree_head_may_lead(head, *slot)) __builtin_prefetch(&tree_node(t, head.id)->hash);
+    *slot = hash;
 #else
     (void)t, (void)path;
 #endif
@@ -4215,7 +4228,7 @@ static bool txn_multi_failed(struct jr r, int32_t n) {
     return false;
 }
 
-ZK_PRIVATE void txn_hint(const struct db *db, int32_t type, struct slice record) {
+ZK_PRIVATE void txn_hint(struct db *db, int32_t type, struct slice record) {
     struct jr r = jr_open(record, TXN_MAX);
     switch (type) {
     case ZOP_CREATE:
@@ -4232,7 +4245,7 @@ ZK_PRIVATE void txn_hint(const struct db *db, int32_t type, struct slice record)
     }
 }
 
-static void txn_hint_next(const struct db *db, struct jr *ahead) {
+static void txn_hint_next(struct db *db, struct jr *ahead) {
     int32_t type = jr_i32(ahead);
     struct slice record = jr_bytes(ahead);
     if (!ahead->bad) txn_hint(db, type, record);

@@ -113,10 +113,16 @@ static void tree_unindex(struct tree *t, uint32_t id, const struct tree_node *n)
     before->hash_next = n->hash_next;
 }
 
+/* Whether there may be a node with that hash in the bucket. */
+static bool tree_head_may_lead(struct tree_head head, uint32_t hash) {
+    if (head.id == TREE_NONE) return false;
+    return head.tag & TREE_MORE || head.tag == (hash & ~TREE_MORE);
+}
+
 ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name) {
     uint32_t hash = tree_hash(t, parent, name);
     struct tree_head head = t->heads[tree_bucket(t, hash)];
-    if (!(head.tag & TREE_MORE) && head.tag != (hash & ~TREE_MORE)) return TREE_NONE;
+    if (!tree_head_may_lead(head, hash)) return TREE_NONE;
     for (uint32_t id = head.id; id != TREE_NONE;) {
         const struct tree_node *n = tree_node(t, id);
         if (n->hash == hash && n->parent == parent && slice_eq(tree_name(n), name)) return id;
@@ -142,13 +148,18 @@ ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path) {
     }
 }
 
-ZK_PRIVATE void tree_hint(const struct tree *t, struct slice path) {
+ZK_PRIVATE void tree_hint(struct tree *t, struct slice path) {
 #if defined __GNUC__
     if (t->count < TREE_FAR || !path_has_parent(path)) return;
     uint32_t parent = tree_lookup(t, path_parent(path));
     if (parent == TREE_NONE) return;
     uint32_t hash = tree_hash(t, parent, path_name(path));
     __builtin_prefetch(&t->heads[tree_bucket(t, hash)]);
+    /* The head of an earlier one is at hand by now. */
+    uint32_t *slot = &t->hinted[t->n_hinted++ % TREE_HINTED];
+    struct tree_head head = t->heads[tree_bucket(t, *slot)];
+    if (tree_head_may_lead(head, *slot)) __builtin_prefetch(&tree_node(t, head.id)->hash);
+    *slot = hash;
 #else
     (void)t, (void)path;
 #endif

@@ -26,6 +26,7 @@
 
 #define TREE_NONE UINT32_MAX
 #define TREE_ROOT 0u
+#define TREE_HINTED 4u /* so many hints later the first step to a node has been fetched */
 #define TREE_DATA_NULL (-1)
 
 enum { TREE_SYSTEM = 1, TREE_MARK = 2, TREE_LIVE = 4 };
@@ -65,6 +66,7 @@ struct tree {
     struct tree_head *heads; /* owned; of hash buckets */
     uint32_t n_buckets, heads_cap, mask_low;
     bool loading;       /* set by who loads: nobody waits, so buckets may double at once */
+    uint32_t hinted[TREE_HINTED], n_hinted; /* ring: hashes of the latest hints */
     uint64_t seed;
     uint64_t digest;
     uint64_t data_bytes; /* node data and paths. stock: approximateDataSize */
@@ -98,7 +100,7 @@ ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path);
 ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name);
 /* This node, which need not exist, will be asked for soon: what is far from the processor in a
  * large tree is fetched meanwhile. */
-ZK_PRIVATE void tree_hint(const struct tree *t, struct slice path);
+ZK_PRIVATE void tree_hint(struct tree *t, struct slice path);
 ZK_PRIVATE struct slice tree_name(const struct tree_node *n);
 ZK_PRIVATE struct slice tree_data(const struct tree_node *n); /* p == NULL for null */
 ZK_PRIVATE void tree_put_path(const struct tree *t, uint32_t id, struct buf *out); /* "" for root */

@@ -324,7 +324,7 @@ static bool txn_multi_failed(struct jr r, int32_t n) {
     return false;
 }
 
-ZK_PRIVATE void txn_hint(const struct db *db, int32_t type, struct slice record) {
+ZK_PRIVATE void txn_hint(struct db *db, int32_t type, struct slice record) {
     struct jr r = jr_open(record, TXN_MAX);
     switch (type) {
     case ZOP_CREATE:
@@ -341,7 +341,7 @@ ZK_PRIVATE void txn_hint(const struct db *db, int32_t type, struct slice record)
     }
 }
 
-static void txn_hint_next(const struct db *db, struct jr *ahead) {
+static void txn_hint_next(struct db *db, struct jr *ahead) {
     int32_t type = jr_i32(ahead);
     struct slice record = jr_bytes(ahead);
     if (!ahead->bad) txn_hint(db, type, record);

@@ -63,7 +63,7 @@ ZK_PRIVATE uint32_t db_drop_orphans(struct db *db);
 ZK_PRIVATE int txn_apply(struct db *db, const struct txn_header *h, struct slice record,
                          struct txn_out *out);
 /* It will be applied soon; see tree_hint. */
-ZK_PRIVATE void txn_hint(const struct db *db, int32_t type, struct slice record);
+ZK_PRIVATE void txn_hint(struct db *db, int32_t type, struct slice record);
 ZK_PRIVATE void txn_out_clear(struct db *db, struct txn_out *out);
 ZK_PRIVATE void txn_out_free(struct db *db, struct txn_out *out);
 
