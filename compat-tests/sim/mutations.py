@@ -110,6 +110,8 @@ MUTATIONS = [
     ("a log whose end has rotted is taken for whole", "host/files.c",
      "    if (!logfile_was_cut_off(&lf)) r->ragged = true;",
      "    if (!logfile_was_cut_off(&lf)) r->ragged = false;", range(405100, 405110)),
+    ("a request is no sign of life", "node/role.c",
+     "    role_heard_of(n, r->session);", "    role_heard_of(n, 0);", range(13550, 13555)),
 ]
 
 

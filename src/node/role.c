@@ -302,9 +302,19 @@ static void role_lead_up(struct node *n) {
     n->serving = n->cfg->leader_serves;
 }
 
+/* Who asks for something lives. The ping of its server says that too, but up to half a tick later.
+ * What a longer timeout has given stays. */
+static void role_heard_of(struct node *n, int64_t session) {
+    struct session_table *t = &n->db.sessions;
+    uint32_t s = session_find(t, session);
+    if (s == SESSION_NONE || t->slots[s].expires >= n->now + t->slots[s].timeout) return;
+    session_touch(t, s, n->now, t->slots[s].timeout);
+}
+
 /* A request that a learner passed on: it becomes a transaction, if only one that fails. */
 static void role_request(struct node *n, const struct leader_request *r) {
     struct role *o = role_of(n);
+    role_heard_of(n, r->session);
     if (r->op == ZOP_SYNC) {
         leader_sync(&o->leader, r->owner);
         return;
