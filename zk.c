@@ -1715,7 +1715,7 @@ ZK_PRIVATE void acl_ip_format(char out[ACL_IP_TEXT], const uint8_t *addr, size_t
 
 #define TREE_NONE UINT32_MAX
 #define TREE_ROOT 0u
-#define TREE_HINTED 4u /* so many hints later the first step to a node has been fetched */
+#define TREE_HINTED 4u /* a hint is followed to the first node of its bucket so many hints later */
 #define TREE_DATA_NULL (-1)
 
 enum { TREE_SYSTEM = 1, TREE_MARK = 2, TREE_LIVE = 4 };
@@ -23021,8 +23021,8 @@ ZK_PRIVATE void logread_after(const struct files *f, int64_t after, int64_t upto
  * what it was given before is done by then.
  *
  * To hand a batch over and to be woken by its end takes longer than the sync of a good disk. While
- * syncs are that quick and the log thread idle, the loop may do a batch itself; one that turns out
- * slow costs it the right to for a while.
+ * batches are that quick, the loop may do a small one itself: while the log thread is idle, what is
+ * the log thread's belongs to the loop. A slow batch takes that right away for a while.
  *
  * Owned by the loop thread: struct disk. Under the lock: everything in it. Results come back
  * through disk_collect() after a byte on the wake pipe. A write or sync that failed is final: the
@@ -23037,6 +23037,7 @@ ZK_PRIVATE void logread_after(const struct files *f, int64_t after, int64_t upto
 #define DISK_SNAP_QUEUE_MAX (4u << 20) /* bytes of snapshot waiting to be written */
 #define DISK_QUICK_US 500 /* a batch is written and synced within that ... */
 #define DISK_QUICK_RUN 64 /* ... so many times running: the disk is quick */
+#define DISK_QUICK_BYTES 65536u /* more than that is no small batch */
 
 /* What the disk holds, made by the log thread. */
 struct disk_load {
@@ -23079,12 +23080,12 @@ struct disk {
     bool back_busy; /* the background thread is at work */
     bool loading;   /* it has to wait: files are truncated or loaded */
     int wake_fd;   /* write end of the loop's pipe */
-    bool woken;    /* a byte is in the pipe */
+    bool woken;    /* a byte is in the pipe, or the loop is about to collect anyway */
 
     struct buf pieces; /* struct disk_piece: the batch that collects */
-    struct buf batch;  /* ... the one being written; the log thread's own */
+    struct buf batch;  /* ... the one the log thread is writing; its own */
     struct buf done;   /* struct disk_done, in order; not collected yet */
-    int64_t quick_run; /* the latest batches that took DISK_QUICK_US at most */
+    int64_t quick_run; /* number of latest batches in a row that took DISK_QUICK_US at most */
     int64_t slow_syncs;
     struct metrics_sum sync_ms, batch_size; /* not collected yet; records per sync */
     bool failed;
@@ -23285,7 +23286,8 @@ ZK_PRIVATE bool courier_wants_write(const struct courier *k);
  *
  * One turn: wait for readiness; give every readable connection's bytes to the node; hand the log
  * what was appended, first, so that the sync runs while replies are sent; then one send for each
- * connection that has output. Nothing here knows what the bytes mean.
+ * connection that has output. If there is nothing else to do then, and the disk is quick, the loop
+ * writes the log itself instead of going to sleep. Nothing here knows what the bytes mean.
  *
  * Clients' connections and links to other servers are sockets of two tables, numbered by the node.
  * A socket is known by its tag, the number with LOOP_LINK for a link, also to the poller. A link
@@ -23358,7 +23360,7 @@ struct loop {
     struct buf pieces; /* struct disk_piece */
     struct buf done;   /* struct disk_done */
     int64_t next_tick; /* monotonic ms */
-    int late;          /* turns for which no time passes, after a pause of the process */
+    int late;          /* turns without a tick, after a time in which no socket was read */
     enum loop_error failed;
     char error[FILES_ERROR];
     loop_log_fn log;
@@ -25682,6 +25684,7 @@ ZK_PRIVATE void disk_free(struct disk *d) {
         buf_free(&j.bytes);
     }
     disk_free_pieces(&d->pieces);
+    disk_free_pieces(&d->batch);
     buf_free(&d->pieces);
     buf_free(&d->batch);
     for (size_t at = 0; at < d->done.n; at += sizeof(struct disk_done)) {
@@ -25708,10 +25711,15 @@ ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces) {
 
 ZK_PRIVATE bool disk_quick(struct disk *d, const struct buf *pieces) {
     const struct disk_piece *p = (const void *)pieces->p;
-    for (size_t i = 0; i < pieces->n / sizeof *p; i++)
+    size_t bytes = 0;
+    for (size_t i = 0; i < pieces->n / sizeof *p; i++) {
         if (p[i].kind != NODE_APPEND || p[i].roll) return false;
+        bytes += p[i].bytes.n;
+    }
+    if (bytes > DISK_QUICK_BYTES) return false;
     (void)pthread_mutex_lock(&d->lock);
-    bool quick = d->quick_run >= DISK_QUICK_RUN && d->log_idle && !d->pieces.n && !d->back_busy;
+    bool quick = d->quick_run >= DISK_QUICK_RUN && d->log_idle && !d->pieces.n && !d->back_busy &&
+                 !d->failed;
     (void)pthread_mutex_unlock(&d->lock);
     return quick;
 }
@@ -26330,6 +26338,7 @@ ZK_PRIVATE bool courier_wants_write(const struct courier *k) {
 #define LOOP_ACCEPT_PAUSE_MS 100 /* when descriptors have run out */
 #define LOOP_WAIT_MS 1000        /* longest wait for something to happen */
 #define LOOP_LATE_TURNS 64
+#define LOOP_DEAF_MS 20    /* a write by the loop that took longer makes it late */
 #define LOOP_FD_RESERVE 16 /* descriptors that no socket may take */
 #define LOOP_FD_LINKS 64   /* ... and no client's, in an ensemble */
 #define LOOP_BIND_MS 1000  /* between tries to bind the election port */
@@ -26925,11 +26934,12 @@ static void loop_take(struct loop *l) {
 }
 
 /*
- * Whether the loop may write a batch itself and be deaf that long. A leader may not: the disks of
- * its followers can be quicker than its own, and what they answer must not wait.
+ * Whether the loop may write a batch itself, and be deaf should the disk turn out slow. A member of
+ * an ensemble may not: a leader has to hear followers whose disks are quicker, and a learner that
+ * does not answer its leader's pings has all its sessions expire.
  */
 static bool loop_may_write(struct loop *l) {
-    return l->node.role.phase != ROLE_LEADING && disk_quick(&l->disk, &l->pieces);
+    return !l->self && disk_quick(&l->disk, &l->pieces);
 }
 
 /* keep: pieces may stay, for loop_write(). */
@@ -27079,30 +27089,34 @@ static void loop_tick(struct loop *l) {
     l->next_tick = node_next_tick(&l->node);
 }
 
-/* False: the whole process has stood still since the last look at the clock. The clients' pings are
- * in the sockets then: they are read before anybody is found to have been silent. */
-static bool loop_clock(struct loop *l) {
+/*
+ * False: for longer than the time given no socket has been read, because the process was stopped or
+ * the disk slow. The clients' pings are in the sockets then: they are read before anybody is found
+ * to have been silent.
+ */
+static bool loop_clock(struct loop *l, int64_t most) {
     int64_t before = l->node.now;
     l->node.now = os_now_ms();
     l->node.wall = os_wall_ms();
-    if (l->node.now - before <= l->node.tick + LOOP_WAIT_MS) return true;
+    if (l->node.now - before <= most) return true;
     l->late = LOOP_LATE_TURNS;
     return false;
 }
 
-/* What loop_outputs() has kept is written here if there is nothing else to do; the number of events
- * if there is. */
-static int loop_write(struct loop *l, struct os_event *ev) {
+/* What loop_outputs() has kept is written here, unless there is something else to do: the number of
+ * events then. busy: the next turn must not wait. */
+static int loop_write(struct loop *l, struct os_event *ev, bool *busy) {
     if (!l->pieces.n) return 0;
-    int n = os_poller_wait(l->poller, ev, LOOP_EVENTS, 0);
-    if (n > 0) {
+    int n = l->node.ready.n ? 0 : os_poller_wait(l->poller, ev, LOOP_EVENTS, 0);
+    if (n > 0 || l->node.ready.n) {
         disk_submit(&l->disk, &l->pieces);
-        return n;
+        return n > 0 ? n : 0;
     }
     disk_write(&l->disk, &l->pieces);
-    loop_clock(l);
+    (void)loop_clock(l, LOOP_DEAF_MS);
     loop_disk_news(l);
     loop_outputs(l, false);
+    *busy = true; /* what has become durable may have made room for others, or work */
     return 0;
 }
 
@@ -27114,13 +27128,13 @@ ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
     while (!*stop && !l->failed) {
         if (!n)
             n = os_poller_wait(l->poller, ev, LOOP_EVENTS, l->late ? 0 : loop_timeout(l, busy));
-        bool on_time = loop_clock(l);
+        bool on_time = loop_clock(l, l->node.tick + LOOP_WAIT_MS);
         loop_events(l, ev, n);
         if (on_time && l->late) l->late = n < LOOP_EVENTS ? 0 : l->late - 1;
         if (!l->late) loop_tick(l);
         busy = node_idle_work(&l->node);
         loop_outputs(l, !busy);
-        n = loop_write(l, ev);
+        n = loop_write(l, ev, &busy);
         loop_pace_links(l);
         busy = busy || l->node.ready.n;
     }

@@ -55,3 +55,24 @@ def test_a_leader_does_not_wait_for_its_disk(ensemble, tmp_path):
     for number in range(10):
         done(conn, "setData", path=f"/before{number}")
     assert time.monotonic() - start < 5
+
+
+def test_sessions_outlive_a_stall(ensemble, tmp_path):
+    """The clients of a follower ping it while its disk stands still: the leader hears of them."""
+    group = ensemble("zzz", config={"tickTime": 500})
+    weather.over(group, tmp_path)
+    follower = min(set(group.sids) - {group.start()})
+    server = group.servers[follower]
+    writer = frames.session(server.address, timeout_ms=10000)
+    other = frames.session(server.address, timeout_ms=1000)
+    done(other, "create", path="/e", flags=1)
+    for number in range(300):       # a disk that was quick so far
+        done(writer, "create", path=f"/before{number}")
+    server.set(("fdatasync", "log.", 0, 2500, 0, 1))
+    writer.submit("create", path="/slow")
+    for _ in range(14):
+        other.submit("ping", -2)
+        time.sleep(0.2)
+    assert writer.reply().err == 0
+    assert all(other.reply().xid == -2 for _ in range(14))
+    assert other.call("exists", path="/e").err == 0

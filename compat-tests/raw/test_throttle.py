@@ -1,4 +1,6 @@
 """The request throttler: requests in line, refused and dropped (ZooKeeper's RequestThrottler)."""
+import os
+import signal
 import time
 
 import frames
@@ -64,6 +66,21 @@ def test_requests_in_line_lose_nothing(fresh, most):
     for _ in range(3):
         with frames.session(server.address) as late:
             assert late.call("exists", path="/").err == 0
+
+
+def test_one_answer_makes_room_for_the_next(fresh):
+    """At once, not when something else happens: many who come at the same moment, nothing behind."""
+    server = fresh({MOST: 1})
+    conns = [frames.session(server.address, timeout_ms=30000) for _ in range(40)]
+    for number in range(300):       # the disk is known to be quick
+        assert conns[0].call("create", path=f"/w{number}").err == 0
+    os.kill(server.pid, signal.SIGSTOP)
+    for number, conn in enumerate(conns):
+        conn.submit("create", path=f"/c{number}")
+    start = time.monotonic()
+    os.kill(server.pid, signal.SIGCONT)
+    assert [conn.reply().err for conn in conns] == [0] * 40
+    assert time.monotonic() - start < 5     # a server that slept in between took ten
 
 
 def test_without_a_limit_nobody_waits(fresh):

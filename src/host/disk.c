@@ -294,6 +294,7 @@ ZK_PRIVATE void disk_free(struct disk *d) {
         buf_free(&j.bytes);
     }
     disk_free_pieces(&d->pieces);
+    disk_free_pieces(&d->batch);
     buf_free(&d->pieces);
     buf_free(&d->batch);
     for (size_t at = 0; at < d->done.n; at += sizeof(struct disk_done)) {
@@ -320,10 +321,15 @@ ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces) {
 
 ZK_PRIVATE bool disk_quick(struct disk *d, const struct buf *pieces) {
     const struct disk_piece *p = (const void *)pieces->p;
-    for (size_t i = 0; i < pieces->n / sizeof *p; i++)
+    size_t bytes = 0;
+    for (size_t i = 0; i < pieces->n / sizeof *p; i++) {
         if (p[i].kind != NODE_APPEND || p[i].roll) return false;
+        bytes += p[i].bytes.n;
+    }
+    if (bytes > DISK_QUICK_BYTES) return false;
     (void)pthread_mutex_lock(&d->lock);
-    bool quick = d->quick_run >= DISK_QUICK_RUN && d->log_idle && !d->pieces.n && !d->back_busy;
+    bool quick = d->quick_run >= DISK_QUICK_RUN && d->log_idle && !d->pieces.n && !d->back_busy &&
+                 !d->failed;
     (void)pthread_mutex_unlock(&d->lock);
     return quick;
 }

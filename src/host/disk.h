@@ -7,8 +7,8 @@
  * what it was given before is done by then.
  *
  * To hand a batch over and to be woken by its end takes longer than the sync of a good disk. While
- * syncs are that quick and the log thread idle, the loop may do a batch itself; one that turns out
- * slow costs it the right to for a while.
+ * batches are that quick, the loop may do a small one itself: while the log thread is idle, what is
+ * the log thread's belongs to the loop. A slow batch takes that right away for a while.
  *
  * Owned by the loop thread: struct disk. Under the lock: everything in it. Results come back
  * through disk_collect() after a byte on the wake pipe. A write or sync that failed is final: the
@@ -25,6 +25,7 @@
 #define DISK_SNAP_QUEUE_MAX (4u << 20) /* bytes of snapshot waiting to be written */
 #define DISK_QUICK_US 500 /* a batch is written and synced within that ... */
 #define DISK_QUICK_RUN 64 /* ... so many times running: the disk is quick */
+#define DISK_QUICK_BYTES 65536u /* more than that is no small batch */
 
 /* What the disk holds, made by the log thread. */
 struct disk_load {
@@ -67,12 +68,12 @@ struct disk {
     bool back_busy; /* the background thread is at work */
     bool loading;   /* it has to wait: files are truncated or loaded */
     int wake_fd;   /* write end of the loop's pipe */
-    bool woken;    /* a byte is in the pipe */
+    bool woken;    /* a byte is in the pipe, or the loop is about to collect anyway */
 
     struct buf pieces; /* struct disk_piece: the batch that collects */
-    struct buf batch;  /* ... the one being written; the log thread's own */
+    struct buf batch;  /* ... the one the log thread is writing; its own */
     struct buf done;   /* struct disk_done, in order; not collected yet */
-    int64_t quick_run; /* the latest batches that took DISK_QUICK_US at most */
+    int64_t quick_run; /* number of latest batches in a row that took DISK_QUICK_US at most */
     int64_t slow_syncs;
     struct metrics_sum sync_ms, batch_size; /* not collected yet; records per sync */
     bool failed;

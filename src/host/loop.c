@@ -11,6 +11,7 @@
 #define LOOP_ACCEPT_PAUSE_MS 100 /* when descriptors have run out */
 #define LOOP_WAIT_MS 1000        /* longest wait for something to happen */
 #define LOOP_LATE_TURNS 64
+#define LOOP_DEAF_MS 20    /* a write by the loop that took longer makes it late */
 #define LOOP_FD_RESERVE 16 /* descriptors that no socket may take */
 #define LOOP_FD_LINKS 64   /* ... and no client's, in an ensemble */
 #define LOOP_BIND_MS 1000  /* between tries to bind the election port */
@@ -606,11 +607,12 @@ static void loop_take(struct loop *l) {
 }
 
 /*
- * Whether the loop may write a batch itself and be deaf that long. A leader may not: the disks of
- * its followers can be quicker than its own, and what they answer must not wait.
+ * Whether the loop may write a batch itself, and be deaf should the disk turn out slow. A member of
+ * an ensemble may not: a leader has to hear followers whose disks are quicker, and a learner that
+ * does not answer its leader's pings has all its sessions expire.
  */
 static bool loop_may_write(struct loop *l) {
-    return l->node.role.phase != ROLE_LEADING && disk_quick(&l->disk, &l->pieces);
+    return !l->self && disk_quick(&l->disk, &l->pieces);
 }
 
 /* keep: pieces may stay, for loop_write(). */
@@ -760,30 +762,34 @@ static void loop_tick(struct loop *l) {
     l->next_tick = node_next_tick(&l->node);
 }
 
-/* False: the whole process has stood still since the last look at the clock. The clients' pings are
- * in the sockets then: they are read before anybody is found to have been silent. */
-static bool loop_clock(struct loop *l) {
+/*
+ * False: for longer than the time given no socket has been read, because the process was stopped or
+ * the disk slow. The clients' pings are in the sockets then: they are read before anybody is found
+ * to have been silent.
+ */
+static bool loop_clock(struct loop *l, int64_t most) {
     int64_t before = l->node.now;
     l->node.now = os_now_ms();
     l->node.wall = os_wall_ms();
-    if (l->node.now - before <= l->node.tick + LOOP_WAIT_MS) return true;
+    if (l->node.now - before <= most) return true;
     l->late = LOOP_LATE_TURNS;
     return false;
 }
 
-/* What loop_outputs() has kept is written here if there is nothing else to do; the number of events
- * if there is. */
-static int loop_write(struct loop *l, struct os_event *ev) {
+/* What loop_outputs() has kept is written here, unless there is something else to do: the number of
+ * events then. busy: the next turn must not wait. */
+static int loop_write(struct loop *l, struct os_event *ev, bool *busy) {
     if (!l->pieces.n) return 0;
-    int n = os_poller_wait(l->poller, ev, LOOP_EVENTS, 0);
-    if (n > 0) {
+    int n = l->node.ready.n ? 0 : os_poller_wait(l->poller, ev, LOOP_EVENTS, 0);
+    if (n > 0 || l->node.ready.n) {
         disk_submit(&l->disk, &l->pieces);
-        return n;
+        return n > 0 ? n : 0;
     }
     disk_write(&l->disk, &l->pieces);
-    loop_clock(l);
+    (void)loop_clock(l, LOOP_DEAF_MS);
     loop_disk_news(l);
     loop_outputs(l, false);
+    *busy = true; /* what has become durable may have made room for others, or work */
     return 0;
 }
 
@@ -795,13 +801,13 @@ ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
     while (!*stop && !l->failed) {
         if (!n)
             n = os_poller_wait(l->poller, ev, LOOP_EVENTS, l->late ? 0 : loop_timeout(l, busy));
-        bool on_time = loop_clock(l);
+        bool on_time = loop_clock(l, l->node.tick + LOOP_WAIT_MS);
         loop_events(l, ev, n);
         if (on_time && l->late) l->late = n < LOOP_EVENTS ? 0 : l->late - 1;
         if (!l->late) loop_tick(l);
         busy = node_idle_work(&l->node);
         loop_outputs(l, !busy);
-        n = loop_write(l, ev);
+        n = loop_write(l, ev, &busy);
         loop_pace_links(l);
         busy = busy || l->node.ready.n;
     }

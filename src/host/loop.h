@@ -3,7 +3,8 @@
  *
  * One turn: wait for readiness; give every readable connection's bytes to the node; hand the log
  * what was appended, first, so that the sync runs while replies are sent; then one send for each
- * connection that has output. Nothing here knows what the bytes mean.
+ * connection that has output. If there is nothing else to do then, and the disk is quick, the loop
+ * writes the log itself instead of going to sleep. Nothing here knows what the bytes mean.
  *
  * Clients' connections and links to other servers are sockets of two tables, numbered by the node.
  * A socket is known by its tag, the number with LOOP_LINK for a link, also to the poller. A link
@@ -80,7 +81,7 @@ struct loop {
     struct buf pieces; /* struct disk_piece */
     struct buf done;   /* struct disk_done */
     int64_t next_tick; /* monotonic ms */
-    int late;          /* turns for which no time passes, after a pause of the process */
+    int late;          /* turns without a tick, after a time in which no socket was read */
     enum loop_error failed;
     char error[FILES_ERROR];
     loop_log_fn log;

@@ -26,7 +26,7 @@
 
 #define TREE_NONE UINT32_MAX
 #define TREE_ROOT 0u
-#define TREE_HINTED 4u /* so many hints later the first step to a node has been fetched */
+#define TREE_HINTED 4u /* a hint is followed to the first node of its bucket so many hints later */
 #define TREE_DATA_NULL (-1)
 
 enum { TREE_SYSTEM = 1, TREE_MARK = 2, TREE_LIVE = 4 };
