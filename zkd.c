@@ -40,6 +40,15 @@ static void zkd_log(void *user, int level, const char *text) {
     (void)fflush(stdout);
 }
 
+/* The signals that end the server reach this thread alone: its own are born without them. */
+static void zkd_listen(int how) {
+    sigset_t ends;
+    (void)sigemptyset(&ends);
+    (void)sigaddset(&ends, SIGTERM);
+    (void)sigaddset(&ends, SIGINT);
+    (void)pthread_sigmask(how, &ends, NULL);
+}
+
 static int zkd_usage(FILE *to) {
     (void)fprintf(to, "Usage: zkd [configfile | port datadir [ticktime] [maxcnxns]]\n");
     return to == stdout ? 0 : 2;
@@ -54,6 +63,7 @@ static void zkd_arguments(int argc, char **argv, char *text, size_t n) {
 static int zkd_run(const struct zk_server_options *o) {
     char error[512] = "";
     struct zk_server *s;
+    zkd_listen(SIG_BLOCK);
     int err = zk_server_start(&s, o, error, sizeof error);
     if (err) {
         if (err == ZK_SERVER_BAD_CONFIG)
@@ -64,6 +74,7 @@ static int zkd_run(const struct zk_server_options *o) {
         return -err;
     }
     running = s;
+    zkd_listen(SIG_UNBLOCK);
     err = stopped ? 0 : zk_server_wait(s, error, sizeof error);
     running = NULL;
     zk_server_stop(s);
