@@ -40,7 +40,7 @@ static void zkd_log(void *user, int level, const char *text) {
     (void)fflush(stdout);
 }
 
-/* The signals that end the server reach this thread alone: its own are born without them. */
+/* The signals that end the server. Its threads are born without them: they come to this one. */
 static void zkd_listen(int how) {
     sigset_t ends;
     (void)sigemptyset(&ends);

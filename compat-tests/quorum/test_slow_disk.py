@@ -1,4 +1,4 @@
-"""A leader whose disk is the slowest: the others commit without it, and its tree is behind."""
+"""One disk that is slow. A leader's: the others commit without it, and its tree is behind."""
 import time
 
 import frames
@@ -49,7 +49,7 @@ def test_sync_sees_what_others_have_seen(ensemble, tmp_path):
 
 
 def test_a_leader_does_not_wait_for_its_disk(ensemble, tmp_path):
-    """Nor when it was the quickest of all for a while."""
+    """Not when it was the quickest of all before, either."""
     _, conn = led_slowly(ensemble, tmp_path, slow_ms=5000, writes_before=300)
     start = time.monotonic()
     for number in range(10):
