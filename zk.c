@@ -1139,7 +1139,7 @@ static const uint32_t sum_crc_table[8][256] = {
                 0xf9766256, 0x299dc2ed, 0x533b85da),
 };
 
-/* Eight bytes a step, a row of the table for each. */
+/* Eight bytes a step, or four, a row of the table for each. */
 ZK_PRIVATE uint32_t sum_crc32_portable(uint32_t crc, const uint8_t *p, size_t n) {
     crc = ~crc;
     for (; n >= 8; p += 8, n -= 8) {
@@ -1148,6 +1148,13 @@ ZK_PRIVATE uint32_t sum_crc32_portable(uint32_t crc, const uint8_t *p, size_t n)
               sum_crc_table[5][crc >> 16 & 0xff] ^ sum_crc_table[4][crc >> 24] ^
               sum_crc_table[3][p[4]] ^ sum_crc_table[2][p[5]] ^ sum_crc_table[1][p[6]] ^
               sum_crc_table[0][p[7]];
+    }
+    if (n >= 4) {
+        crc ^= (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        crc = sum_crc_table[3][crc & 0xff] ^ sum_crc_table[2][crc >> 8 & 0xff] ^
+              sum_crc_table[1][crc >> 16 & 0xff] ^ sum_crc_table[0][crc >> 24];
+        p += 4;
+        n -= 4;
     }
     for (; n; n--) crc = crc >> 8 ^ sum_crc_table[0][(crc ^ *p++) & 0xff];
     return ~crc;
@@ -1699,8 +1706,8 @@ ZK_PRIVATE void acl_ip_format(char out[ACL_IP_TEXT], const uint8_t *addr, size_t
  * session owns, the containers, the TTL nodes.
  *
  * Digest: the tree's digest is the sum of the node digests, each CRC-32 of path, data and 60 bytes
- * of stat. A node keeps the CRC of its path and data, so that a change of its stat costs 60 bytes
- * of CRC whatever its data. stock: DigestCalculator version 2, AdHash.
+ * of stat. A node keeps its own, so that a change of its stat costs 60 bytes of CRC whatever its
+ * data. stock: DigestCalculator version 2, AdHash.
  *
  * Image: tree_image_begin() fixes a point in time. From then on a node is emitted before its first
  * change (ancestors before it), tree_image_step() emits the others in id order, and a node born
@@ -1715,7 +1722,6 @@ ZK_PRIVATE void acl_ip_format(char out[ACL_IP_TEXT], const uint8_t *addr, size_t
 
 #define TREE_NONE UINT32_MAX
 #define TREE_ROOT 0u
-#define TREE_HINTED 4u /* a hint is followed to the first node of its bucket so many hints later */
 #define TREE_DATA_NULL (-1)
 
 enum { TREE_SYSTEM = 1, TREE_MARK = 2, TREE_LIVE = 4 };
@@ -1729,13 +1735,13 @@ struct tree_node {
     uint32_t acl;        /* id in the ACL table; the tree does not count references */
     uint32_t first_child, next, prev; /* siblings */
     uint32_t hash_next, hash;
-    uint32_t prefix_crc; /* CRC-32 of path and data */
+    uint32_t digest; /* 0 below /zookeeper */
     uint32_t children;
     uint32_t flags;
 };
 
-/* The first node of a hash bucket, and what spares a look at it: its hash, and, in the top bit,
- * whether others may follow. */
+/* The first node of a hash bucket, and what spares most looks at it: if the tag's top bit is clear,
+ * it is the only one, and the rest is its hash; else the rest tells what hashes there may be. */
 struct tree_head {
     uint32_t id, tag;
 };
@@ -1755,7 +1761,8 @@ struct tree {
     struct tree_head *heads; /* owned; of hash buckets */
     uint32_t n_buckets, heads_cap, mask_low;
     bool loading;       /* set by who loads: nobody waits, so buckets may double at once */
-    uint32_t hinted[TREE_HINTED], n_hinted; /* ring: hashes of the latest hints */
+    uint32_t parent; /* what tree_parent() said last; TREE_NONE: it is gone */
+    struct buf parent_path;
     uint64_t seed;
     uint64_t digest;
     uint64_t data_bytes; /* node data and paths. stock: approximateDataSize */
@@ -1785,7 +1792,10 @@ ZK_PRIVATE int64_t tree_ttl_ms(int64_t owner);
 ZK_PRIVATE void tree_init(struct tree *t, uint64_t seed); /* empty: not even a root */
 ZK_PRIVATE void tree_free(struct tree *t);
 ZK_PRIVATE struct tree_node *tree_node(const struct tree *t, uint32_t id);
+/* What is looked up moves to the front of its bucket: const is what a tree holds, not where. */
 ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path);
+/* Of the parent. Of siblings that come one after the other, only the first has it looked up. */
+ZK_PRIVATE uint32_t tree_parent(struct tree *t, struct slice path);
 ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name);
 /* This node, which need not exist, will be asked for soon: what is far from the processor in a
  * large tree is fetched meanwhile. */
@@ -1811,9 +1821,11 @@ ZK_PRIVATE uint64_t tree_count_below(const struct tree *t, uint32_t id); /* desc
 /* Pre-order walk of a subtree: next node after id, TREE_NONE at the end. */
 ZK_PRIVATE uint32_t tree_walk(const struct tree *t, uint32_t top, uint32_t id);
 
-/* Digests. prefix: CRC of path and data. Nodes below /zookeeper count as 0. */
-ZK_PRIVATE uint32_t tree_prefix_crc(struct slice path, struct slice data);
-ZK_PRIVATE uint32_t tree_digest_of(uint32_t prefix, const struct zstat *stat);
+/* Digests. Nodes below /zookeeper count as 0. */
+ZK_PRIVATE uint32_t tree_digest_of(struct slice path, struct slice data, const struct zstat *stat);
+/* What the digest of a node that counts becomes when nothing but its stat changes. */
+ZK_PRIVATE uint32_t tree_digest_moved(uint32_t digest, const struct zstat *from,
+                                      const struct zstat *to);
 ZK_PRIVATE bool tree_digest_excluded(struct slice path);
 
 ZK_PRIVATE const struct idset *tree_owned(const struct tree *t, int64_t session); /* or NULL */
@@ -2107,7 +2119,7 @@ struct prep_view {
     struct zstat stat;
     uint32_t children;
     uint32_t acl;
-    uint32_t prefix_crc;
+    uint32_t digest;
     int32_t data_len;
 };
 
@@ -2717,6 +2729,7 @@ ZK_PRIVATE int auth_request(struct auth_set *a, const struct auth_config *cfg, s
 #define TREE_CHUNK 1024u
 #define TREE_MIN_BUCKETS 64u
 #define TREE_MORE 0x80000000u
+#define TREE_DIGESTED 60u /* bytes of a stat that go into its node's digest */
 #define TREE_FAR 16384u /* nodes: larger trees do not stay in a processor's cache */
 
 static const struct tree_head TREE_EMPTY = {TREE_NONE, 0};
@@ -2769,11 +2782,30 @@ static uint32_t tree_bucket(const struct tree *t, uint32_t hash) {
     return b < t->n_buckets ? b : hash & t->mask_low;
 }
 
+/* What a hash leaves in the tag of a bucket with several nodes; of two hashes rarely the same. */
+static uint32_t tree_marks(uint32_t hash) {
+    return TREE_MORE | 1u << (hash >> 21 & 31) | 1u << (hash >> 26 & 31);
+}
+
 static void tree_index(struct tree *t, uint32_t id, struct tree_node *n) {
     struct tree_head *head = &t->heads[tree_bucket(t, n->hash)];
     n->hash_next = head->id;
-    head->tag = (n->hash & ~TREE_MORE) | (head->id == TREE_NONE ? 0 : TREE_MORE);
+    if (head->id == TREE_NONE)
+        head->tag = n->hash & ~TREE_MORE;
+    else
+        head->tag = tree_marks(n->hash) |
+                    (head->tag & TREE_MORE ? head->tag : tree_marks(head->tag));
     head->id = id;
+}
+
+/* Indexes a chain anew, but for one of its nodes. */
+static void tree_reindex(struct tree *t, uint32_t first, uint32_t without) {
+    for (uint32_t id = first; id != TREE_NONE;) {
+        struct tree_node *n = tree_node(t, id);
+        uint32_t next = n->hash_next;
+        if (id != without) tree_index(t, id, n);
+        id = next;
+    }
 }
 
 /* Adds one bucket, taking its nodes from the bucket that it halves. */
@@ -2786,16 +2818,10 @@ static void tree_split_bucket(struct tree *t) {
     struct tree_head old = t->heads[from];
     t->heads[from] = t->heads[fresh] = TREE_EMPTY;
     t->n_buckets++;
-    if (old.id != TREE_NONE && !(old.tag & TREE_MORE)) { /* it need not be looked at */
+    if (old.id != TREE_NONE && !(old.tag & TREE_MORE)) /* it need not be looked at */
         t->heads[tree_bucket(t, old.tag)] = old;
-        old.id = TREE_NONE;
-    }
-    while (old.id != TREE_NONE) {
-        struct tree_node *n = tree_node(t, old.id);
-        uint32_t next = n->hash_next;
-        tree_index(t, old.id, n);
-        old.id = next;
-    }
+    else
+        tree_reindex(t, old.id, TREE_NONE);
     if (t->n_buckets == (t->mask_low + 1) * 2) t->mask_low = t->mask_low * 2 + 1;
 }
 
@@ -2813,33 +2839,41 @@ static void tree_double_buckets(struct tree *t) {
 }
 
 static void tree_unindex(struct tree *t, uint32_t id, const struct tree_node *n) {
-    struct tree_head *head = &t->heads[tree_bucket(t, n->hash)];
-    if (head->id == id) {
-        head->id = n->hash_next;
-        head->tag = head->id == TREE_NONE ? 0 : tree_node(t, head->id)->hash | TREE_MORE;
-        return;
-    }
-    struct tree_node *before = tree_node(t, head->id);
-    while (before->hash_next != id) before = tree_node(t, before->hash_next);
-    before->hash_next = n->hash_next;
+    struct tree_head *head = &t->heads[tree_bucket(t, n->hash)], old = *head;
+    *head = TREE_EMPTY;
+    tree_reindex(t, old.id, id);
 }
 
 /* Whether there may be a node with that hash in the bucket. */
 static bool tree_head_may_lead(struct tree_head head, uint32_t hash) {
     if (head.id == TREE_NONE) return false;
-    return head.tag & TREE_MORE || head.tag == (hash & ~TREE_MORE);
+    if (head.tag & TREE_MORE) return (head.tag & tree_marks(hash)) == tree_marks(hash);
+    return head.tag == (hash & ~TREE_MORE);
+}
+
+/* What is asked for often is found at the front, whatever came into its bucket later. */
+static void tree_to_front(struct tree_head *head, uint32_t id, struct tree_node *n,
+                          struct tree_node *before) {
+    before->hash_next = n->hash_next;
+    n->hash_next = head->id;
+    head->id = id;
 }
 
 ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name) {
     uint32_t hash = tree_hash(t, parent, name);
-    struct tree_head head = t->heads[tree_bucket(t, hash)];
-    if (!tree_head_may_lead(head, hash)) return TREE_NONE;
-    for (uint32_t id = head.id; id != TREE_NONE;) {
-        const struct tree_node *n = tree_node(t, id);
-        if (n->hash == hash && n->parent == parent && slice_eq(tree_name(n), name)) return id;
+    struct tree_head *head = &t->heads[tree_bucket(t, hash)];
+    struct tree_node *before = NULL;
+    uint32_t id = tree_head_may_lead(*head, hash) ? head->id : TREE_NONE;
+    while (id != TREE_NONE) {
+        struct tree_node *n = tree_node(t, id);
+        if (n->hash == hash && n->parent == parent && slice_eq(tree_name(n), name)) {
+            if (before) tree_to_front(head, id, n, before);
+            break;
+        }
+        before = n;
         id = n->hash_next;
     }
-    return TREE_NONE;
+    return id;
 }
 
 ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path) {
@@ -2859,18 +2893,23 @@ ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path) {
     }
 }
 
+ZK_PRIVATE uint32_t tree_parent(struct tree *t, struct slice path) {
+    if (!path_has_parent(path)) return TREE_NONE;
+    struct slice parent = path_parent(path);
+    if (t->parent != TREE_NONE && slice_eq(parent, buf_slice(&t->parent_path))) return t->parent;
+    uint32_t id = tree_lookup(t, parent);
+    if (id == TREE_NONE) return id;
+    t->parent = id;
+    buf_clear(&t->parent_path);
+    buf_put(&t->parent_path, parent.p, parent.n);
+    return id;
+}
+
 ZK_PRIVATE void tree_hint(struct tree *t, struct slice path) {
 #if defined __GNUC__
-    if (t->count < TREE_FAR || !path_has_parent(path)) return;
-    uint32_t parent = tree_lookup(t, path_parent(path));
+    uint32_t parent = t->count < TREE_FAR ? TREE_NONE : tree_parent(t, path);
     if (parent == TREE_NONE) return;
-    uint32_t hash = tree_hash(t, parent, path_name(path));
-    __builtin_prefetch(&t->heads[tree_bucket(t, hash)]);
-    /* The head of an earlier one is at hand by now. */
-    uint32_t *slot = &t->hinted[t->n_hinted++ % TREE_HINTED];
-    struct tree_head head = t->heads[tree_bucket(t, *slot)];
-    if (tree_head_may_lead(head, *slot)) __builtin_prefetch(&tree_node(t, head.id)->hash);
-    *slot = hash;
+    __builtin_prefetch(&t->heads[tree_bucket(t, tree_hash(t, parent, path_name(path)))]);
 #else
     (void)t, (void)path;
 #endif
@@ -2965,14 +3004,7 @@ static void tree_track_owner(struct tree *t, uint32_t id, int64_t owner, bool ad
 
 /* --- digest --- */
 
-ZK_PRIVATE uint32_t tree_prefix_crc(struct slice path, struct slice data) {
-    path = path_key(path);
-    uint32_t crc = sum_crc32(0, path.p, path.n);
-    return sum_crc32(crc, data.p, data.n);
-}
-
-ZK_PRIVATE uint32_t tree_digest_of(uint32_t prefix, const struct zstat *s) {
-    uint8_t b[60];
+static void tree_put_digested(uint8_t b[TREE_DIGESTED], const struct zstat *s) {
     put_be64(b, (uint64_t)s->czxid);
     put_be64(b + 8, (uint64_t)s->mzxid);
     put_be64(b + 16, (uint64_t)s->pzxid);
@@ -2982,15 +3014,29 @@ ZK_PRIVATE uint32_t tree_digest_of(uint32_t prefix, const struct zstat *s) {
     put_be32(b + 44, (uint32_t)s->cversion);
     put_be32(b + 48, (uint32_t)s->aversion);
     put_be64(b + 52, (uint64_t)s->owner);
-    return sum_crc32(prefix, b, sizeof b);
+}
+
+ZK_PRIVATE uint32_t tree_digest_of(struct slice path, struct slice data, const struct zstat *s) {
+    uint8_t b[TREE_DIGESTED];
+    if (tree_digest_excluded(path)) return 0;
+    path = path_key(path);
+    tree_put_digested(b, s);
+    return sum_crc32(sum_crc32(sum_crc32(0, path.p, path.n), data.p, data.n), b, sizeof b);
+}
+
+/* A CRC is linear: those of two texts of one length differ by the remainder, which begins with
+ * nothing and is not inverted, of the bits in which the texts differ. */
+ZK_PRIVATE uint32_t tree_digest_moved(uint32_t digest, const struct zstat *from,
+                                      const struct zstat *to) {
+    uint8_t a[TREE_DIGESTED], b[TREE_DIGESTED];
+    tree_put_digested(a, from);
+    tree_put_digested(b, to);
+    for (size_t i = 0; i < sizeof a; i++) a[i] ^= b[i];
+    return digest ^ ~sum_crc32(UINT32_MAX, a, sizeof a);
 }
 
 ZK_PRIVATE bool tree_digest_excluded(struct slice path) {
     return path_is_under(path, "/zookeeper");
-}
-
-static uint64_t tree_node_digest(const struct tree_node *n) {
-    return n->flags & TREE_SYSTEM ? 0 : tree_digest_of(n->prefix_crc, &n->stat);
 }
 
 /* --- image --- */
@@ -3111,7 +3157,7 @@ ZK_PRIVATE void tree_image_abort(struct tree *t) {
 ZK_PRIVATE void tree_init(struct tree *t, uint64_t seed) {
     memset(t, 0, sizeof *t);
     t->seed = seed;
-    t->free_list = t->free_owner = TREE_NONE;
+    t->free_list = t->free_owner = t->parent = TREE_NONE;
     t->n_buckets = t->heads_cap = TREE_MIN_BUCKETS;
     t->mask_low = TREE_MIN_BUCKETS - 1;
     t->heads = mem_alloc(sizeof *t->heads * t->heads_cap);
@@ -3127,6 +3173,7 @@ ZK_PRIVATE void tree_free(struct tree *t) {
     for (uint32_t i = 0; i < t->n_chunks; i++) mem_free(t->chunks[i]);
     mem_free(t->chunks);
     mem_free(t->heads);
+    buf_free(&t->parent_path);
     slab_free_all(&t->slab);
     for (uint32_t i = 0; i < t->n_owners; i++) idset_free(&t->owners[i].nodes);
     mem_free(t->owners);
@@ -3191,11 +3238,11 @@ ZK_PRIVATE uint32_t tree_add(struct tree *t, uint32_t parent, struct slice path,
     n->acl = acl;
     n->first_child = n->next = n->prev = TREE_NONE;
     n->children = 0;
-    n->prefix_crc = tree_prefix_crc(path, data);
+    n->digest = tree_digest_of(path, data, stat);
     n->flags = TREE_LIVE | t->image.mark | (tree_digest_excluded(path) ? TREE_SYSTEM : 0u);
     t->count++;
     t->data_bytes += path.n + data.n;
-    t->digest += tree_node_digest(n);
+    t->digest += n->digest;
     if (!root) {
         tree_link(t, id, n);
         n->hash = tree_hash(t, parent, name);
@@ -3210,7 +3257,7 @@ ZK_PRIVATE void tree_remove(struct tree *t, uint32_t id, struct slice path) {
     ZK_ASSERT(id != TREE_ROOT && n->children == 0);
     tree_touch(t, id);
     tree_touch(t, n->parent);
-    t->digest -= tree_node_digest(n);
+    t->digest -= n->digest;
     tree_track_owner(t, id, n->stat.owner, false);
     tree_unlink(t, n);
     tree_unindex(t, id, n);
@@ -3223,13 +3270,13 @@ ZK_PRIVATE void tree_remove(struct tree *t, uint32_t id, struct slice path) {
     t->free_list = id;
     t->count--;
     if (t->image.path_of == id) t->image.path_of = TREE_NONE;
+    if (t->parent == id) t->parent = TREE_NONE;
 }
 
 ZK_PRIVATE void tree_set_data(struct tree *t, uint32_t id, struct slice path, struct slice data,
                               const struct zstat *stat) {
     struct tree_node *n = tree_node(t, id);
     tree_touch(t, id);
-    t->digest -= tree_node_digest(n);
     size_t old_len = tree_block_len(n->name_len, n->data_len), len = n->name_len + data.n;
     if (!slab_same(old_len, len)) {
         uint8_t *block = slab_alloc(&t->slab, len);
@@ -3241,16 +3288,18 @@ ZK_PRIVATE void tree_set_data(struct tree *t, uint32_t id, struct slice path, st
     t->data_bytes += len - old_len;
     n->data_len = data.p ? (int32_t)data.n : TREE_DATA_NULL;
     n->stat = *stat;
-    if (!(n->flags & TREE_SYSTEM)) n->prefix_crc = tree_prefix_crc(path, data);
-    t->digest += tree_node_digest(n);
+    t->digest -= n->digest;
+    n->digest = tree_digest_of(path, data, stat);
+    t->digest += n->digest;
 }
 
 ZK_PRIVATE void tree_set_stat(struct tree *t, uint32_t id, const struct zstat *stat) {
     struct tree_node *n = tree_node(t, id);
     tree_touch(t, id);
-    t->digest -= tree_node_digest(n);
+    t->digest -= n->digest;
+    if (!(n->flags & TREE_SYSTEM)) n->digest = tree_digest_moved(n->digest, &n->stat, stat);
+    t->digest += n->digest;
     n->stat = *stat;
-    t->digest += tree_node_digest(n);
 }
 
 ZK_PRIVATE void tree_set_acl(struct tree *t, uint32_t id, uint32_t acl, int32_t aversion) {
@@ -4039,7 +4088,7 @@ static int txn_create(struct db *db, const struct txn_header *h, int32_t type, s
     struct txn_create c;
     if (!txn_read_create(r, type, h->client_id, &c)) return ZERR_MARSHALLINGERROR;
     struct tree *t = &db->tree;
-    uint32_t parent = path_has_parent(c.path) ? tree_lookup(t, path_parent(c.path)) : TREE_NONE;
+    uint32_t parent = tree_parent(t, c.path);
     if (parent == TREE_NONE) return ZERR_NONODE;
     const struct tree_node *p = tree_node(t, parent);
     int32_t cversion = c.parent_cversion;
@@ -4067,16 +4116,16 @@ static int txn_create(struct db *db, const struct txn_header *h, int32_t type, s
 
 static int txn_remove(struct db *db, int64_t zxid, struct slice path, struct txn_out *o) {
     struct tree *t = &db->tree;
-    uint32_t parent = path_has_parent(path) ? tree_lookup(t, path_parent(path)) : TREE_NONE;
+    uint32_t parent = tree_parent(t, path);
     if (parent == TREE_NONE) return ZERR_NONODE;
     struct zstat s = tree_node(t, parent)->stat;
     if (zxid > s.pzxid) {
         s.pzxid = zxid;
         tree_set_stat(t, parent, &s);
     }
-    uint32_t id = tree_lookup(t, path);
+    uint32_t id = tree_child(t, parent, path_name(path));
     /* A node with children cannot be here: neither a server of ours nor stock logs that. */
-    if (id == TREE_NONE || id == TREE_ROOT || tree_node(t, id)->children) return ZERR_NONODE;
+    if (id == TREE_NONE || tree_node(t, id)->children) return ZERR_NONODE;
     const struct tree_node *n = tree_node(t, id);
     uint32_t acl = n->acl;
     txn_event(db, o, EVENT_DELETED, path, acl, tree_node(t, parent)->acl);
@@ -4367,7 +4416,7 @@ static bool prep_view(const struct prep *p, struct slice path, struct prep_view 
     v->stat = n->stat;
     v->children = n->children;
     v->acl = n->acl;
-    v->prefix_crc = n->prefix_crc;
+    v->digest = n->digest;
     v->data_len = n->data_len;
     return true;
 }
@@ -4389,19 +4438,31 @@ static uint32_t prep_new_change(struct prep *p) {
     return p->n++;
 }
 
-/* Records the state of a node after the transaction in the making. */
-static void prep_push(struct prep *p, int64_t zxid, struct slice path, const struct prep_view *v) {
+/* The digest of a node whose state becomes v; the one of the tree moves along. */
+static uint32_t prep_digest(struct prep *p, struct slice path, const struct prep_view *v,
+                            const struct slice *data) {
+    struct prep_view old;
+    uint32_t digest = 0;
+    if (!p->cfg.digest || tree_digest_excluded(path)) return 0;
+    if (prep_view(p, path, &old)) p->digest -= old.digest;
+    if (v->exists)
+        digest = data ? tree_digest_of(path, *data, &v->stat)
+                      : tree_digest_moved(old.digest, &old.stat, &v->stat);
+    p->digest += digest;
+    return digest;
+}
+
+/* Records the state of a node after the transaction in the making. data: NULL when it stays. */
+static void prep_push(struct prep *p, int64_t zxid, struct slice path, const struct prep_view *v,
+                      const struct slice *data) {
     path = path_key(path);
-    if (p->cfg.digest && !tree_digest_excluded(path)) {
-        struct prep_view old;
-        if (prep_view(p, path, &old)) p->digest -= tree_digest_of(old.prefix_crc, &old.stat);
-        if (v->exists) p->digest += tree_digest_of(v->prefix_crc, &v->stat);
-    }
+    uint32_t digest = prep_digest(p, path, v, data);
     uint32_t older = prep_newest(p, path), i = prep_new_change(p);
     uint64_t hash = prep_hash(p, path);
     struct prep_change *c = &p->changes[i];
     p->queued++;
     c->view = *v;
+    c->view.digest = digest;
     (void)acl_ref(&p->db->acls, v->acl);
     c->zxid = zxid;
     c->path = slab_alloc(&p->slab, path.n);
@@ -4606,15 +4667,14 @@ static int prep_create(struct prep *p, const struct prep_request *q, int32_t op,
         parent.stat.cversion = counter;
         parent.stat.pzxid = zxid;
     }
-    prep_push(p, zxid, parent_path, &parent);
+    prep_push(p, zxid, parent_path, &parent, NULL);
     struct prep_view node = {.exists = true,
                              .stat = {.czxid = zxid, .mzxid = zxid, .pzxid = zxid,
                                       .ctime = q->time, .mtime = q->time,
                                       .owner = prep_owner(q, &c)},
                              .acl = acl_intern(&p->db->acls, buf_slice(&p->acl)),
-                             .prefix_crc = p->cfg.digest ? tree_prefix_crc(path, c.data) : 0,
                              .data_len = c.data.p ? (int32_t)c.data.n : TREE_DATA_NULL};
-    prep_push(p, zxid, path, &node);
+    prep_push(p, zxid, path, &node, &c.data);
     acl_unref(&p->db->acls, node.acl);
     return 0;
 }
@@ -4626,9 +4686,9 @@ static void prep_push_delete(struct prep *p, int64_t zxid, struct slice path,
                              struct prep_view *parent, struct prep_view *node) {
     parent->children--;
     if (zxid > parent->stat.pzxid) parent->stat.pzxid = zxid;
-    prep_push(p, zxid, path_parent(path), parent);
+    prep_push(p, zxid, path_parent(path), parent, NULL);
     node->exists = false;
-    prep_push(p, zxid, path, node);
+    prep_push(p, zxid, path, node, NULL);
 }
 
 static int prep_delete(struct prep *p, const struct prep_request *q, struct jr *r, int64_t zxid,
@@ -4687,11 +4747,10 @@ static int prep_set_data(struct prep *p, const struct prep_request *q, struct jr
     node.stat.mzxid = zxid;
     node.stat.mtime = q->time;
     node.data_len = s.data.p ? (int32_t)s.data.n : TREE_DATA_NULL;
-    if (p->cfg.digest) node.prefix_crc = tree_prefix_crc(s.path, s.data);
     jw_bytes(out, s.path);
     jw_bytes(out, s.data);
     jw_i32(out, node.stat.version);
-    prep_push(p, zxid, s.path, &node);
+    prep_push(p, zxid, s.path, &node, &s.data);
     return 0;
 }
 
@@ -4714,7 +4773,7 @@ static int prep_set_acl(struct prep *p, const struct prep_request *q, struct jr 
     jw_bytes(out, s.path);
     jw_raw(out, buf_slice(&p->acl));
     jw_i32(out, node.stat.aversion);
-    prep_push(p, zxid, s.path, &node);
+    prep_push(p, zxid, s.path, &node, NULL);
     acl_unref(&p->db->acls, node.acl);
     return 0;
 }
@@ -5153,9 +5212,6 @@ struct snapfile {
     uint32_t adler;       /* of everything decoded */
     struct buf acl_ids;   /* int64 file id, u32 table id; repeated */
     struct map acl_index; /* file id -> position in acl_ids */
-    struct slice parent;  /* path of the last parent, in parent_path */
-    struct buf parent_path;
-    uint32_t parent_id;
     struct snapfile_node ahead[SNAPFILE_AHEAD]; /* a ring */
     uint32_t ahead_first, ahead_n;
     uint64_t nodes;
@@ -5403,7 +5459,6 @@ ZK_PRIVATE void snapfile_open(struct snapfile *s, struct db *db, uint32_t max) {
     db->tree.loading = true;
     s->max = max;
     s->adler = SUM_ADLER32_INIT;
-    s->parent_id = TREE_NONE;
 }
 
 ZK_PRIVATE void snapfile_open_stream(struct snapfile *s, struct db *db, uint32_t max) {
@@ -5501,21 +5556,11 @@ static uint32_t snapfile_node_acl(struct snapfile *s, int64_t file_id) {
     return acl_intern(&s->db->acls, slice_of(nobody, sizeof nobody - 1));
 }
 
-static uint32_t snapfile_parent(struct snapfile *s, struct slice path) {
-    struct slice parent = path_parent(path);
-    if (s->parent_id != TREE_NONE && slice_eq(parent, s->parent)) return s->parent_id;
-    s->parent_id = tree_lookup(&s->db->tree, parent);
-    buf_clear(&s->parent_path);
-    buf_put(&s->parent_path, parent.p, parent.n);
-    s->parent = buf_slice(&s->parent_path);
-    return s->parent_id;
-}
-
 static bool snapfile_add(struct snapfile *s, const struct snapfile_node *n) {
     struct tree *t = &s->db->tree;
     uint32_t parent = TREE_NONE;
     if (path_has_parent(n->path)) {
-        parent = snapfile_parent(s, n->path);
+        parent = tree_parent(t, n->path);
         if (parent == TREE_NONE) return snapfile_fail(s, "a node without its parent");
         struct slice name = path_name(n->path);
         if (!name.n || tree_child(t, parent, name) != TREE_NONE)
@@ -5661,7 +5706,6 @@ ZK_PRIVATE void snapfile_close(struct snapfile *s) {
     }
     buf_free(&s->in);
     buf_free(&s->acl_ids);
-    buf_free(&s->parent_path);
     map_free(&s->acl_index);
 }
 #endif /* ZK_WITH_SERVER */

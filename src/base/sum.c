@@ -90,7 +90,7 @@ static const uint32_t sum_crc_table[8][256] = {
                 0xf9766256, 0x299dc2ed, 0x533b85da),
 };
 
-/* Eight bytes a step, a row of the table for each. */
+/* Eight bytes a step, or four, a row of the table for each. */
 ZK_PRIVATE uint32_t sum_crc32_portable(uint32_t crc, const uint8_t *p, size_t n) {
     crc = ~crc;
     for (; n >= 8; p += 8, n -= 8) {
@@ -99,6 +99,13 @@ ZK_PRIVATE uint32_t sum_crc32_portable(uint32_t crc, const uint8_t *p, size_t n)
               sum_crc_table[5][crc >> 16 & 0xff] ^ sum_crc_table[4][crc >> 24] ^
               sum_crc_table[3][p[4]] ^ sum_crc_table[2][p[5]] ^ sum_crc_table[1][p[6]] ^
               sum_crc_table[0][p[7]];
+    }
+    if (n >= 4) {
+        crc ^= (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        crc = sum_crc_table[3][crc & 0xff] ^ sum_crc_table[2][crc >> 8 & 0xff] ^
+              sum_crc_table[1][crc >> 16 & 0xff] ^ sum_crc_table[0][crc >> 24];
+        p += 4;
+        n -= 4;
     }
     for (; n; n--) crc = crc >> 8 ^ sum_crc_table[0][(crc ^ *p++) & 0xff];
     return ~crc;

@@ -51,7 +51,7 @@ static bool prep_view(const struct prep *p, struct slice path, struct prep_view 
     v->stat = n->stat;
     v->children = n->children;
     v->acl = n->acl;
-    v->prefix_crc = n->prefix_crc;
+    v->digest = n->digest;
     v->data_len = n->data_len;
     return true;
 }
@@ -73,19 +73,31 @@ static uint32_t prep_new_change(struct prep *p) {
     return p->n++;
 }
 
-/* Records the state of a node after the transaction in the making. */
-static void prep_push(struct prep *p, int64_t zxid, struct slice path, const struct prep_view *v) {
+/* The digest of a node whose state becomes v; the one of the tree moves along. */
+static uint32_t prep_digest(struct prep *p, struct slice path, const struct prep_view *v,
+                            const struct slice *data) {
+    struct prep_view old;
+    uint32_t digest = 0;
+    if (!p->cfg.digest || tree_digest_excluded(path)) return 0;
+    if (prep_view(p, path, &old)) p->digest -= old.digest;
+    if (v->exists)
+        digest = data ? tree_digest_of(path, *data, &v->stat)
+                      : tree_digest_moved(old.digest, &old.stat, &v->stat);
+    p->digest += digest;
+    return digest;
+}
+
+/* Records the state of a node after the transaction in the making. data: NULL when it stays. */
+static void prep_push(struct prep *p, int64_t zxid, struct slice path, const struct prep_view *v,
+                      const struct slice *data) {
     path = path_key(path);
-    if (p->cfg.digest && !tree_digest_excluded(path)) {
-        struct prep_view old;
-        if (prep_view(p, path, &old)) p->digest -= tree_digest_of(old.prefix_crc, &old.stat);
-        if (v->exists) p->digest += tree_digest_of(v->prefix_crc, &v->stat);
-    }
+    uint32_t digest = prep_digest(p, path, v, data);
     uint32_t older = prep_newest(p, path), i = prep_new_change(p);
     uint64_t hash = prep_hash(p, path);
     struct prep_change *c = &p->changes[i];
     p->queued++;
     c->view = *v;
+    c->view.digest = digest;
     (void)acl_ref(&p->db->acls, v->acl);
     c->zxid = zxid;
     c->path = slab_alloc(&p->slab, path.n);
@@ -290,15 +302,14 @@ static int prep_create(struct prep *p, const struct prep_request *q, int32_t op,
         parent.stat.cversion = counter;
         parent.stat.pzxid = zxid;
     }
-    prep_push(p, zxid, parent_path, &parent);
+    prep_push(p, zxid, parent_path, &parent, NULL);
     struct prep_view node = {.exists = true,
                              .stat = {.czxid = zxid, .mzxid = zxid, .pzxid = zxid,
                                       .ctime = q->time, .mtime = q->time,
                                       .owner = prep_owner(q, &c)},
                              .acl = acl_intern(&p->db->acls, buf_slice(&p->acl)),
-                             .prefix_crc = p->cfg.digest ? tree_prefix_crc(path, c.data) : 0,
                              .data_len = c.data.p ? (int32_t)c.data.n : TREE_DATA_NULL};
-    prep_push(p, zxid, path, &node);
+    prep_push(p, zxid, path, &node, &c.data);
     acl_unref(&p->db->acls, node.acl);
     return 0;
 }
@@ -310,9 +321,9 @@ static void prep_push_delete(struct prep *p, int64_t zxid, struct slice path,
                              struct prep_view *parent, struct prep_view *node) {
     parent->children--;
     if (zxid > parent->stat.pzxid) parent->stat.pzxid = zxid;
-    prep_push(p, zxid, path_parent(path), parent);
+    prep_push(p, zxid, path_parent(path), parent, NULL);
     node->exists = false;
-    prep_push(p, zxid, path, node);
+    prep_push(p, zxid, path, node, NULL);
 }
 
 static int prep_delete(struct prep *p, const struct prep_request *q, struct jr *r, int64_t zxid,
@@ -371,11 +382,10 @@ static int prep_set_data(struct prep *p, const struct prep_request *q, struct jr
     node.stat.mzxid = zxid;
     node.stat.mtime = q->time;
     node.data_len = s.data.p ? (int32_t)s.data.n : TREE_DATA_NULL;
-    if (p->cfg.digest) node.prefix_crc = tree_prefix_crc(s.path, s.data);
     jw_bytes(out, s.path);
     jw_bytes(out, s.data);
     jw_i32(out, node.stat.version);
-    prep_push(p, zxid, s.path, &node);
+    prep_push(p, zxid, s.path, &node, &s.data);
     return 0;
 }
 
@@ -398,7 +408,7 @@ static int prep_set_acl(struct prep *p, const struct prep_request *q, struct jr 
     jw_bytes(out, s.path);
     jw_raw(out, buf_slice(&p->acl));
     jw_i32(out, node.stat.aversion);
-    prep_push(p, zxid, s.path, &node);
+    prep_push(p, zxid, s.path, &node, NULL);
     acl_unref(&p->db->acls, node.acl);
     return 0;
 }

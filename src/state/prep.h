@@ -29,7 +29,7 @@ struct prep_view {
     struct zstat stat;
     uint32_t children;
     uint32_t acl;
-    uint32_t prefix_crc;
+    uint32_t digest;
     int32_t data_len;
 };
 

@@ -6,6 +6,7 @@
 #define TREE_CHUNK 1024u
 #define TREE_MIN_BUCKETS 64u
 #define TREE_MORE 0x80000000u
+#define TREE_DIGESTED 60u /* bytes of a stat that go into its node's digest */
 #define TREE_FAR 16384u /* nodes: larger trees do not stay in a processor's cache */
 
 static const struct tree_head TREE_EMPTY = {TREE_NONE, 0};
@@ -58,11 +59,30 @@ static uint32_t tree_bucket(const struct tree *t, uint32_t hash) {
     return b < t->n_buckets ? b : hash & t->mask_low;
 }
 
+/* What a hash leaves in the tag of a bucket with several nodes; of two hashes rarely the same. */
+static uint32_t tree_marks(uint32_t hash) {
+    return TREE_MORE | 1u << (hash >> 21 & 31) | 1u << (hash >> 26 & 31);
+}
+
 static void tree_index(struct tree *t, uint32_t id, struct tree_node *n) {
     struct tree_head *head = &t->heads[tree_bucket(t, n->hash)];
     n->hash_next = head->id;
-    head->tag = (n->hash & ~TREE_MORE) | (head->id == TREE_NONE ? 0 : TREE_MORE);
+    if (head->id == TREE_NONE)
+        head->tag = n->hash & ~TREE_MORE;
+    else
+        head->tag = tree_marks(n->hash) |
+                    (head->tag & TREE_MORE ? head->tag : tree_marks(head->tag));
     head->id = id;
+}
+
+/* Indexes a chain anew, but for one of its nodes. */
+static void tree_reindex(struct tree *t, uint32_t first, uint32_t without) {
+    for (uint32_t id = first; id != TREE_NONE;) {
+        struct tree_node *n = tree_node(t, id);
+        uint32_t next = n->hash_next;
+        if (id != without) tree_index(t, id, n);
+        id = next;
+    }
 }
 
 /* Adds one bucket, taking its nodes from the bucket that it halves. */
@@ -75,16 +95,10 @@ static void tree_split_bucket(struct tree *t) {
     struct tree_head old = t->heads[from];
     t->heads[from] = t->heads[fresh] = TREE_EMPTY;
     t->n_buckets++;
-    if (old.id != TREE_NONE && !(old.tag & TREE_MORE)) { /* it need not be looked at */
+    if (old.id != TREE_NONE && !(old.tag & TREE_MORE)) /* it need not be looked at */
         t->heads[tree_bucket(t, old.tag)] = old;
-        old.id = TREE_NONE;
-    }
-    while (old.id != TREE_NONE) {
-        struct tree_node *n = tree_node(t, old.id);
-        uint32_t next = n->hash_next;
-        tree_index(t, old.id, n);
-        old.id = next;
-    }
+    else
+        tree_reindex(t, old.id, TREE_NONE);
     if (t->n_buckets == (t->mask_low + 1) * 2) t->mask_low = t->mask_low * 2 + 1;
 }
 
@@ -102,33 +116,41 @@ static void tree_double_buckets(struct tree *t) {
 }
 
 static void tree_unindex(struct tree *t, uint32_t id, const struct tree_node *n) {
-    struct tree_head *head = &t->heads[tree_bucket(t, n->hash)];
-    if (head->id == id) {
-        head->id = n->hash_next;
-        head->tag = head->id == TREE_NONE ? 0 : tree_node(t, head->id)->hash | TREE_MORE;
-        return;
-    }
-    struct tree_node *before = tree_node(t, head->id);
-    while (before->hash_next != id) before = tree_node(t, before->hash_next);
-    before->hash_next = n->hash_next;
+    struct tree_head *head = &t->heads[tree_bucket(t, n->hash)], old = *head;
+    *head = TREE_EMPTY;
+    tree_reindex(t, old.id, id);
 }
 
 /* Whether there may be a node with that hash in the bucket. */
 static bool tree_head_may_lead(struct tree_head head, uint32_t hash) {
     if (head.id == TREE_NONE) return false;
-    return head.tag & TREE_MORE || head.tag == (hash & ~TREE_MORE);
+    if (head.tag & TREE_MORE) return (head.tag & tree_marks(hash)) == tree_marks(hash);
+    return head.tag == (hash & ~TREE_MORE);
+}
+
+/* What is asked for often is found at the front, whatever came into its bucket later. */
+static void tree_to_front(struct tree_head *head, uint32_t id, struct tree_node *n,
+                          struct tree_node *before) {
+    before->hash_next = n->hash_next;
+    n->hash_next = head->id;
+    head->id = id;
 }
 
 ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name) {
     uint32_t hash = tree_hash(t, parent, name);
-    struct tree_head head = t->heads[tree_bucket(t, hash)];
-    if (!tree_head_may_lead(head, hash)) return TREE_NONE;
-    for (uint32_t id = head.id; id != TREE_NONE;) {
-        const struct tree_node *n = tree_node(t, id);
-        if (n->hash == hash && n->parent == parent && slice_eq(tree_name(n), name)) return id;
+    struct tree_head *head = &t->heads[tree_bucket(t, hash)];
+    struct tree_node *before = NULL;
+    uint32_t id = tree_head_may_lead(*head, hash) ? head->id : TREE_NONE;
+    while (id != TREE_NONE) {
+        struct tree_node *n = tree_node(t, id);
+        if (n->hash == hash && n->parent == parent && slice_eq(tree_name(n), name)) {
+            if (before) tree_to_front(head, id, n, before);
+            break;
+        }
+        before = n;
         id = n->hash_next;
     }
-    return TREE_NONE;
+    return id;
 }
 
 ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path) {
@@ -148,18 +170,23 @@ ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path) {
     }
 }
 
+ZK_PRIVATE uint32_t tree_parent(struct tree *t, struct slice path) {
+    if (!path_has_parent(path)) return TREE_NONE;
+    struct slice parent = path_parent(path);
+    if (t->parent != TREE_NONE && slice_eq(parent, buf_slice(&t->parent_path))) return t->parent;
+    uint32_t id = tree_lookup(t, parent);
+    if (id == TREE_NONE) return id;
+    t->parent = id;
+    buf_clear(&t->parent_path);
+    buf_put(&t->parent_path, parent.p, parent.n);
+    return id;
+}
+
 ZK_PRIVATE void tree_hint(struct tree *t, struct slice path) {
 #if defined __GNUC__
-    if (t->count < TREE_FAR || !path_has_parent(path)) return;
-    uint32_t parent = tree_lookup(t, path_parent(path));
+    uint32_t parent = t->count < TREE_FAR ? TREE_NONE : tree_parent(t, path);
     if (parent == TREE_NONE) return;
-    uint32_t hash = tree_hash(t, parent, path_name(path));
-    __builtin_prefetch(&t->heads[tree_bucket(t, hash)]);
-    /* The head of an earlier one is at hand by now. */
-    uint32_t *slot = &t->hinted[t->n_hinted++ % TREE_HINTED];
-    struct tree_head head = t->heads[tree_bucket(t, *slot)];
-    if (tree_head_may_lead(head, *slot)) __builtin_prefetch(&tree_node(t, head.id)->hash);
-    *slot = hash;
+    __builtin_prefetch(&t->heads[tree_bucket(t, tree_hash(t, parent, path_name(path)))]);
 #else
     (void)t, (void)path;
 #endif
@@ -254,14 +281,7 @@ static void tree_track_owner(struct tree *t, uint32_t id, int64_t owner, bool ad
 
 /* --- digest --- */
 
-ZK_PRIVATE uint32_t tree_prefix_crc(struct slice path, struct slice data) {
-    path = path_key(path);
-    uint32_t crc = sum_crc32(0, path.p, path.n);
-    return sum_crc32(crc, data.p, data.n);
-}
-
-ZK_PRIVATE uint32_t tree_digest_of(uint32_t prefix, const struct zstat *s) {
-    uint8_t b[60];
+static void tree_put_digested(uint8_t b[TREE_DIGESTED], const struct zstat *s) {
     put_be64(b, (uint64_t)s->czxid);
     put_be64(b + 8, (uint64_t)s->mzxid);
     put_be64(b + 16, (uint64_t)s->pzxid);
@@ -271,15 +291,29 @@ ZK_PRIVATE uint32_t tree_digest_of(uint32_t prefix, const struct zstat *s) {
     put_be32(b + 44, (uint32_t)s->cversion);
     put_be32(b + 48, (uint32_t)s->aversion);
     put_be64(b + 52, (uint64_t)s->owner);
-    return sum_crc32(prefix, b, sizeof b);
+}
+
+ZK_PRIVATE uint32_t tree_digest_of(struct slice path, struct slice data, const struct zstat *s) {
+    uint8_t b[TREE_DIGESTED];
+    if (tree_digest_excluded(path)) return 0;
+    path = path_key(path);
+    tree_put_digested(b, s);
+    return sum_crc32(sum_crc32(sum_crc32(0, path.p, path.n), data.p, data.n), b, sizeof b);
+}
+
+/* A CRC is linear: those of two texts of one length differ by the remainder, which begins with
+ * nothing and is not inverted, of the bits in which the texts differ. */
+ZK_PRIVATE uint32_t tree_digest_moved(uint32_t digest, const struct zstat *from,
+                                      const struct zstat *to) {
+    uint8_t a[TREE_DIGESTED], b[TREE_DIGESTED];
+    tree_put_digested(a, from);
+    tree_put_digested(b, to);
+    for (size_t i = 0; i < sizeof a; i++) a[i] ^= b[i];
+    return digest ^ ~sum_crc32(UINT32_MAX, a, sizeof a);
 }
 
 ZK_PRIVATE bool tree_digest_excluded(struct slice path) {
     return path_is_under(path, "/zookeeper");
-}
-
-static uint64_t tree_node_digest(const struct tree_node *n) {
-    return n->flags & TREE_SYSTEM ? 0 : tree_digest_of(n->prefix_crc, &n->stat);
 }
 
 /* --- image --- */
@@ -400,7 +434,7 @@ ZK_PRIVATE void tree_image_abort(struct tree *t) {
 ZK_PRIVATE void tree_init(struct tree *t, uint64_t seed) {
     memset(t, 0, sizeof *t);
     t->seed = seed;
-    t->free_list = t->free_owner = TREE_NONE;
+    t->free_list = t->free_owner = t->parent = TREE_NONE;
     t->n_buckets = t->heads_cap = TREE_MIN_BUCKETS;
     t->mask_low = TREE_MIN_BUCKETS - 1;
     t->heads = mem_alloc(sizeof *t->heads * t->heads_cap);
@@ -416,6 +450,7 @@ ZK_PRIVATE void tree_free(struct tree *t) {
     for (uint32_t i = 0; i < t->n_chunks; i++) mem_free(t->chunks[i]);
     mem_free(t->chunks);
     mem_free(t->heads);
+    buf_free(&t->parent_path);
     slab_free_all(&t->slab);
     for (uint32_t i = 0; i < t->n_owners; i++) idset_free(&t->owners[i].nodes);
     mem_free(t->owners);
@@ -480,11 +515,11 @@ ZK_PRIVATE uint32_t tree_add(struct tree *t, uint32_t parent, struct slice path,
     n->acl = acl;
     n->first_child = n->next = n->prev = TREE_NONE;
     n->children = 0;
-    n->prefix_crc = tree_prefix_crc(path, data);
+    n->digest = tree_digest_of(path, data, stat);
     n->flags = TREE_LIVE | t->image.mark | (tree_digest_excluded(path) ? TREE_SYSTEM : 0u);
     t->count++;
     t->data_bytes += path.n + data.n;
-    t->digest += tree_node_digest(n);
+    t->digest += n->digest;
     if (!root) {
         tree_link(t, id, n);
         n->hash = tree_hash(t, parent, name);
@@ -499,7 +534,7 @@ ZK_PRIVATE void tree_remove(struct tree *t, uint32_t id, struct slice path) {
     ZK_ASSERT(id != TREE_ROOT && n->children == 0);
     tree_touch(t, id);
     tree_touch(t, n->parent);
-    t->digest -= tree_node_digest(n);
+    t->digest -= n->digest;
     tree_track_owner(t, id, n->stat.owner, false);
     tree_unlink(t, n);
     tree_unindex(t, id, n);
@@ -512,13 +547,13 @@ ZK_PRIVATE void tree_remove(struct tree *t, uint32_t id, struct slice path) {
     t->free_list = id;
     t->count--;
     if (t->image.path_of == id) t->image.path_of = TREE_NONE;
+    if (t->parent == id) t->parent = TREE_NONE;
 }
 
 ZK_PRIVATE void tree_set_data(struct tree *t, uint32_t id, struct slice path, struct slice data,
                               const struct zstat *stat) {
     struct tree_node *n = tree_node(t, id);
     tree_touch(t, id);
-    t->digest -= tree_node_digest(n);
     size_t old_len = tree_block_len(n->name_len, n->data_len), len = n->name_len + data.n;
     if (!slab_same(old_len, len)) {
         uint8_t *block = slab_alloc(&t->slab, len);
@@ -530,16 +565,18 @@ ZK_PRIVATE void tree_set_data(struct tree *t, uint32_t id, struct slice path, st
     t->data_bytes += len - old_len;
     n->data_len = data.p ? (int32_t)data.n : TREE_DATA_NULL;
     n->stat = *stat;
-    if (!(n->flags & TREE_SYSTEM)) n->prefix_crc = tree_prefix_crc(path, data);
-    t->digest += tree_node_digest(n);
+    t->digest -= n->digest;
+    n->digest = tree_digest_of(path, data, stat);
+    t->digest += n->digest;
 }
 
 ZK_PRIVATE void tree_set_stat(struct tree *t, uint32_t id, const struct zstat *stat) {
     struct tree_node *n = tree_node(t, id);
     tree_touch(t, id);
-    t->digest -= tree_node_digest(n);
+    t->digest -= n->digest;
+    if (!(n->flags & TREE_SYSTEM)) n->digest = tree_digest_moved(n->digest, &n->stat, stat);
+    t->digest += n->digest;
     n->stat = *stat;
-    t->digest += tree_node_digest(n);
 }
 
 ZK_PRIVATE void tree_set_acl(struct tree *t, uint32_t id, uint32_t acl, int32_t aversion) {

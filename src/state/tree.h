@@ -8,8 +8,8 @@
  * session owns, the containers, the TTL nodes.
  *
  * Digest: the tree's digest is the sum of the node digests, each CRC-32 of path, data and 60 bytes
- * of stat. A node keeps the CRC of its path and data, so that a change of its stat costs 60 bytes
- * of CRC whatever its data. stock: DigestCalculator version 2, AdHash.
+ * of stat. A node keeps its own, so that a change of its stat costs 60 bytes of CRC whatever its
+ * data. stock: DigestCalculator version 2, AdHash.
  *
  * Image: tree_image_begin() fixes a point in time. From then on a node is emitted before its first
  * change (ancestors before it), tree_image_step() emits the others in id order, and a node born
@@ -26,7 +26,6 @@
 
 #define TREE_NONE UINT32_MAX
 #define TREE_ROOT 0u
-#define TREE_HINTED 4u /* a hint is followed to the first node of its bucket so many hints later */
 #define TREE_DATA_NULL (-1)
 
 enum { TREE_SYSTEM = 1, TREE_MARK = 2, TREE_LIVE = 4 };
@@ -40,13 +39,13 @@ struct tree_node {
     uint32_t acl;        /* id in the ACL table; the tree does not count references */
     uint32_t first_child, next, prev; /* siblings */
     uint32_t hash_next, hash;
-    uint32_t prefix_crc; /* CRC-32 of path and data */
+    uint32_t digest; /* 0 below /zookeeper */
     uint32_t children;
     uint32_t flags;
 };
 
-/* The first node of a hash bucket, and what spares a look at it: its hash, and, in the top bit,
- * whether others may follow. */
+/* The first node of a hash bucket, and what spares most looks at it: if the tag's top bit is clear,
+ * it is the only one, and the rest is its hash; else the rest tells what hashes there may be. */
 struct tree_head {
     uint32_t id, tag;
 };
@@ -66,7 +65,8 @@ struct tree {
     struct tree_head *heads; /* owned; of hash buckets */
     uint32_t n_buckets, heads_cap, mask_low;
     bool loading;       /* set by who loads: nobody waits, so buckets may double at once */
-    uint32_t hinted[TREE_HINTED], n_hinted; /* ring: hashes of the latest hints */
+    uint32_t parent; /* what tree_parent() said last; TREE_NONE: it is gone */
+    struct buf parent_path;
     uint64_t seed;
     uint64_t digest;
     uint64_t data_bytes; /* node data and paths. stock: approximateDataSize */
@@ -96,7 +96,10 @@ ZK_PRIVATE int64_t tree_ttl_ms(int64_t owner);
 ZK_PRIVATE void tree_init(struct tree *t, uint64_t seed); /* empty: not even a root */
 ZK_PRIVATE void tree_free(struct tree *t);
 ZK_PRIVATE struct tree_node *tree_node(const struct tree *t, uint32_t id);
+/* What is looked up moves to the front of its bucket: const is what a tree holds, not where. */
 ZK_PRIVATE uint32_t tree_lookup(const struct tree *t, struct slice path);
+/* Of the parent. Of siblings that come one after the other, only the first has it looked up. */
+ZK_PRIVATE uint32_t tree_parent(struct tree *t, struct slice path);
 ZK_PRIVATE uint32_t tree_child(const struct tree *t, uint32_t parent, struct slice name);
 /* This node, which need not exist, will be asked for soon: what is far from the processor in a
  * large tree is fetched meanwhile. */
@@ -122,9 +125,11 @@ ZK_PRIVATE uint64_t tree_count_below(const struct tree *t, uint32_t id); /* desc
 /* Pre-order walk of a subtree: next node after id, TREE_NONE at the end. */
 ZK_PRIVATE uint32_t tree_walk(const struct tree *t, uint32_t top, uint32_t id);
 
-/* Digests. prefix: CRC of path and data. Nodes below /zookeeper count as 0. */
-ZK_PRIVATE uint32_t tree_prefix_crc(struct slice path, struct slice data);
-ZK_PRIVATE uint32_t tree_digest_of(uint32_t prefix, const struct zstat *stat);
+/* Digests. Nodes below /zookeeper count as 0. */
+ZK_PRIVATE uint32_t tree_digest_of(struct slice path, struct slice data, const struct zstat *stat);
+/* What the digest of a node that counts becomes when nothing but its stat changes. */
+ZK_PRIVATE uint32_t tree_digest_moved(uint32_t digest, const struct zstat *from,
+                                      const struct zstat *to);
 ZK_PRIVATE bool tree_digest_excluded(struct slice path);
 
 ZK_PRIVATE const struct idset *tree_owned(const struct tree *t, int64_t session); /* or NULL */

@@ -135,7 +135,7 @@ static int txn_create(struct db *db, const struct txn_header *h, int32_t type, s
     struct txn_create c;
     if (!txn_read_create(r, type, h->client_id, &c)) return ZERR_MARSHALLINGERROR;
     struct tree *t = &db->tree;
-    uint32_t parent = path_has_parent(c.path) ? tree_lookup(t, path_parent(c.path)) : TREE_NONE;
+    uint32_t parent = tree_parent(t, c.path);
     if (parent == TREE_NONE) return ZERR_NONODE;
     const struct tree_node *p = tree_node(t, parent);
     int32_t cversion = c.parent_cversion;
@@ -163,16 +163,16 @@ static int txn_create(struct db *db, const struct txn_header *h, int32_t type, s
 
 static int txn_remove(struct db *db, int64_t zxid, struct slice path, struct txn_out *o) {
     struct tree *t = &db->tree;
-    uint32_t parent = path_has_parent(path) ? tree_lookup(t, path_parent(path)) : TREE_NONE;
+    uint32_t parent = tree_parent(t, path);
     if (parent == TREE_NONE) return ZERR_NONODE;
     struct zstat s = tree_node(t, parent)->stat;
     if (zxid > s.pzxid) {
         s.pzxid = zxid;
         tree_set_stat(t, parent, &s);
     }
-    uint32_t id = tree_lookup(t, path);
+    uint32_t id = tree_child(t, parent, path_name(path));
     /* A node with children cannot be here: neither a server of ours nor stock logs that. */
-    if (id == TREE_NONE || id == TREE_ROOT || tree_node(t, id)->children) return ZERR_NONODE;
+    if (id == TREE_NONE || tree_node(t, id)->children) return ZERR_NONODE;
     const struct tree_node *n = tree_node(t, id);
     uint32_t acl = n->acl;
     txn_event(db, o, EVENT_DELETED, path, acl, tree_node(t, parent)->acl);

@@ -68,7 +68,6 @@ ZK_PRIVATE void snapfile_open(struct snapfile *s, struct db *db, uint32_t max) {
     db->tree.loading = true;
     s->max = max;
     s->adler = SUM_ADLER32_INIT;
-    s->parent_id = TREE_NONE;
 }
 
 ZK_PRIVATE void snapfile_open_stream(struct snapfile *s, struct db *db, uint32_t max) {
@@ -166,21 +165,11 @@ static uint32_t snapfile_node_acl(struct snapfile *s, int64_t file_id) {
     return acl_intern(&s->db->acls, slice_of(nobody, sizeof nobody - 1));
 }
 
-static uint32_t snapfile_parent(struct snapfile *s, struct slice path) {
-    struct slice parent = path_parent(path);
-    if (s->parent_id != TREE_NONE && slice_eq(parent, s->parent)) return s->parent_id;
-    s->parent_id = tree_lookup(&s->db->tree, parent);
-    buf_clear(&s->parent_path);
-    buf_put(&s->parent_path, parent.p, parent.n);
-    s->parent = buf_slice(&s->parent_path);
-    return s->parent_id;
-}
-
 static bool snapfile_add(struct snapfile *s, const struct snapfile_node *n) {
     struct tree *t = &s->db->tree;
     uint32_t parent = TREE_NONE;
     if (path_has_parent(n->path)) {
-        parent = snapfile_parent(s, n->path);
+        parent = tree_parent(t, n->path);
         if (parent == TREE_NONE) return snapfile_fail(s, "a node without its parent");
         struct slice name = path_name(n->path);
         if (!name.n || tree_child(t, parent, name) != TREE_NONE)
@@ -326,6 +315,5 @@ ZK_PRIVATE void snapfile_close(struct snapfile *s) {
     }
     buf_free(&s->in);
     buf_free(&s->acl_ids);
-    buf_free(&s->parent_path);
     map_free(&s->acl_index);
 }

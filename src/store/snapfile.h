@@ -59,9 +59,6 @@ struct snapfile {
     uint32_t adler;       /* of everything decoded */
     struct buf acl_ids;   /* int64 file id, u32 table id; repeated */
     struct map acl_index; /* file id -> position in acl_ids */
-    struct slice parent;  /* path of the last parent, in parent_path */
-    struct buf parent_path;
-    uint32_t parent_id;
     struct snapfile_node ahead[SNAPFILE_AHEAD]; /* a ring */
     uint32_t ahead_first, ahead_n;
     uint64_t nodes;
