@@ -2,17 +2,21 @@
  * echo: what the machine allows. A bare epoll loop that answers frames of the sizes a ZooKeeper
  * server would, without being one: a minimal handshake, canned replies, no tree.
  *
- *   echo -p PORT [-v value_bytes] [-s LOGFILE]
+ *   echo -p PORT [-v value_bytes] [-s LOGFILE [-f PORT -f PORT]]
  *
  * With -s the writes of one turn of the loop are appended to a zero-filled file and fdatasync'd
  * before any of them is answered, as a durable server has to. Connections that only read are
  * answered before that.
+ *
+ * -f names two others of the kind, which run already: the writes are passed on to them first, and
+ * answered when one of them has answered too, as in an ensemble of three. Not for deep pipelines.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,6 +33,7 @@
 #define BATCH_MAX ((size_t)8 << 20)
 #define TXN_HEAD 45 /* what a log adds to a request: checksum, length, txn header, end mark */
 #define STAT_BYTES 68
+#define FOLLOWERS 2
 
 struct conn {
     int fd;
@@ -41,8 +46,20 @@ struct conn {
     uint8_t out[OUT_MAX];
 };
 
+struct follower {
+    int fd;
+    int64_t acked;              /* writes it has answered */
+    size_t in_len;
+    uint8_t in[IN_MAX];
+};
+
 struct echo {
     int epoll, listener, log;
+    int n_followers;
+    struct follower followers[FOLLOWERS];
+    int64_t passed;             /* writes they were given */
+    size_t relay_len;
+    uint8_t *relay;             /* owned: what this turn passes on */
     size_t log_at;
     size_t batch_len;
     int64_t zxid;
@@ -123,10 +140,86 @@ static uint8_t *put_multi(uint8_t *out, const uint8_t *at, const uint8_t *end)
     return put32(out, -1);
 }
 
+/* ---- an ensemble ---- */
+
+static void follow(struct echo *echo, const char *port)
+{
+    struct follower *f = &echo->followers[echo->n_followers++];
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    uint8_t hello[12] = {0, 0, 0, 8};
+    int one = 1;
+    f->fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (f->fd < 0 || connect(f->fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+        setsockopt(f->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 ||
+        send(f->fd, hello, sizeof hello, 0) != (ssize_t)sizeof hello ||
+        recv(f->fd, f->in, 41, MSG_WAITALL) != 41)
+        die("a follower");
+    if (!echo->relay)
+        echo->relay = malloc(BATCH_MAX);
+    if (!echo->relay)
+        die("out of memory");
+}
+
+static void relay_append(struct echo *echo, const uint8_t *frame, size_t len)
+{
+    if (echo->relay_len + len + 4 > BATCH_MAX) {
+        errno = ENOBUFS;
+        die("more at once than this is made for");
+    }
+    memcpy(put32(echo->relay + echo->relay_len, (int32_t)len), frame, len);
+    echo->relay_len += len + 4;
+    echo->passed++;
+}
+
+/* Counts the answers that are there. */
+static void hear(struct follower *f)
+{
+    ssize_t got = recv(f->fd, f->in + f->in_len, IN_MAX - f->in_len, MSG_DONTWAIT);
+    if (got < 0 && errno == EAGAIN)
+        return;
+    if (got <= 0)
+        die("a follower");
+    f->in_len += (size_t)got;
+    size_t at = 0;
+    for (; f->in_len - at >= 4; f->acked++) {
+        size_t len = 4 + (size_t)get32(f->in + at);
+        if (f->in_len - at < len)
+            break;
+        at += len;
+    }
+    memmove(f->in, f->in + at, f->in_len - at);
+    f->in_len -= at;
+}
+
+static void pass_on(struct echo *echo)
+{
+    for (int i = 0; i < echo->n_followers; i++)
+        if (send(echo->followers[i].fd, echo->relay, echo->relay_len, 0) !=
+                (ssize_t)echo->relay_len)
+            die("a follower");
+    echo->relay_len = 0;
+}
+
+static void await_quorum(struct echo *echo)
+{
+    struct follower *f = echo->followers;
+    while (echo->n_followers && f[0].acked < echo->passed && f[1].acked < echo->passed) {
+        struct pollfd fds[FOLLOWERS] = {{f[0].fd, POLLIN, 0}, {f[1].fd, POLLIN, 0}};
+        poll(fds, FOLLOWERS, -1);
+        for (int i = 0; i < FOLLOWERS; i++)
+            if (fds[i].revents)
+                hear(&f[i]);
+    }
+}
+
+/* ---- the log ---- */
+
 static void sync_log(struct echo *echo)
 {
     if (!echo->batch_len)
         return;
+    pass_on(echo);
     if (echo->log_at + echo->batch_len > LOG_MAX)
         echo->log_at = 0;   /* the file stays as long as it is: only the cost counts here */
     if (pwrite(echo->log, echo->batch, echo->batch_len, (off_t)echo->log_at) !=
@@ -134,6 +227,7 @@ static void sync_log(struct echo *echo)
         die("log");
     echo->log_at += echo->batch_len;
     echo->batch_len = 0;
+    await_quorum(echo);
 }
 
 static void log_append(struct echo *echo, const uint8_t *frame, size_t len)
@@ -156,6 +250,8 @@ static void answer(struct echo *echo, struct conn *conn, const uint8_t *frame, s
         conn->wrote = true;
         if (echo->log >= 0)
             log_append(echo, frame, len);
+        if (echo->n_followers && op != -11) /* which would end the followers' connection */
+            relay_append(echo, frame, len);
     }
     if (op == 4) {
         at = put32(at, (int32_t)echo->value_bytes);
@@ -312,16 +408,20 @@ int main(int argc, char **argv)
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int option, one = 1;
-    while ((option = getopt(argc, argv, "p:v:s:")) != -1) {
+    while ((option = getopt(argc, argv, "p:v:s:f:")) != -1) {
         if (option == 'p')
             address.sin_port = htons((uint16_t)atoi(optarg));
         else if (option == 'v')
             echo.value_bytes = (size_t)atol(optarg);
         else if (option == 's')
             open_log(&echo, optarg);
+        else if (option == 'f' && echo.n_followers < FOLLOWERS)
+            follow(&echo, optarg);
         else
             return 2;
     }
+    if (echo.n_followers && (echo.n_followers != FOLLOWERS || echo.log < 0))
+        return 2;
     signal(SIGPIPE, SIG_IGN);
     echo.value = malloc(echo.value_bytes + 1);
     echo.epoll = epoll_create1(0);

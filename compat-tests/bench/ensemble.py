@@ -3,7 +3,8 @@
     python ensemble.py [--quick] [--only set,latency,failover,big] [--rounds N] [--json FILE]
 
 set        pipelined sets of 1 KiB through the leader and through a follower, 16x32; CPU of all three
-latency    one client's sets, one at a time
+latency    one client's sets, one at a time; also of three bare echo servers (echo.c), which pass
+           them on, sync and answer: what the machine allows. All are up at once, and take turns
 failover   from kill -9 of the leader to the first write that a new session has acknowledged; for
            zkd also with a stock server as one of the three
 big        a million nodes of 100 bytes: the same with them, and how long a member that was killed
@@ -12,6 +13,7 @@ big        a million nodes of 100 bytes: the same with them, and how long a memb
 fsync on, stock with the JVM's own choices. Rates are ratios of one run, medians of the rounds.
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -34,12 +36,24 @@ ITEMS = ["set", "latency", "failover", "big"]
 CONFIG = {"tickTime": 2000, "initLimit": 10, "syncLimit": 5, "snapCount": 2000000000,
           "minSessionTimeout": 4000}
 TICKS = os.sysconf("SC_CLK_TCK")
-TRIES = {"failover": 7, "big": 3}
+TRIES = {"failover": 7, "big": 3, "latency": 5}
 
 
 def cpu_seconds(pid):
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+class EchoServer(servers.Server):
+    kind = "echo"
+    program = None
+    followers = ()
+
+    def _spawn(self):
+        words = [self.program, "-p", self.port, "-s", self.datadir / "log"]
+        for server in self.followers:
+            words += ["-f", server.port]
+        return self._spawn_logged(words)
 
 
 class Bench:
@@ -48,9 +62,14 @@ class Bench:
         self.workdir = pathlib.Path(workdir)
         self.results = {}       # row -> {kind: [values]}
         self.count = 0
-        self.load = str(self.workdir / "load")
+        self.load = self.build("load")
+        EchoServer.program = self.build("echo")
+
+    def build(self, name):
+        program = str(self.workdir / name)
         subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror",
-                        "-o", self.load, str(HERE / "load.c")], check=True)
+                        "-o", program, str(HERE / f"{name}.c")], check=True)
+        return program
 
     def note(self, row, kind, value):
         self.results.setdefault(row, {}).setdefault(kind, []).append(value)
@@ -72,30 +91,53 @@ class Bench:
         return json.loads(done.stdout)
 
     def measured(self, ensemble, sid, conns, depth):
-        """Rate, p50 in ms, and CPU per write of all members together, in us."""
+        """Rate, and CPU per write of all members together, in us."""
         def used():
             return sum(cpu_seconds(server.pid) for server in ensemble.servers.values())
         before = used()
         result = self.run_load(ensemble.servers[sid], "set", conns, depth, self.args.seconds)
         writes = result["ops_per_s"] * (self.args.seconds + 0.5)    # the warm-up costs CPU too
-        return result["ops_per_s"], result["p50_us"] / 1000, (used() - before) / writes * 1e6
+        return result["ops_per_s"], (used() - before) / writes * 1e6
 
-    def writes(self, kind):
+    @contextlib.contextmanager
+    def warm(self, kind):
+        """An ensemble, and its leader and a follower by their role."""
         with self.ensemble({"stock": "jjj", "zkd": "zzz"}[kind]) as ensemble:
             leader = ensemble.start()
             follower = min(sid for sid in ensemble.sids if sid != leader)
             for _ in range(2 if kind == "stock" else 1):     # a JVM compiles what it has run
                 self.run_load(ensemble.servers[leader], "set", 16, 32, self.args.warmup)
                 self.run_load(ensemble.servers[follower], "set", 16, 32, self.args.warmup)
-            if "set" in self.args.only:
-                for where, sid in (("leader", leader), ("follower", follower)):
-                    rate, _, cpu = self.measured(ensemble, sid, 16, 32)
-                    self.note(f"set 16x32 through the {where} (/s)", kind, rate)
-                    self.note(f"CPU of three per set, {where} (us)", kind, cpu)
-            if "latency" in self.args.only:
-                for where, sid in (("leader", leader), ("follower", follower)):
+            yield ensemble, {"leader": leader, "follower": follower}
+
+    def writes(self, kind):
+        with self.warm(kind) as (ensemble, roles):
+            for where, sid in roles.items():
+                rate, cpu = self.measured(ensemble, sid, 16, 32)
+                self.note(f"set 16x32 through the {where} (/s)", kind, rate)
+                self.note(f"CPU of three per set, {where} (us)", kind, cpu)
+
+    @contextlib.contextmanager
+    def echoes(self):
+        """The one of three echo servers that passes writes on."""
+        with contextlib.ExitStack() as up:
+            started = []
+            for i in range(3):
+                server = EchoServer(self.workdir / f"echo{i}")
+                server.followers = list(started) if i == 2 else []
+                started.append(up.enter_context(server))
+            yield started[-1]
+
+    def latency(self):
+        with self.warm("stock") as stock, self.warm("zkd") as zkd, self.echoes() as echo:
+            places = [(kind, where, ensemble.servers[sid])
+                      for kind, (ensemble, roles) in (("stock", stock), ("zkd", zkd))
+                      for where, sid in roles.items()] + [("echo", "leader", echo)]
+            for _ in range(TRIES["latency"]):
+                for kind, where, server in places:
+                    result = self.run_load(server, "set", 1, 1, 1)
                     self.note(f"set 1x1 p50 through the {where} (ms)", kind,
-                              self.measured(ensemble, sid, 1, 1)[1])
+                              result["p50_us"] / 1000)
 
     @staticmethod
     def outage(ensemble, leader):
@@ -143,22 +185,24 @@ class Bench:
         for turn in range(self.args.rounds):
             print(f"round {turn + 1} of {self.args.rounds}", file=sys.stderr)
             for kind in ("stock", "zkd"):
-                if {"set", "latency"} & set(self.args.only):
+                if "set" in self.args.only:
                     self.writes(kind)
                 if "failover" in self.args.only:
                     self.outages(kind, {"stock": "jjj", "zkd": "zzz"}[kind])
             if "failover" in self.args.only:
                 self.outages("mixed", "zzj")
+            if "latency" in self.args.only:
+                self.latency()
         for kind in ("stock", "zkd") if "big" in self.args.only else ():
             self.big(kind)
 
     def table(self):
-        print("| ensemble of three | stock | zkd | 2 zkd + 1 stock | zkd/stock |\n"
-              "|---|---|---|---|---|")
+        print("| ensemble of three | stock | zkd | 2 zkd + 1 stock | echo | zkd/stock |\n"
+              "|---|---|---|---|---|---|")
         for row, kinds in self.results.items():
             median = {kind: statistics.median(values) for kind, values in kinds.items()}
             cells = [f"{median[kind]:.3f}" if kind in median else "-"
-                     for kind in ("stock", "zkd", "mixed")]
+                     for kind in ("stock", "zkd", "mixed", "echo")]
             both = "stock" in median and "zkd" in median
             cells.append(f"{median['zkd'] / median['stock']:.2f}" if both else "-")
             print(f"| {row} | {' | '.join(cells)} |")
