@@ -23065,12 +23065,18 @@ ZK_PRIVATE void logread_after(const struct files *f, int64_t after, int64_t upto
  * what it was given before is done by then.
  *
  * To hand a batch over and to be woken by its end takes longer than the sync of a good disk. While
- * batches are that quick, the loop may do a small one itself: while the log thread is idle, what is
- * the log thread's belongs to the loop. A slow batch takes that right away for a while.
+ * batches are that quick, the loop may do a small one itself. A slow one takes that right away for
+ * some time, and must not make the server deaf meanwhile. So the loop and the log are two jobs,
+ * which two threads share: if a batch of the loop's has not ended after DISK_AWAY_US, the thread
+ * that waits for the log's work goes on as the loop, and the one that comes back has the log's job.
  *
- * Owned by the loop thread: struct disk. Under the lock: everything in it. Results come back
- * through disk_collect() after a byte on the wake pipe. A write or sync that failed is final: the
- * disk takes nothing more, nothing after it is reported as synced.
+ *             disk_write() takes too long           disk_write() returns false
+ *   waits for the log's work -> the loop      the loop -> waits for the log's work
+ *
+ * Owned by the loop: struct disk. Under the lock: everything in it but `batch`, which belongs to
+ * whoever has set log_busy. Results come back through disk_collect() after a byte on the wake pipe.
+ * A write or sync that failed is final: the disk takes nothing more, nothing after it is reported
+ * as synced.
  */
 #ifndef ZK_HOST_DISK_H
 #define ZK_HOST_DISK_H
@@ -23082,6 +23088,7 @@ ZK_PRIVATE void logread_after(const struct files *f, int64_t after, int64_t upto
 #define DISK_QUICK_US 500 /* a batch is written and synced within that ... */
 #define DISK_QUICK_RUN 64 /* ... so many times running: the disk is quick */
 #define DISK_QUICK_BYTES 65536u /* more than that is no small batch */
+#define DISK_AWAY_US 10000 /* so long may the loop write a batch itself */
 
 /* What the disk holds, made by the log thread. */
 struct disk_load {
@@ -23121,15 +23128,22 @@ struct disk {
     pthread_cond_t log_work, back_work, back_done;
     pthread_t log_thread, back_thread;
     bool log_running, back_running, stopping, log_idle, back_idle;
+    bool log_busy; /* a batch is being written */
+    bool ended;    /* the loop has: its job is nobody's any more */
     bool back_busy; /* the background thread is at work */
     bool loading;   /* it has to wait: files are truncated or loaded */
     int wake_fd;   /* write end of the loop's pipe */
     bool woken;    /* a byte is in the pipe, or the loop is about to collect anyway */
 
     struct buf pieces; /* struct disk_piece: the batch that collects */
-    struct buf batch;  /* ... the one the log thread is writing; its own */
+    struct buf batch;  /* ... the one that is being written */
     struct buf done;   /* struct disk_done, in order; not collected yet */
     int64_t quick_run; /* number of latest batches in a row that took DISK_QUICK_US at most */
+    int64_t away_since;  /* monotonic us: the loop is writing a batch itself; 0: it is not */
+    int64_t own_batches; /* that it has begun */
+    bool watched; /* the thread that waits looks from time to time whether one has become slow */
+    void (*loop_job)(void *ctx); /* for the log thread; returns as disk_write() or the loop end */
+    void *ctx;
     int64_t slow_syncs;
     struct metrics_sum sync_ms, batch_size; /* not collected yet; records per sync */
     bool failed;
@@ -23152,7 +23166,16 @@ struct disk_news {
     struct metrics_sum sync_ms, batch;
 };
 
-ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd);
+/* loop_job does the job of the loop on another thread than it was on, with its ctx. */
+ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd,
+                          void (*loop_job)(void *ctx), void *ctx);
+/*
+ * Does the job of the log. True: the caller has to do the loop's now. False: all is over; for the
+ * thread that began with the loop's (starter) when the loop has ended, for the log thread when
+ * disk_join() has been called.
+ */
+ZK_PRIVATE bool disk_serve(struct disk *d, bool starter);
+ZK_PRIVATE void disk_loop_ended(struct disk *d);
 /* Ends the threads; what was submitted to the log thread is done first. */
 ZK_PRIVATE void disk_join(struct disk *d);
 ZK_PRIVATE void disk_free(struct disk *d); /* after disk_join */
@@ -23160,8 +23183,9 @@ ZK_PRIVATE void disk_free(struct disk *d); /* after disk_join */
 ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces);
 /* The loop may call disk_write() with these pieces. */
 ZK_PRIVATE bool disk_quick(struct disk *d, const struct buf *pieces);
-/* Does the batch on the caller's thread: pieces is emptied, and there is news to collect. */
-ZK_PRIVATE void disk_write(struct disk *d, struct buf *pieces);
+/* Does the batch on the caller's thread: pieces is emptied, and there is news to collect. False: it
+ * took too long. The loop is another thread's now, with all that belongs to it. */
+ZK_PRIVATE bool disk_write(struct disk *d, struct buf *pieces);
 /* What the background thread does; takes o->owned. */
 ZK_PRIVATE void disk_background(struct disk *d, struct node_output *o);
 ZK_PRIVATE void disk_done_free(struct disk_done *done);
@@ -23326,12 +23350,13 @@ ZK_PRIVATE bool courier_wants_write(const struct courier *k);
 /* ==== host/loop.h ==== */
 
 /*
- * host/loop: the thread that owns a node: sockets, timers, the disk's news.
+ * host/loop: what owns a node: sockets, timers, the disk's news. One thread at a time does it.
  *
  * One turn: wait for readiness; give every readable connection's bytes to the node; hand the log
  * what was appended, first, so that the sync runs while replies are sent; then one send for each
  * connection that has output. If there is nothing else to do then, and the disk is quick, the loop
- * writes the log itself instead of going to sleep. Nothing here knows what the bytes mean.
+ * writes the log itself instead of going to sleep; should that take long, another thread goes on
+ * with the loop (host/disk). Nothing here knows what the bytes mean.
  *
  * Clients' connections and links to other servers are sockets of two tables, numbered by the node.
  * A socket is known by its tag, the number with LOOP_LINK for a link, also to the poller. A link
@@ -23404,6 +23429,7 @@ struct loop {
     struct buf pieces; /* struct disk_piece */
     struct buf done;   /* struct disk_done */
     int64_t next_tick; /* monotonic ms */
+    const _Atomic bool *stop; /* borrowed from who runs it */
     int late;          /* turns without a tick, after a time in which no socket was read */
     enum loop_error failed;
     char error[FILES_ERROR];
@@ -25562,30 +25588,64 @@ static void disk_free_pieces(struct buf *pieces) {
     buf_clear(pieces);
 }
 
+/* Under the lock, which it gives up meanwhile. */
+static int disk_do_pieces(struct disk *d, struct buf *pieces) {
+    struct buf batch = *pieces;
+    *pieces = d->batch;
+    d->batch = batch;
+    d->log_busy = true;
+    (void)pthread_mutex_unlock(&d->lock);
+    struct disk_piece *p = (struct disk_piece *)(void *)d->batch.p;
+    int err = disk_do_batch(d, p, (uint32_t)(d->batch.n / sizeof *p));
+    disk_free_pieces(&d->batch);
+    (void)pthread_mutex_lock(&d->lock);
+    d->log_busy = false;
+    if (err) disk_fail(d);
+    return err;
+}
+
+/* Under the lock. While the loop writes batches itself, somebody looks whether one has become slow;
+ * not for ever, when it has stopped doing so. */
+static void disk_log_wait(struct disk *d) {
+    int64_t seen = d->own_batches, until = os_now_us() + DISK_AWAY_US;
+    struct timespec at = {(time_t)(until / 1000000), (long)(until % 1000000) * 1000};
+    d->log_idle = true;
+    if (!d->watched)
+        (void)pthread_cond_wait(&d->log_work, &d->lock);
+    else if (pthread_cond_timedwait(&d->log_work, &d->lock, &at) != 0)
+        d->watched = d->away_since || d->own_batches != seen;
+    d->log_idle = false;
+}
+
+/* Under the lock. The loop's thread is away for too long: the caller is the loop from now on. */
+static bool disk_take_loop(struct disk *d) {
+    if (!d->away_since || os_now_us() - d->away_since < DISK_AWAY_US) return false;
+    d->away_since = 0;
+    d->woken = false;
+    disk_wake(d); /* what is done already has to be collected */
+    return true;
+}
+
+ZK_PRIVATE bool disk_serve(struct disk *d, bool starter) {
+    bool take = false;
+    (void)pthread_mutex_lock(&d->lock);
+    while (!(starter && d->ended) && !(take = disk_take_loop(d))) {
+        bool work = d->pieces.n && !d->failed;
+        if (work && !d->log_busy)
+            (void)disk_do_pieces(d, &d->pieces);
+        else if (d->stopping && !work)
+            break;
+        else
+            disk_log_wait(d);
+    }
+    (void)pthread_mutex_unlock(&d->lock);
+    return take;
+}
+
 static void *disk_log_main(void *arg) {
     struct disk *d = arg;
-    for (;;) {
-        (void)pthread_mutex_lock(&d->lock);
-        while (!d->pieces.n && !d->stopping) {
-            d->log_idle = true;
-            (void)pthread_cond_wait(&d->log_work, &d->lock);
-        }
-        d->log_idle = false;
-        bool done = !d->pieces.n || d->failed;
-        struct buf batch = d->pieces;
-        d->pieces = d->batch;
-        d->batch = batch;
-        (void)pthread_mutex_unlock(&d->lock);
-        if (done) return NULL;
-        struct disk_piece *p = (struct disk_piece *)(void *)d->batch.p;
-        int err = disk_do_batch(d, p, (uint32_t)(d->batch.n / sizeof *p));
-        disk_free_pieces(&d->batch);
-        if (!err) continue;
-        (void)pthread_mutex_lock(&d->lock);
-        disk_fail(d);
-        (void)pthread_mutex_unlock(&d->lock);
-        return NULL;
-    }
+    while (disk_serve(d, false)) d->loop_job(d->ctx);
+    return NULL;
 }
 
 /* --- the background thread --- */
@@ -25690,15 +25750,27 @@ static void *disk_back_main(void *arg) {
 
 /* --- the loop's side --- */
 
-ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd) {
+/* For timed waits: the clock of os_now_us(). */
+static void disk_cond_init(pthread_cond_t *cond) {
+    pthread_condattr_t attr;
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(cond, &attr);
+    (void)pthread_condattr_destroy(&attr);
+}
+
+ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd,
+                          void (*loop_job)(void *ctx), void *ctx) {
     memset(d, 0, sizeof *d);
+    d->loop_job = loop_job;
+    d->ctx = ctx;
     d->files = files;
     d->wake_fd = wake_fd;
     d->snap_room = true;
     d->log.max_level = LOG_INFO_LEVEL;
     d->purge_next = os_now_ms();
     (void)pthread_mutex_init(&d->lock, NULL);
-    (void)pthread_cond_init(&d->log_work, NULL);
+    disk_cond_init(&d->log_work);
     (void)pthread_cond_init(&d->back_work, NULL);
     (void)pthread_cond_init(&d->back_done, NULL);
     int err = pthread_create(&d->log_thread, NULL, disk_log_main, d);
@@ -25768,16 +25840,26 @@ ZK_PRIVATE bool disk_quick(struct disk *d, const struct buf *pieces) {
     return quick;
 }
 
-ZK_PRIVATE void disk_write(struct disk *d, struct buf *pieces) {
-    struct disk_piece *p = (struct disk_piece *)(void *)pieces->p;
+ZK_PRIVATE bool disk_write(struct disk *d, struct buf *pieces) {
     (void)pthread_mutex_lock(&d->lock);
     d->woken = true; /* the loop is awake */
+    d->away_since = os_now_us();
+    d->own_batches++;
+    if (!d->watched) (void)pthread_cond_signal(&d->log_work);
+    d->watched = true;
+    (void)disk_do_pieces(d, pieces);
+    bool kept = d->away_since != 0;
+    d->away_since = 0;
+    if (!kept) (void)pthread_cond_signal(&d->log_work); /* after disk_join() somebody may wait */
     (void)pthread_mutex_unlock(&d->lock);
-    int err = disk_do_batch(d, p, (uint32_t)(pieces->n / sizeof *p));
+    return kept;
+}
+
+ZK_PRIVATE void disk_loop_ended(struct disk *d) {
     (void)pthread_mutex_lock(&d->lock);
-    if (err) disk_fail(d);
+    d->ended = true;
+    (void)pthread_cond_broadcast(&d->log_work);
     (void)pthread_mutex_unlock(&d->lock);
-    buf_clear(pieces);
 }
 
 ZK_PRIVATE void disk_background(struct disk *d, struct node_output *o) {
@@ -26444,6 +26526,8 @@ static void loop_know(struct loop *l) {
 
 /* --- opening --- */
 
+static void loop_job(void *ctx);
+
 static void loop_count_recovery(struct loop *l, const struct files_report *r, int64_t ms) {
     struct metrics *m = &l->node.metrics;
     metrics_add(&m->init_ms, ms);
@@ -26585,7 +26669,7 @@ ZK_PRIVATE enum loop_error loop_open(struct loop *l, struct config *cfg, loop_lo
     if (loop_listen(l)) return LOOP_FAILED;
     if (loop_recover(l)) return LOOP_FAILED;
     l->disk_running = true;
-    if (disk_start(&l->disk, &l->files, l->pipe[1]) < 0) return LOOP_FAILED;
+    if (disk_start(&l->disk, &l->files, l->pipe[1], loop_job, l) < 0) return LOOP_FAILED;
     if (l->self) loop_listen_election(l);
     loop_drain_log(l);
     if (l->failed) return l->failed;
@@ -26977,20 +27061,12 @@ static void loop_take(struct loop *l) {
     while (node_take_output(&l->node, &o)) loop_output(l, &o);
 }
 
-/*
- * Whether the loop may write a batch itself, and be deaf should the disk turn out slow. A member of
- * an ensemble may not: a leader has to hear followers whose disks are quicker, and a learner that
- * does not answer its leader's pings has all its sessions expire.
- */
-static bool loop_may_write(struct loop *l) {
-    return !l->self && disk_quick(&l->disk, &l->pieces);
-}
-
 /* keep: pieces may stay, for loop_write(). */
 static void loop_outputs(struct loop *l, bool keep) {
     for (;;) {
         loop_take(l);
-        if (l->pieces.n && !(keep && loop_may_write(l))) disk_submit(&l->disk, &l->pieces);
+        if (l->pieces.n && !(keep && disk_quick(&l->disk, &l->pieces)))
+            disk_submit(&l->disk, &l->pieces);
         if (!l->send.n) break;
         struct buf now = l->send; /* sending may queue again */
         memset(&l->send, 0, sizeof l->send);
@@ -27147,8 +27223,11 @@ static bool loop_clock(struct loop *l, int64_t most) {
     return false;
 }
 
-/* What loop_outputs() has kept is written here, unless there is something else to do: the number of
- * events then. busy: the next turn must not wait. */
+/*
+ * What loop_outputs() has kept is written here, unless there is something else to do: the number of
+ * events then. busy: the next turn must not wait. -1: it took too long, and the loop, with all of
+ * struct loop, is another thread's now.
+ */
 static int loop_write(struct loop *l, struct os_event *ev, bool *busy) {
     if (!l->pieces.n) return 0;
     int n = l->node.ready.n ? 0 : os_poller_wait(l->poller, ev, LOOP_EVENTS, 0);
@@ -27156,7 +27235,7 @@ static int loop_write(struct loop *l, struct os_event *ev, bool *busy) {
         disk_submit(&l->disk, &l->pieces);
         return n > 0 ? n : 0;
     }
-    disk_write(&l->disk, &l->pieces);
+    if (!disk_write(&l->disk, &l->pieces)) return -1;
     (void)loop_clock(l, LOOP_DEAF_MS);
     loop_disk_news(l);
     loop_outputs(l, false);
@@ -27164,12 +27243,15 @@ static int loop_write(struct loop *l, struct os_event *ev, bool *busy) {
     return 0;
 }
 
-ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
+/* The loop's job, on whichever thread: until the loop ends, or is another thread's. */
+static void loop_job(void *ctx) {
+    struct loop *l = ctx;
     struct os_event ev[LOOP_EVENTS];
-    bool busy = false;
+    bool busy = true;
+    (void)loop_clock(l, LOOP_DEAF_MS);
     loop_outputs(l, false);
     int n = 0; /* events */
-    while (!*stop && !l->failed) {
+    while (!*l->stop && !l->failed) {
         if (!n)
             n = os_poller_wait(l->poller, ev, LOOP_EVENTS, l->late ? 0 : loop_timeout(l, busy));
         bool on_time = loop_clock(l, l->node.tick + LOOP_WAIT_MS);
@@ -27179,9 +27261,17 @@ ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
         busy = node_idle_work(&l->node);
         loop_outputs(l, !busy);
         n = loop_write(l, ev, &busy);
+        if (n < 0) return;
         loop_pace_links(l);
         busy = busy || l->node.ready.n;
     }
+    disk_loop_ended(&l->disk);
+}
+
+ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
+    l->stop = stop;
+    do loop_job(l);
+    while (disk_serve(&l->disk, true));
 }
 
 /* --- closing --- */

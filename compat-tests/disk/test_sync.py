@@ -95,24 +95,70 @@ def test_reply_waits_for_the_sync(zkd, was):
     assert time.monotonic() - start >= SLOW_MS / 1000 - 0.01
 
 
+def stalled(server, conn, ms, error=0):
+    """A write that the disk, quick until then, takes so long for; and half a second of that."""
+    quickly(conn)
+    server.set(("fdatasync", "log.", error, ms, 0, ALWAYS if error else 1))
+    time.sleep(0.05)    # nobody looks after the loop any more
+    conn.submit("setData", path="/a", data=b"stalled")
+    time.sleep(0.5)
+
+
 def test_a_quick_disk_that_stalls(zkd):
-    """However deaf the server is meanwhile, nobody who has pinged is taken for dead."""
+    """Again and again. The server goes on, whichever of its threads waits for the disk."""
     server = zkd({"tickTime": 500}).start()
-    writer, other = frames.session(server.address), frames.session(server.address, timeout_ms=1000)
+    writer, other = frames.session(server.address), frames.session(server.address, timeout_ms=2000)
     assert writer.call("create", path="/a").err == 0
     assert other.call("create", path="/e", flags=1).err == 0
-    quickly(writer)
-    server.set(("fdatasync", "log.", 0, 3000, 0, 1))
-    start, pings = time.monotonic(), 0
-    writer.submit("setData", path="/a")
-    while time.monotonic() - start < 3:
-        other.submit("ping", -2)
-        pings += 1
-        time.sleep(0.2)
-    assert writer.reply().err == 0
-    for _ in range(pings):
-        assert other.reply().xid == -2
+    for _ in range(4):
+        stalled(server, writer, 2500)
+        for _ in range(8):
+            start = time.monotonic()
+            assert other.call("exists", path="/e").err == 0
+            assert time.monotonic() - start < 0.5
+            time.sleep(0.2)
+        assert not writer.pending
+        assert writer.reply().err == 0
     assert other.call("exists", path="/e").err == 0
+
+
+@pytest.mark.parametrize("stalls", [1, 2])
+def test_a_stop_while_a_quick_disk_stalls(zkd, stalls):
+    """It waits for the disk, and answers; whichever thread it is that waits, too."""
+    server = zkd().start()
+    writer, other = frames.session(server.address), frames.session(server.address)
+    assert writer.call("create", path="/a").err == 0
+    for _ in range(stalls - 1):
+        stalled(server, writer, 700)
+        assert writer.reply().err == 0
+    start = time.monotonic()
+    stalled(server, writer, 1500)
+    other.submit("create", path="/behind")
+    time.sleep(0.2)
+    server.process.terminate()
+    assert other.reply().err == 0   # in its turn
+    assert time.monotonic() - start >= 1.5
+    assert writer.reply().err == 0
+    assert ended(server) == 0
+    server.fair()
+    server.start()
+    with frames.session(server.address) as conn:
+        assert conn.call("getData", path="/a").record("getData")["data"] == b"stalled"
+        assert conn.call("exists", path="/behind").err == 0
+
+
+@pytest.mark.parametrize("stalls", [1, 2])
+def test_a_quick_disk_that_stalls_and_fails(zkd, stalls):
+    server = zkd().start()
+    writer = frames.session(server.address)
+    assert writer.call("create", path="/a").err == 0
+    for _ in range(stalls - 1):
+        stalled(server, writer, 700)
+        assert writer.reply().err == 0
+    stalled(server, writer, 1000, errno.EIO)
+    assert writer.reply() is frames.CLOSED
+    assert ended(server) == 1
+    assert "Severe unrecoverable error" in server.log
 
 
 def test_writes_collect_while_a_sync_runs(zkd):

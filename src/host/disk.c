@@ -128,30 +128,64 @@ static void disk_free_pieces(struct buf *pieces) {
     buf_clear(pieces);
 }
 
+/* Under the lock, which it gives up meanwhile. */
+static int disk_do_pieces(struct disk *d, struct buf *pieces) {
+    struct buf batch = *pieces;
+    *pieces = d->batch;
+    d->batch = batch;
+    d->log_busy = true;
+    (void)pthread_mutex_unlock(&d->lock);
+    struct disk_piece *p = (struct disk_piece *)(void *)d->batch.p;
+    int err = disk_do_batch(d, p, (uint32_t)(d->batch.n / sizeof *p));
+    disk_free_pieces(&d->batch);
+    (void)pthread_mutex_lock(&d->lock);
+    d->log_busy = false;
+    if (err) disk_fail(d);
+    return err;
+}
+
+/* Under the lock. While the loop writes batches itself, somebody looks whether one has become slow;
+ * not for ever, when it has stopped doing so. */
+static void disk_log_wait(struct disk *d) {
+    int64_t seen = d->own_batches, until = os_now_us() + DISK_AWAY_US;
+    struct timespec at = {(time_t)(until / 1000000), (long)(until % 1000000) * 1000};
+    d->log_idle = true;
+    if (!d->watched)
+        (void)pthread_cond_wait(&d->log_work, &d->lock);
+    else if (pthread_cond_timedwait(&d->log_work, &d->lock, &at) != 0)
+        d->watched = d->away_since || d->own_batches != seen;
+    d->log_idle = false;
+}
+
+/* Under the lock. The loop's thread is away for too long: the caller is the loop from now on. */
+static bool disk_take_loop(struct disk *d) {
+    if (!d->away_since || os_now_us() - d->away_since < DISK_AWAY_US) return false;
+    d->away_since = 0;
+    d->woken = false;
+    disk_wake(d); /* what is done already has to be collected */
+    return true;
+}
+
+ZK_PRIVATE bool disk_serve(struct disk *d, bool starter) {
+    bool take = false;
+    (void)pthread_mutex_lock(&d->lock);
+    while (!(starter && d->ended) && !(take = disk_take_loop(d))) {
+        bool work = d->pieces.n && !d->failed;
+        if (work && !d->log_busy)
+            (void)disk_do_pieces(d, &d->pieces);
+        else if (d->stopping && !work)
+            break;
+        else
+            disk_log_wait(d);
+    }
+    (void)pthread_mutex_unlock(&d->lock);
+    return take;
+}
+
 static void *disk_log_main(void *arg) {
     struct disk *d = arg;
-    for (;;) {
-        (void)pthread_mutex_lock(&d->lock);
-        while (!d->pieces.n && !d->stopping) {
-            d->log_idle = true;
-            (void)pthread_cond_wait(&d->log_work, &d->lock);
-        }
-        d->log_idle = false;
-        bool done = !d->pieces.n || d->failed;
-        struct buf batch = d->pieces;
-        d->pieces = d->batch;
-        d->batch = batch;
-        (void)pthread_mutex_unlock(&d->lock);
-        if (done) return NULL;
-        struct disk_piece *p = (struct disk_piece *)(void *)d->batch.p;
-        int err = disk_do_batch(d, p, (uint32_t)(d->batch.n / sizeof *p));
-        disk_free_pieces(&d->batch);
-        if (!err) continue;
-        (void)pthread_mutex_lock(&d->lock);
-        disk_fail(d);
-        (void)pthread_mutex_unlock(&d->lock);
-        return NULL;
-    }
+    while (disk_serve(d, false)) d->loop_job(d->ctx);
+    return NULL;
 }
 
 /* --- the background thread --- */
@@ -256,15 +290,27 @@ static void *disk_back_main(void *arg) {
 
 /* --- the loop's side --- */
 
-ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd) {
+/* For timed waits: the clock of os_now_us(). */
+static void disk_cond_init(pthread_cond_t *cond) {
+    pthread_condattr_t attr;
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(cond, &attr);
+    (void)pthread_condattr_destroy(&attr);
+}
+
+ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd,
+                          void (*loop_job)(void *ctx), void *ctx) {
     memset(d, 0, sizeof *d);
+    d->loop_job = loop_job;
+    d->ctx = ctx;
     d->files = files;
     d->wake_fd = wake_fd;
     d->snap_room = true;
     d->log.max_level = LOG_INFO_LEVEL;
     d->purge_next = os_now_ms();
     (void)pthread_mutex_init(&d->lock, NULL);
-    (void)pthread_cond_init(&d->log_work, NULL);
+    disk_cond_init(&d->log_work);
     (void)pthread_cond_init(&d->back_work, NULL);
     (void)pthread_cond_init(&d->back_done, NULL);
     int err = pthread_create(&d->log_thread, NULL, disk_log_main, d);
@@ -334,16 +380,26 @@ ZK_PRIVATE bool disk_quick(struct disk *d, const struct buf *pieces) {
     return quick;
 }
 
-ZK_PRIVATE void disk_write(struct disk *d, struct buf *pieces) {
-    struct disk_piece *p = (struct disk_piece *)(void *)pieces->p;
+ZK_PRIVATE bool disk_write(struct disk *d, struct buf *pieces) {
     (void)pthread_mutex_lock(&d->lock);
     d->woken = true; /* the loop is awake */
+    d->away_since = os_now_us();
+    d->own_batches++;
+    if (!d->watched) (void)pthread_cond_signal(&d->log_work);
+    d->watched = true;
+    (void)disk_do_pieces(d, pieces);
+    bool kept = d->away_since != 0;
+    d->away_since = 0;
+    if (!kept) (void)pthread_cond_signal(&d->log_work); /* after disk_join() somebody may wait */
     (void)pthread_mutex_unlock(&d->lock);
-    int err = disk_do_batch(d, p, (uint32_t)(pieces->n / sizeof *p));
+    return kept;
+}
+
+ZK_PRIVATE void disk_loop_ended(struct disk *d) {
     (void)pthread_mutex_lock(&d->lock);
-    if (err) disk_fail(d);
+    d->ended = true;
+    (void)pthread_cond_broadcast(&d->log_work);
     (void)pthread_mutex_unlock(&d->lock);
-    buf_clear(pieces);
 }
 
 ZK_PRIVATE void disk_background(struct disk *d, struct node_output *o) {

@@ -7,12 +7,18 @@
  * what it was given before is done by then.
  *
  * To hand a batch over and to be woken by its end takes longer than the sync of a good disk. While
- * batches are that quick, the loop may do a small one itself: while the log thread is idle, what is
- * the log thread's belongs to the loop. A slow batch takes that right away for a while.
+ * batches are that quick, the loop may do a small one itself. A slow one takes that right away for
+ * some time, and must not make the server deaf meanwhile. So the loop and the log are two jobs,
+ * which two threads share: if a batch of the loop's has not ended after DISK_AWAY_US, the thread
+ * that waits for the log's work goes on as the loop, and the one that comes back has the log's job.
  *
- * Owned by the loop thread: struct disk. Under the lock: everything in it. Results come back
- * through disk_collect() after a byte on the wake pipe. A write or sync that failed is final: the
- * disk takes nothing more, nothing after it is reported as synced.
+ *             disk_write() takes too long           disk_write() returns false
+ *   waits for the log's work -> the loop      the loop -> waits for the log's work
+ *
+ * Owned by the loop: struct disk. Under the lock: everything in it but `batch`, which belongs to
+ * whoever has set log_busy. Results come back through disk_collect() after a byte on the wake pipe.
+ * A write or sync that failed is final: the disk takes nothing more, nothing after it is reported
+ * as synced.
  */
 #ifndef ZK_HOST_DISK_H
 #define ZK_HOST_DISK_H
@@ -26,6 +32,7 @@
 #define DISK_QUICK_US 500 /* a batch is written and synced within that ... */
 #define DISK_QUICK_RUN 64 /* ... so many times running: the disk is quick */
 #define DISK_QUICK_BYTES 65536u /* more than that is no small batch */
+#define DISK_AWAY_US 10000 /* so long may the loop write a batch itself */
 
 /* What the disk holds, made by the log thread. */
 struct disk_load {
@@ -65,15 +72,22 @@ struct disk {
     pthread_cond_t log_work, back_work, back_done;
     pthread_t log_thread, back_thread;
     bool log_running, back_running, stopping, log_idle, back_idle;
+    bool log_busy; /* a batch is being written */
+    bool ended;    /* the loop has: its job is nobody's any more */
     bool back_busy; /* the background thread is at work */
     bool loading;   /* it has to wait: files are truncated or loaded */
     int wake_fd;   /* write end of the loop's pipe */
     bool woken;    /* a byte is in the pipe, or the loop is about to collect anyway */
 
     struct buf pieces; /* struct disk_piece: the batch that collects */
-    struct buf batch;  /* ... the one the log thread is writing; its own */
+    struct buf batch;  /* ... the one that is being written */
     struct buf done;   /* struct disk_done, in order; not collected yet */
     int64_t quick_run; /* number of latest batches in a row that took DISK_QUICK_US at most */
+    int64_t away_since;  /* monotonic us: the loop is writing a batch itself; 0: it is not */
+    int64_t own_batches; /* that it has begun */
+    bool watched; /* the thread that waits looks from time to time whether one has become slow */
+    void (*loop_job)(void *ctx); /* for the log thread; returns as disk_write() or the loop end */
+    void *ctx;
     int64_t slow_syncs;
     struct metrics_sum sync_ms, batch_size; /* not collected yet; records per sync */
     bool failed;
@@ -96,7 +110,16 @@ struct disk_news {
     struct metrics_sum sync_ms, batch;
 };
 
-ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd);
+/* loop_job does the job of the loop on another thread than it was on, with its ctx. */
+ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd,
+                          void (*loop_job)(void *ctx), void *ctx);
+/*
+ * Does the job of the log. True: the caller has to do the loop's now. False: all is over; for the
+ * thread that began with the loop's (starter) when the loop has ended, for the log thread when
+ * disk_join() has been called.
+ */
+ZK_PRIVATE bool disk_serve(struct disk *d, bool starter);
+ZK_PRIVATE void disk_loop_ended(struct disk *d);
 /* Ends the threads; what was submitted to the log thread is done first. */
 ZK_PRIVATE void disk_join(struct disk *d);
 ZK_PRIVATE void disk_free(struct disk *d); /* after disk_join */
@@ -104,8 +127,9 @@ ZK_PRIVATE void disk_free(struct disk *d); /* after disk_join */
 ZK_PRIVATE void disk_submit(struct disk *d, struct buf *pieces);
 /* The loop may call disk_write() with these pieces. */
 ZK_PRIVATE bool disk_quick(struct disk *d, const struct buf *pieces);
-/* Does the batch on the caller's thread: pieces is emptied, and there is news to collect. */
-ZK_PRIVATE void disk_write(struct disk *d, struct buf *pieces);
+/* Does the batch on the caller's thread: pieces is emptied, and there is news to collect. False: it
+ * took too long. The loop is another thread's now, with all that belongs to it. */
+ZK_PRIVATE bool disk_write(struct disk *d, struct buf *pieces);
 /* What the background thread does; takes o->owned. */
 ZK_PRIVATE void disk_background(struct disk *d, struct node_output *o);
 ZK_PRIVATE void disk_done_free(struct disk_done *done);

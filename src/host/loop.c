@@ -73,6 +73,8 @@ static void loop_know(struct loop *l) {
 
 /* --- opening --- */
 
+static void loop_job(void *ctx);
+
 static void loop_count_recovery(struct loop *l, const struct files_report *r, int64_t ms) {
     struct metrics *m = &l->node.metrics;
     metrics_add(&m->init_ms, ms);
@@ -214,7 +216,7 @@ ZK_PRIVATE enum loop_error loop_open(struct loop *l, struct config *cfg, loop_lo
     if (loop_listen(l)) return LOOP_FAILED;
     if (loop_recover(l)) return LOOP_FAILED;
     l->disk_running = true;
-    if (disk_start(&l->disk, &l->files, l->pipe[1]) < 0) return LOOP_FAILED;
+    if (disk_start(&l->disk, &l->files, l->pipe[1], loop_job, l) < 0) return LOOP_FAILED;
     if (l->self) loop_listen_election(l);
     loop_drain_log(l);
     if (l->failed) return l->failed;
@@ -606,20 +608,12 @@ static void loop_take(struct loop *l) {
     while (node_take_output(&l->node, &o)) loop_output(l, &o);
 }
 
-/*
- * Whether the loop may write a batch itself, and be deaf should the disk turn out slow. A member of
- * an ensemble may not: a leader has to hear followers whose disks are quicker, and a learner that
- * does not answer its leader's pings has all its sessions expire.
- */
-static bool loop_may_write(struct loop *l) {
-    return !l->self && disk_quick(&l->disk, &l->pieces);
-}
-
 /* keep: pieces may stay, for loop_write(). */
 static void loop_outputs(struct loop *l, bool keep) {
     for (;;) {
         loop_take(l);
-        if (l->pieces.n && !(keep && loop_may_write(l))) disk_submit(&l->disk, &l->pieces);
+        if (l->pieces.n && !(keep && disk_quick(&l->disk, &l->pieces)))
+            disk_submit(&l->disk, &l->pieces);
         if (!l->send.n) break;
         struct buf now = l->send; /* sending may queue again */
         memset(&l->send, 0, sizeof l->send);
@@ -776,8 +770,11 @@ static bool loop_clock(struct loop *l, int64_t most) {
     return false;
 }
 
-/* What loop_outputs() has kept is written here, unless there is something else to do: the number of
- * events then. busy: the next turn must not wait. */
+/*
+ * What loop_outputs() has kept is written here, unless there is something else to do: the number of
+ * events then. busy: the next turn must not wait. -1: it took too long, and the loop, with all of
+ * struct loop, is another thread's now.
+ */
 static int loop_write(struct loop *l, struct os_event *ev, bool *busy) {
     if (!l->pieces.n) return 0;
     int n = l->node.ready.n ? 0 : os_poller_wait(l->poller, ev, LOOP_EVENTS, 0);
@@ -785,7 +782,7 @@ static int loop_write(struct loop *l, struct os_event *ev, bool *busy) {
         disk_submit(&l->disk, &l->pieces);
         return n > 0 ? n : 0;
     }
-    disk_write(&l->disk, &l->pieces);
+    if (!disk_write(&l->disk, &l->pieces)) return -1;
     (void)loop_clock(l, LOOP_DEAF_MS);
     loop_disk_news(l);
     loop_outputs(l, false);
@@ -793,12 +790,15 @@ static int loop_write(struct loop *l, struct os_event *ev, bool *busy) {
     return 0;
 }
 
-ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
+/* The loop's job, on whichever thread: until the loop ends, or is another thread's. */
+static void loop_job(void *ctx) {
+    struct loop *l = ctx;
     struct os_event ev[LOOP_EVENTS];
-    bool busy = false;
+    bool busy = true;
+    (void)loop_clock(l, LOOP_DEAF_MS);
     loop_outputs(l, false);
     int n = 0; /* events */
-    while (!*stop && !l->failed) {
+    while (!*l->stop && !l->failed) {
         if (!n)
             n = os_poller_wait(l->poller, ev, LOOP_EVENTS, l->late ? 0 : loop_timeout(l, busy));
         bool on_time = loop_clock(l, l->node.tick + LOOP_WAIT_MS);
@@ -808,9 +808,17 @@ ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
         busy = node_idle_work(&l->node);
         loop_outputs(l, !busy);
         n = loop_write(l, ev, &busy);
+        if (n < 0) return;
         loop_pace_links(l);
         busy = busy || l->node.ready.n;
     }
+    disk_loop_ended(&l->disk);
+}
+
+ZK_PRIVATE void loop_run(struct loop *l, const _Atomic bool *stop) {
+    l->stop = stop;
+    do loop_job(l);
+    while (disk_serve(&l->disk, true));
 }
 
 /* --- closing --- */

@@ -1,10 +1,11 @@
 /*
- * host/loop: the thread that owns a node: sockets, timers, the disk's news.
+ * host/loop: what owns a node: sockets, timers, the disk's news. One thread at a time does it.
  *
  * One turn: wait for readiness; give every readable connection's bytes to the node; hand the log
  * what was appended, first, so that the sync runs while replies are sent; then one send for each
  * connection that has output. If there is nothing else to do then, and the disk is quick, the loop
- * writes the log itself instead of going to sleep. Nothing here knows what the bytes mean.
+ * writes the log itself instead of going to sleep; should that take long, another thread goes on
+ * with the loop (host/disk). Nothing here knows what the bytes mean.
  *
  * Clients' connections and links to other servers are sockets of two tables, numbered by the node.
  * A socket is known by its tag, the number with LOOP_LINK for a link, also to the poller. A link
@@ -81,6 +82,7 @@ struct loop {
     struct buf pieces; /* struct disk_piece */
     struct buf done;   /* struct disk_done */
     int64_t next_tick; /* monotonic ms */
+    const _Atomic bool *stop; /* borrowed from who runs it */
     int late;          /* turns without a tick, after a time in which no socket was read */
     enum loop_error failed;
     char error[FILES_ERROR];
