@@ -4123,9 +4123,9 @@ static int txn_remove(struct db *db, int64_t zxid, struct slice path, struct txn
         s.pzxid = zxid;
         tree_set_stat(t, parent, &s);
     }
-    uint32_t id = tree_child(t, parent, path_name(path));
+    uint32_t id = tree_lookup(t, path);
     /* A node with children cannot be here: neither a server of ours nor stock logs that. */
-    if (id == TREE_NONE || tree_node(t, id)->children) return ZERR_NONODE;
+    if (id == TREE_NONE || id == TREE_ROOT || tree_node(t, id)->children) return ZERR_NONODE;
     const struct tree_node *n = tree_node(t, id);
     uint32_t acl = n->acl;
     txn_event(db, o, EVENT_DELETED, path, acl, tree_node(t, parent)->acl);
@@ -25607,7 +25607,8 @@ static int disk_do_pieces(struct disk *d, struct buf *pieces) {
 /* Under the lock. While the loop writes batches itself, somebody looks whether one has become slow;
  * not for ever, when it has stopped doing so. */
 static void disk_log_wait(struct disk *d) {
-    int64_t seen = d->own_batches, until = os_now_us() + DISK_AWAY_US;
+    int64_t seen = d->own_batches, since = d->away_since ? d->away_since : os_now_us();
+    int64_t until = since + DISK_AWAY_US;
     struct timespec at = {(time_t)(until / 1000000), (long)(until % 1000000) * 1000};
     d->log_idle = true;
     if (!d->watched)
@@ -25850,7 +25851,6 @@ ZK_PRIVATE bool disk_write(struct disk *d, struct buf *pieces) {
     (void)disk_do_pieces(d, pieces);
     bool kept = d->away_since != 0;
     d->away_since = 0;
-    if (!kept) (void)pthread_cond_signal(&d->log_work); /* after disk_join() somebody may wait */
     (void)pthread_mutex_unlock(&d->lock);
     return kept;
 }

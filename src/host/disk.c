@@ -147,7 +147,8 @@ static int disk_do_pieces(struct disk *d, struct buf *pieces) {
 /* Under the lock. While the loop writes batches itself, somebody looks whether one has become slow;
  * not for ever, when it has stopped doing so. */
 static void disk_log_wait(struct disk *d) {
-    int64_t seen = d->own_batches, until = os_now_us() + DISK_AWAY_US;
+    int64_t seen = d->own_batches, since = d->away_since ? d->away_since : os_now_us();
+    int64_t until = since + DISK_AWAY_US;
     struct timespec at = {(time_t)(until / 1000000), (long)(until % 1000000) * 1000};
     d->log_idle = true;
     if (!d->watched)
@@ -390,7 +391,6 @@ ZK_PRIVATE bool disk_write(struct disk *d, struct buf *pieces) {
     (void)disk_do_pieces(d, pieces);
     bool kept = d->away_since != 0;
     d->away_since = 0;
-    if (!kept) (void)pthread_cond_signal(&d->log_work); /* after disk_join() somebody may wait */
     (void)pthread_mutex_unlock(&d->lock);
     return kept;
 }

@@ -170,9 +170,9 @@ static int txn_remove(struct db *db, int64_t zxid, struct slice path, struct txn
         s.pzxid = zxid;
         tree_set_stat(t, parent, &s);
     }
-    uint32_t id = tree_child(t, parent, path_name(path));
+    uint32_t id = tree_lookup(t, path);
     /* A node with children cannot be here: neither a server of ours nor stock logs that. */
-    if (id == TREE_NONE || tree_node(t, id)->children) return ZERR_NONODE;
+    if (id == TREE_NONE || id == TREE_ROOT || tree_node(t, id)->children) return ZERR_NONODE;
     const struct tree_node *n = tree_node(t, id);
     uint32_t acl = n->acl;
     txn_event(db, o, EVENT_DELETED, path, acl, tree_node(t, parent)->acl);
