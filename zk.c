@@ -22806,6 +22806,8 @@ ZK_PRIVATE int discovery_read(struct slice json, struct zk_service **out) {
 #ifndef ZK_HOST_OS_H
 #define ZK_HOST_OS_H
 
+#include <pthread.h>
+
 
 /* --- time and randomness --- */
 ZK_PRIVATE int64_t os_now_ms(void);  /* monotonic */
@@ -22814,6 +22816,11 @@ ZK_PRIVATE int64_t os_wall_ms(void); /* since 1970 */
 ZK_PRIVATE uint64_t os_seed(void);
 ZK_PRIVATE int os_pid(void);
 ZK_PRIVATE const char *os_error(int err, char *buf, size_t n); /* text of a negative result */
+
+/* --- conditions with a time, that of os_now_us() --- */
+ZK_PRIVATE void os_cond_init(pthread_cond_t *cond);
+/* False: the time has come. INT64_MAX: never does. */
+ZK_PRIVATE bool os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t until_us);
 
 /* --- files; all return 0 or a count, or -errno --- */
 ZK_PRIVATE int os_open_read(const char *path);
@@ -23475,8 +23482,6 @@ ZK_PRIVATE bool loop_offer(struct loop *l, struct duct *d);
 
 #if ZK_WITH_EPOLL
 #include <sys/epoll.h>
-#else
-#include <pthread.h>
 #endif
 
 /* --- time and randomness --- */
@@ -23497,6 +23502,20 @@ ZK_PRIVATE int64_t os_now_us(void) {
 
 ZK_PRIVATE int64_t os_wall_ms(void) {
     return os_clock_us(CLOCK_REALTIME) / 1000;
+}
+
+ZK_PRIVATE void os_cond_init(pthread_cond_t *cond) {
+    pthread_condattr_t attr;
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(cond, &attr);
+    (void)pthread_condattr_destroy(&attr);
+}
+
+ZK_PRIVATE bool os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t until_us) {
+    if (until_us == INT64_MAX) return pthread_cond_wait(cond, lock) == 0;
+    struct timespec at = {(time_t)(until_us / 1000000), (long)(until_us % 1000000) * 1000};
+    return pthread_cond_timedwait(cond, lock, &at) == 0;
 }
 
 ZK_PRIVATE uint64_t os_seed(void) {
@@ -25589,7 +25608,7 @@ static void disk_free_pieces(struct buf *pieces) {
 }
 
 /* Under the lock, which it gives up meanwhile. */
-static int disk_do_pieces(struct disk *d, struct buf *pieces) {
+static void disk_do_pieces(struct disk *d, struct buf *pieces) {
     struct buf batch = *pieces;
     *pieces = d->batch;
     d->batch = batch;
@@ -25601,19 +25620,14 @@ static int disk_do_pieces(struct disk *d, struct buf *pieces) {
     (void)pthread_mutex_lock(&d->lock);
     d->log_busy = false;
     if (err) disk_fail(d);
-    return err;
 }
 
 /* Under the lock. While the loop writes batches itself, somebody looks whether one has become slow;
  * not for ever, when it has stopped doing so. */
 static void disk_log_wait(struct disk *d) {
     int64_t seen = d->own_batches, since = d->away_since ? d->away_since : os_now_us();
-    int64_t until = since + DISK_AWAY_US;
-    struct timespec at = {(time_t)(until / 1000000), (long)(until % 1000000) * 1000};
     d->log_idle = true;
-    if (!d->watched)
-        (void)pthread_cond_wait(&d->log_work, &d->lock);
-    else if (pthread_cond_timedwait(&d->log_work, &d->lock, &at) != 0)
+    if (!os_cond_wait(&d->log_work, &d->lock, d->watched ? since + DISK_AWAY_US : INT64_MAX))
         d->watched = d->away_since || d->own_batches != seen;
     d->log_idle = false;
 }
@@ -25633,7 +25647,7 @@ ZK_PRIVATE bool disk_serve(struct disk *d, bool starter) {
     while (!(starter && d->ended) && !(take = disk_take_loop(d))) {
         bool work = d->pieces.n && !d->failed;
         if (work && !d->log_busy)
-            (void)disk_do_pieces(d, &d->pieces);
+            disk_do_pieces(d, &d->pieces);
         else if (d->stopping && !work)
             break;
         else
@@ -25751,15 +25765,6 @@ static void *disk_back_main(void *arg) {
 
 /* --- the loop's side --- */
 
-/* For timed waits: the clock of os_now_us(). */
-static void disk_cond_init(pthread_cond_t *cond) {
-    pthread_condattr_t attr;
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(cond, &attr);
-    (void)pthread_condattr_destroy(&attr);
-}
-
 ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd,
                           void (*loop_job)(void *ctx), void *ctx) {
     memset(d, 0, sizeof *d);
@@ -25771,7 +25776,7 @@ ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd,
     d->log.max_level = LOG_INFO_LEVEL;
     d->purge_next = os_now_ms();
     (void)pthread_mutex_init(&d->lock, NULL);
-    disk_cond_init(&d->log_work);
+    os_cond_init(&d->log_work);
     (void)pthread_cond_init(&d->back_work, NULL);
     (void)pthread_cond_init(&d->back_done, NULL);
     int err = pthread_create(&d->log_thread, NULL, disk_log_main, d);
@@ -25848,7 +25853,7 @@ ZK_PRIVATE bool disk_write(struct disk *d, struct buf *pieces) {
     d->own_batches++;
     if (!d->watched) (void)pthread_cond_signal(&d->log_work);
     d->watched = true;
-    (void)disk_do_pieces(d, pieces);
+    disk_do_pieces(d, pieces);
     bool kept = d->away_since != 0;
     d->away_since = 0;
     (void)pthread_mutex_unlock(&d->lock);
@@ -27659,24 +27664,6 @@ static void api_frame(void *user, bool sent, const uint8_t *bytes, size_t n) {
 
 /* --- waking --- */
 
-static void api_cond_init(pthread_cond_t *cond) {
-    pthread_condattr_t attr;
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(cond, &attr);
-    (void)pthread_condattr_destroy(&attr);
-}
-
-static void api_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t until) {
-    if (until == INT64_MAX) {
-        (void)pthread_cond_wait(cond, lock);
-        return;
-    }
-    struct timespec at = {.tv_sec = (time_t)(until / 1000),
-                          .tv_nsec = (long)(until % 1000) * 1000000};
-    (void)pthread_cond_timedwait(cond, lock, &at);
-}
-
 static void api_say(struct zk *zk) {
     int level;
     const char *text;
@@ -27868,13 +27855,13 @@ static void api_wait_once(struct zk *zk, struct api_waiter *w, int64_t until) {
         return;
     }
     api_hurry(zk);
-    api_cond_wait(&w->woken, &zk->lock, until);
+    (void)os_cond_wait(&w->woken, &zk->lock, until == INT64_MAX ? until : until * 1000);
 }
 
 ZK_PRIVATE int api_wait(struct zk *zk, api_ready ready, const void *arg, int timeout_ms) {
     int64_t until = timeout_ms < 0 ? INT64_MAX : os_now_ms() + timeout_ms;
     struct api_waiter w = {.ready = ready, .arg = arg};
-    api_cond_init(&w.woken);
+    os_cond_init(&w.woken);
     api_join(zk, &w);
     int err = ZK_OK;
     while (!ready(arg) && !err) {
@@ -28033,9 +28020,9 @@ static int api_make(struct zk **out, const struct zk_options *o, struct client_s
         return err;
     }
     (void)pthread_mutex_init(&zk->lock, NULL);
-    api_cond_init(&zk->to_tell);
-    api_cond_init(&zk->told);
-    api_cond_init(&zk->left);
+    os_cond_init(&zk->to_tell);
+    os_cond_init(&zk->told);
+    os_cond_init(&zk->left);
     zk->log = o->log;
     zk->log_user = o->log_user;
     zk->pid = os_pid();

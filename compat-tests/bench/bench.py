@@ -53,10 +53,13 @@ class EchoServer(servers.Server):
     kind = "echo"
     program = None
     value_bytes = 1024
+    followers = ()      # in an ensemble: two others, to which this one passes writes on
 
     def _spawn(self):
-        return self._spawn_logged([self.program, "-p", self.port, "-v", self.value_bytes,
-                                   "-s", self.datadir / "log"])
+        words = [self.program, "-p", self.port, "-v", self.value_bytes, "-s", self.datadir / "log"]
+        for server in self.followers:
+            words += ["-f", server.port]
+        return self._spawn_logged(words)
 
 
 CLASSES = {"stock": BenchStock, "zkd": servers.ZkdServer, "echo": EchoServer}
@@ -106,24 +109,25 @@ def settle_snapshots(server):
 
 
 # ---- the bench -------------------------------------------------------------------------------
+def build(name, workdir):
+    program = os.path.join(workdir, name)
+    subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror",
+                    "-o", program, os.path.join(HERE, name + ".c")], check=True)
+    return program
+
+
 class Bench:
     def __init__(self, args, workdir):
         self.args = args
         self.workdir = workdir
         self.count = 0
         self.results = {}       # (item, kind) -> list of values, one a round
-        self.load = self.build("load")
-        EchoServer.program = self.build("echo")
+        self.load = build("load", workdir)
+        EchoServer.program = build("echo", workdir)
         EchoServer.value_bytes = args.value
         self.kinds = [kind for kind in CLASSES if kind != "zkd" or servers.zkd_program()]
         if args.kinds:
             self.kinds = [kind for kind in self.kinds if kind in args.kinds.split(",")]
-
-    def build(self, name):
-        program = os.path.join(self.workdir, name)
-        subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-O2", "-Wall", "-Wextra",
-                        "-Werror", "-o", program, os.path.join(HERE, name + ".c")], check=True)
-        return program
 
     def server(self, kind, **config):
         self.count += 1

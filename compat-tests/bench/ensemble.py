@@ -27,6 +27,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "raw")]
 
 import frames  # noqa: E402
+from bench import EchoServer, build  # noqa: E402
 from harness import servers  # noqa: E402
 from harness.ensemble import Ensemble  # noqa: E402
 
@@ -44,32 +45,14 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-class EchoServer(servers.Server):
-    kind = "echo"
-    program = None
-    followers = ()
-
-    def _spawn(self):
-        words = [self.program, "-p", self.port, "-s", self.datadir / "log"]
-        for server in self.followers:
-            words += ["-f", server.port]
-        return self._spawn_logged(words)
-
-
 class Bench:
     def __init__(self, args, workdir):
         self.args = args
         self.workdir = pathlib.Path(workdir)
         self.results = {}       # row -> {kind: [values]}
         self.count = 0
-        self.load = self.build("load")
-        EchoServer.program = self.build("echo")
-
-    def build(self, name):
-        program = str(self.workdir / name)
-        subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror",
-                        "-o", program, str(HERE / f"{name}.c")], check=True)
-        return program
+        self.load = build("load", workdir)
+        EchoServer.program = build("echo", workdir)
 
     def note(self, row, kind, value):
         self.results.setdefault(row, {}).setdefault(kind, []).append(value)

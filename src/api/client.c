@@ -78,24 +78,6 @@ static void api_frame(void *user, bool sent, const uint8_t *bytes, size_t n) {
 
 /* --- waking --- */
 
-static void api_cond_init(pthread_cond_t *cond) {
-    pthread_condattr_t attr;
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(cond, &attr);
-    (void)pthread_condattr_destroy(&attr);
-}
-
-static void api_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t until) {
-    if (until == INT64_MAX) {
-        (void)pthread_cond_wait(cond, lock);
-        return;
-    }
-    struct timespec at = {.tv_sec = (time_t)(until / 1000),
-                          .tv_nsec = (long)(until % 1000) * 1000000};
-    (void)pthread_cond_timedwait(cond, lock, &at);
-}
-
 static void api_say(struct zk *zk) {
     int level;
     const char *text;
@@ -287,13 +269,13 @@ static void api_wait_once(struct zk *zk, struct api_waiter *w, int64_t until) {
         return;
     }
     api_hurry(zk);
-    api_cond_wait(&w->woken, &zk->lock, until);
+    (void)os_cond_wait(&w->woken, &zk->lock, until == INT64_MAX ? until : until * 1000);
 }
 
 ZK_PRIVATE int api_wait(struct zk *zk, api_ready ready, const void *arg, int timeout_ms) {
     int64_t until = timeout_ms < 0 ? INT64_MAX : os_now_ms() + timeout_ms;
     struct api_waiter w = {.ready = ready, .arg = arg};
-    api_cond_init(&w.woken);
+    os_cond_init(&w.woken);
     api_join(zk, &w);
     int err = ZK_OK;
     while (!ready(arg) && !err) {
@@ -452,9 +434,9 @@ static int api_make(struct zk **out, const struct zk_options *o, struct client_s
         return err;
     }
     (void)pthread_mutex_init(&zk->lock, NULL);
-    api_cond_init(&zk->to_tell);
-    api_cond_init(&zk->told);
-    api_cond_init(&zk->left);
+    os_cond_init(&zk->to_tell);
+    os_cond_init(&zk->told);
+    os_cond_init(&zk->left);
     zk->log = o->log;
     zk->log_user = o->log_user;
     zk->pid = os_pid();

@@ -129,7 +129,7 @@ static void disk_free_pieces(struct buf *pieces) {
 }
 
 /* Under the lock, which it gives up meanwhile. */
-static int disk_do_pieces(struct disk *d, struct buf *pieces) {
+static void disk_do_pieces(struct disk *d, struct buf *pieces) {
     struct buf batch = *pieces;
     *pieces = d->batch;
     d->batch = batch;
@@ -141,19 +141,14 @@ static int disk_do_pieces(struct disk *d, struct buf *pieces) {
     (void)pthread_mutex_lock(&d->lock);
     d->log_busy = false;
     if (err) disk_fail(d);
-    return err;
 }
 
 /* Under the lock. While the loop writes batches itself, somebody looks whether one has become slow;
  * not for ever, when it has stopped doing so. */
 static void disk_log_wait(struct disk *d) {
     int64_t seen = d->own_batches, since = d->away_since ? d->away_since : os_now_us();
-    int64_t until = since + DISK_AWAY_US;
-    struct timespec at = {(time_t)(until / 1000000), (long)(until % 1000000) * 1000};
     d->log_idle = true;
-    if (!d->watched)
-        (void)pthread_cond_wait(&d->log_work, &d->lock);
-    else if (pthread_cond_timedwait(&d->log_work, &d->lock, &at) != 0)
+    if (!os_cond_wait(&d->log_work, &d->lock, d->watched ? since + DISK_AWAY_US : INT64_MAX))
         d->watched = d->away_since || d->own_batches != seen;
     d->log_idle = false;
 }
@@ -173,7 +168,7 @@ ZK_PRIVATE bool disk_serve(struct disk *d, bool starter) {
     while (!(starter && d->ended) && !(take = disk_take_loop(d))) {
         bool work = d->pieces.n && !d->failed;
         if (work && !d->log_busy)
-            (void)disk_do_pieces(d, &d->pieces);
+            disk_do_pieces(d, &d->pieces);
         else if (d->stopping && !work)
             break;
         else
@@ -291,15 +286,6 @@ static void *disk_back_main(void *arg) {
 
 /* --- the loop's side --- */
 
-/* For timed waits: the clock of os_now_us(). */
-static void disk_cond_init(pthread_cond_t *cond) {
-    pthread_condattr_t attr;
-    (void)pthread_condattr_init(&attr);
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(cond, &attr);
-    (void)pthread_condattr_destroy(&attr);
-}
-
 ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd,
                           void (*loop_job)(void *ctx), void *ctx) {
     memset(d, 0, sizeof *d);
@@ -311,7 +297,7 @@ ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd,
     d->log.max_level = LOG_INFO_LEVEL;
     d->purge_next = os_now_ms();
     (void)pthread_mutex_init(&d->lock, NULL);
-    disk_cond_init(&d->log_work);
+    os_cond_init(&d->log_work);
     (void)pthread_cond_init(&d->back_work, NULL);
     (void)pthread_cond_init(&d->back_done, NULL);
     int err = pthread_create(&d->log_thread, NULL, disk_log_main, d);
@@ -388,7 +374,7 @@ ZK_PRIVATE bool disk_write(struct disk *d, struct buf *pieces) {
     d->own_batches++;
     if (!d->watched) (void)pthread_cond_signal(&d->log_work);
     d->watched = true;
-    (void)disk_do_pieces(d, pieces);
+    disk_do_pieces(d, pieces);
     bool kept = d->away_since != 0;
     d->away_since = 0;
     (void)pthread_mutex_unlock(&d->lock);

@@ -22,8 +22,6 @@
 
 #if ZK_WITH_EPOLL
 #include <sys/epoll.h>
-#else
-#include <pthread.h>
 #endif
 
 /* --- time and randomness --- */
@@ -44,6 +42,20 @@ ZK_PRIVATE int64_t os_now_us(void) {
 
 ZK_PRIVATE int64_t os_wall_ms(void) {
     return os_clock_us(CLOCK_REALTIME) / 1000;
+}
+
+ZK_PRIVATE void os_cond_init(pthread_cond_t *cond) {
+    pthread_condattr_t attr;
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(cond, &attr);
+    (void)pthread_condattr_destroy(&attr);
+}
+
+ZK_PRIVATE bool os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t until_us) {
+    if (until_us == INT64_MAX) return pthread_cond_wait(cond, lock) == 0;
+    struct timespec at = {(time_t)(until_us / 1000000), (long)(until_us % 1000000) * 1000};
+    return pthread_cond_timedwait(cond, lock, &at) == 0;
 }
 
 ZK_PRIVATE uint64_t os_seed(void) {

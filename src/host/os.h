@@ -7,6 +7,8 @@
 #ifndef ZK_HOST_OS_H
 #define ZK_HOST_OS_H
 
+#include <pthread.h>
+
 #include "base/base.h"
 
 /* --- time and randomness --- */
@@ -16,6 +18,11 @@ ZK_PRIVATE int64_t os_wall_ms(void); /* since 1970 */
 ZK_PRIVATE uint64_t os_seed(void);
 ZK_PRIVATE int os_pid(void);
 ZK_PRIVATE const char *os_error(int err, char *buf, size_t n); /* text of a negative result */
+
+/* --- conditions with a time, that of os_now_us() --- */
+ZK_PRIVATE void os_cond_init(pthread_cond_t *cond);
+/* False: the time has come. INT64_MAX: never does. */
+ZK_PRIVATE bool os_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t until_us);
 
 /* --- files; all return 0 or a count, or -errno --- */
 ZK_PRIVATE int os_open_read(const char *path);
