@@ -133,8 +133,9 @@ def test_events(tree):
 
 
 def test_acls_and_identities(tree):
-    *_, acl, who = documents(tree, "addauth digest me:pw", "create /j/acl x auth::r,ip:1.2.3.4:w",
-                             "getAcl /j/acl", "whoami")
+    *_, acl, who, _ = documents(tree, "addauth digest me:pw",
+                                "create /j/acl x auth::r,ip:1.2.3.4:w", "getAcl /j/acl", "whoami",
+                                "delete /j/acl")    # deleteall could not look into it
     assert acl["acl"][1] == {"scheme": "ip", "id": "1.2.3.4", "perms": "w"}
     assert {"scheme": "digest", "id": "me"} in who["identities"]
 
