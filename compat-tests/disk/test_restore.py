@@ -163,6 +163,27 @@ def test_made_up_snapshots(server, how):
     reader.close()
 
 
+def test_a_large_database(server):
+    """Large enough that its memory is made ready on another thread while it is read."""
+    snap = made_up(40000)
+    folder = datadir.version2(server)
+    folder.mkdir()
+    (folder / "snapshot.1389").write_bytes(format.write_snapshot(snap))
+    server.start()
+    with frames.session(server.address) as conn:
+        assert conn.call("create", path="/late", data=b"", acl=frames.WORLD, flags=0).err == 0
+    server.kill()
+    server.start()
+    assert datadir.mntr(server, "digest_mismatches_count") == 0
+    written = folder / f"snapshot.{datadir.last_zxid(server):x}"
+    wait_for(written.exists, 30, "the snapshot of the start")
+    found = format.newest(folder).nodes
+    assert found.pop("/late").data == b""
+    for nodes in (found, snap.nodes):
+        nodes.pop("/")              # has got a child
+    datadir.same(found, snap.nodes)
+
+
 @pytest.mark.parametrize("suffix", ["", ".gz", ".snappy"])
 @pytest.mark.parametrize("where", [0.1, 0.5, 0.9])
 def test_a_damaged_snapshot_falls_back_to_the_one_before(server, suffix, where):

@@ -4,6 +4,11 @@ static size_t slab_class(size_t n) {
     return (n + SLAB_UNIT - 1) / SLAB_UNIT;
 }
 
+ZK_PRIVATE void *slab_chunk(const struct slab *s) {
+    void *ready = s->source.take ? s->source.take(s->source.ctx) : NULL;
+    return ready ? ready : mem_alloc(SLAB_CHUNK);
+}
+
 ZK_PRIVATE void *slab_alloc(struct slab *s, size_t n) {
     if (n == 0) return NULL;
     if (n > SLAB_MAX) return mem_alloc(n);
@@ -20,7 +25,7 @@ ZK_PRIVATE void *slab_alloc(struct slab *s, size_t n) {
             memcpy(s->cur, &s->free[rest], sizeof(void *));
             s->free[rest] = s->cur;
         }
-        uint8_t *chunk = mem_alloc(SLAB_CHUNK);
+        uint8_t *chunk = slab_chunk(s);
         memcpy(chunk, &s->chunks, sizeof(void *));
         s->chunks = chunk;
         s->cur = chunk + SLAB_UNIT;

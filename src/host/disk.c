@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "host/logread.h"
+#include "host/reserve.h"
 
 static void disk_wake(struct disk *d) {
     if (d->woken) return;
@@ -80,6 +81,15 @@ static void disk_pass_lines(struct disk *d, struct logq *lines) {
     buf_free(&lines->lines);
 }
 
+ZK_PRIVATE int disk_recover(struct files *files, struct db *db, struct files_report *report,
+                            struct logq *log) {
+    struct reserve reserve;
+    reserve_begin(&reserve, &db->tree.slab);
+    int err = files_recover(files, db, report, log);
+    reserve_end(&reserve, &db->tree.slab);
+    return err;
+}
+
 static int disk_truncate_and_load(struct disk *d, struct disk_piece *p) {
     struct logq lines = {.max_level = LOG_INFO_LEVEL};
     (void)pthread_mutex_lock(&d->lock);
@@ -88,7 +98,7 @@ static int disk_truncate_and_load(struct disk *d, struct disk_piece *p) {
     (void)pthread_mutex_unlock(&d->lock);
     int err = p->zxid >= 0 && files_truncate(d->files, p->zxid, &lines) < 0 ? -1 : 0;
     if (!err && p->load)
-        err = files_recover(d->files, &p->load->db, &p->load->report, &lines);
+        err = disk_recover(d->files, &p->load->db, &p->load->report, &lines);
     (void)pthread_mutex_lock(&d->lock);
     d->loading = false;
     disk_pass_lines(d, &lines);

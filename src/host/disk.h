@@ -110,6 +110,9 @@ struct disk_news {
     struct metrics_sum sync_ms, batch;
 };
 
+/* files_recover(), with the memory for a large database made ready meanwhile. */
+ZK_PRIVATE int disk_recover(struct files *files, struct db *db, struct files_report *report,
+                            struct logq *log);
 /* loop_job does the job of the loop on another thread than it was on, with its ctx. */
 ZK_PRIVATE int disk_start(struct disk *d, struct files *files, int wake_fd,
                           void (*loop_job)(void *ctx), void *ctx);

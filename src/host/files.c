@@ -268,6 +268,7 @@ static void files_reset_db(struct db *db) {
     db_init(&fresh, hash_u64(db->tree.seed), db->sessions.tick, db->sessions.next_due);
     fresh.tree.extended_types = db->tree.extended_types;
     fresh.tree.emulate353 = db->tree.emulate353;
+    fresh.tree.slab.source = db->tree.slab.source;
     db_free(db);
     *db = fresh;
 }

@@ -87,7 +87,7 @@ static void loop_count_recovery(struct loop *l, const struct files_report *r, in
 static int loop_recover(struct loop *l) {
     struct files_report r;
     int64_t start = os_now_ms();
-    int err = files_recover(&l->files, &l->node.db, &r, &l->node.log);
+    int err = disk_recover(&l->files, &l->node.db, &r, &l->node.log);
     loop_drain_log(l);
     if (err) {
         (void)snprintf(l->error, sizeof l->error, "%s", l->files.error);

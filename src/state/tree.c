@@ -3,11 +3,13 @@
 #include "base/sum.h"
 #include "state/path.h"
 
-#define TREE_CHUNK 1024u
+#define TREE_CHUNK 512u
 #define TREE_MIN_BUCKETS 64u
 #define TREE_MORE 0x80000000u
 #define TREE_DIGESTED 60u /* bytes of a stat that go into its node's digest */
 #define TREE_FAR 16384u /* nodes: larger trees do not stay in a processor's cache */
+
+_Static_assert(TREE_CHUNK * sizeof(struct tree_node) <= SLAB_CHUNK, "a chunk of nodes is one");
 
 static const struct tree_head TREE_EMPTY = {TREE_NONE, 0};
 
@@ -28,7 +30,7 @@ static uint32_t tree_new_id(struct tree *t) {
         if ((t->n_chunks & (t->n_chunks - 1)) == 0) /* the table doubles at powers of two */
             t->chunks = mem_realloc(t->chunks,
                                     sizeof *t->chunks * (t->n_chunks ? t->n_chunks * 2 : 1));
-        t->chunks[t->n_chunks++] = mem_alloc(sizeof(struct tree_node) * TREE_CHUNK);
+        t->chunks[t->n_chunks++] = slab_chunk(&t->slab);
     }
     return t->n_ids++;
 }
