@@ -22894,7 +22894,20 @@ ZK_PRIVATE int os_dup_over(int fd, int number); /* number now is what fd is too 
 ZK_PRIVATE int os_dup(int fd);
 ZK_PRIVATE void os_shut(int fd); /* ends both directions; whoever waits for it wakes */
 ZK_PRIVATE int os_wait_readable(int fd, int timeout_ms); /* 0: not within that time */
-ZK_PRIVATE int os_spin_readable(int fd, int us); /* awake; whoever else wants to run does */
+
+/*
+ * A wait that begins awake: to be woken takes longer than the way to a process on the same machine
+ * or rack and back. When nothing came so soon, ever more waits do without. Zero-initialised is
+ * ready.
+ */
+#define OS_SPIN_US 100
+#define OS_SPIN_REST 63 /* waits at most */
+struct os_spin {
+    uint32_t rest; /* waits without, before the next that is awake */
+    uint32_t back; /* ... and after that one */
+};
+/* Lets others run. 0: nothing came so soon, or it was not tried. */
+ZK_PRIVATE int os_spin_readable(struct os_spin *s, int fd);
 
 /* --- readiness: epoll, or poll where there is none --- */
 struct os_event {
@@ -23146,6 +23159,7 @@ ZK_PRIVATE void reserve_end(struct reserve *r, struct slab *slab); /* ends the t
 #define DISK_SNAP_QUEUE_MAX (4u << 20) /* bytes of snapshot waiting to be written */
 #define DISK_QUICK_US 500 /* a batch is written and synced within that ... */
 #define DISK_QUICK_RUN 64 /* ... so many times running: the disk is quick */
+#define DISK_LONE_RUN 64 /* so many batches running are of one transaction: a client is alone */
 #define DISK_QUICK_BYTES 65536u /* more than that is no small batch */
 #define DISK_AWAY_US 10000 /* so long may the loop write a batch itself */
 
@@ -23198,6 +23212,7 @@ struct disk {
     struct buf batch;  /* ... the one that is being written */
     struct buf done;   /* struct disk_done, in order; not collected yet */
     int64_t quick_run; /* number of latest batches in a row that took DISK_QUICK_US at most */
+    int64_t lone_run;  /* ... that held one transaction */
     int64_t away_since;  /* monotonic us: the loop is writing a batch itself; 0: it is not */
     int64_t own_batches; /* that it has begun */
     bool watched; /* the thread that waits looks from time to time whether one has become slow */
@@ -23220,6 +23235,7 @@ struct disk {
 /* What has happened since the last call. */
 struct disk_news {
     struct buf done; /* struct disk_done, in order; owned by the caller, handed in empty */
+    bool lone; /* of late, each write has been waited for before the next was made, and not long */
     bool failed, snap_done, snap_failed, snap_room;
     int64_t slow_syncs;
     struct metrics_sum sync_ms, batch;
@@ -23471,6 +23487,8 @@ struct loop {
     struct disk disk;
     bool disk_running;
     struct os_poller *poller;
+    struct os_spin spin;
+    bool lone; /* see struct disk_news */
     int pipe[2]; /* [0] is watched; a byte means: look at the disk, or at `stop` */
     struct loop_port ports[LOOP_PORTS];
     int fd_limit;  /* sockets get no descriptor from here on */
@@ -24094,17 +24112,18 @@ ZK_PRIVATE int os_wait_readable(int fd, int timeout_ms) {
     return n < 0 ? (errno == EINTR ? 0 : -errno) : n;
 }
 
-ZK_PRIVATE int os_spin_readable(int fd, int us) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    int64_t end = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec + (int64_t)us * 1000;
-    for (;;) {
-        int n = os_wait_readable(fd, 0);
-        if (n) return n;
-        (void)sched_yield();
-        (void)clock_gettime(CLOCK_MONOTONIC, &t);
-        if ((int64_t)t.tv_sec * 1000000000 + t.tv_nsec >= end) return 0;
+ZK_PRIVATE int os_spin_readable(struct os_spin *s, int fd) {
+    if (s->rest) {
+        s->rest--;
+        return 0;
     }
+    int64_t end = os_now_us() + OS_SPIN_US;
+    int n;
+    while ((n = os_wait_readable(fd, 0)) == 0 && os_now_us() < end) (void)sched_yield();
+    s->back = n ? 0 : s->back * 2 + 1;
+    if (s->back > OS_SPIN_REST) s->back = OS_SPIN_REST;
+    s->rest = s->back;
+    return n;
 }
 
 /* --- readiness --- */
@@ -25648,6 +25667,7 @@ static void disk_synced(struct disk *d, int64_t zxid, uint32_t n, int64_t us) {
     int64_t ms = us / 1000;
     (void)pthread_mutex_lock(&d->lock);
     d->quick_run = us <= DISK_QUICK_US ? d->quick_run + 1 : 0;
+    d->lone_run = n == 1 ? d->lone_run + 1 : 0;
     metrics_add(&d->sync_ms, ms);
     metrics_add(&d->batch_size, n);
     if (ms > d->files->cfg->fsync_warning_ms) {
@@ -26029,6 +26049,7 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
     struct buf done = news->done;
     news->done = d->done;
     d->done = done;
+    news->lone = d->lone_run >= DISK_LONE_RUN && d->quick_run >= DISK_QUICK_RUN;
     news->failed = d->failed;
     news->snap_done = d->snap_done;
     news->snap_failed = d->snap_failed;
@@ -27254,6 +27275,7 @@ static void loop_disk_news(struct loop *l) {
     struct disk_news news = {.done = l->done};
     disk_collect(&l->disk, &news, &l->node.log);
     l->done = news.done;
+    l->lone = news.lone;
     l->node.stats.fsync_slow = news.slow_syncs;
     metrics_merge(&l->node.metrics.fsync_ms, &news.sync_ms);
     metrics_merge(&l->node.metrics.batch, &news.batch);
@@ -27380,6 +27402,17 @@ static int loop_write(struct loop *l, struct os_event *ev, bool *busy) {
     return 0;
 }
 
+/*
+ * Waits for events. When a client waits for each of its writes, so does an ensemble for it: what
+ * comes next is near, and it is worth being awake for. With more to do it is not: who sleeps finds
+ * more at once, and others have the processor.
+ */
+static int loop_wait(struct loop *l, struct os_event *ev, int timeout) {
+    int fd = os_poller_fd(l->poller);
+    if (timeout && l->lone && fd >= 0) (void)os_spin_readable(&l->spin, fd);
+    return os_poller_wait(l->poller, ev, LOOP_EVENTS, timeout);
+}
+
 /* The loop's job, on whichever thread: until the loop ends, or is another thread's. */
 static void loop_job(void *ctx) {
     struct loop *l = ctx;
@@ -27389,8 +27422,7 @@ static void loop_job(void *ctx) {
     loop_outputs(l, false);
     int n = 0; /* events */
     while (!*l->stop && !l->failed) {
-        if (!n)
-            n = os_poller_wait(l->poller, ev, LOOP_EVENTS, l->late ? 0 : loop_timeout(l, busy));
+        if (!n) n = loop_wait(l, ev, l->late ? 0 : loop_timeout(l, busy));
         bool on_time = loop_clock(l, l->node.tick + LOOP_WAIT_MS);
         loop_events(l, ev, n);
         if (on_time && l->late) l->late = n < LOOP_EVENTS ? 0 : l->late - 1;
@@ -27727,7 +27759,6 @@ ZK_API void zk_server_stop(struct zk_server *s) {
 
 
 enum { API_IO_STACK = 256 * 1024, API_FREE_WAIT_MS = 1500 };
-enum { API_SPIN_US = 100, API_SPIN_REST = 63 }; /* rest: waits without, between two that spin */
 
 /* A thread in api_wait; lives on its stack. */
 struct api_waiter {
@@ -27755,7 +27786,7 @@ struct zk {
     struct api_waiter *waiters; /* who waits; the first may take over the socket */
     struct api_waiter *poller;  /* the one that polls itself, for want of a thread */
     bool reading;               /* one of them has it */
-    uint32_t spin_after, spin_back; /* waits before the next one that spins, see api_wait_input */
+    struct os_spin spin;
     pthread_cond_t to_tell;     /* posts, or stopping */
     pthread_cond_t told;        /* one was made */
     bool telling;               /* a post is being made, by telling_thread */
@@ -27933,24 +27964,6 @@ static void api_turn(struct zk *zk, int64_t until) {
     api_spread(zk);
 }
 
-/*
- * Waits for input. A reply that is near is waited for awake: to be woken takes longer than the way
- * to a server on the same machine or rack and back. When none came so soon, ever more waits do
- * without.
- */
-static int api_wait_input(struct zk *zk, int fd, int timeout) {
-    if (zk->spin_after) {
-        zk->spin_after--;
-    } else {
-        int n = timeout ? os_spin_readable(fd, API_SPIN_US) : 0;
-        zk->spin_back = n || !timeout ? 0 : zk->spin_back * 2 + 1;
-        if (zk->spin_back > API_SPIN_REST) zk->spin_back = API_SPIN_REST;
-        zk->spin_after = zk->spin_back;
-        if (n) return n;
-    }
-    return os_wait_readable(fd, timeout);
-}
-
 /* Reads the borrowed socket for everybody, until this one's wish has come. */
 static void api_read(struct zk *zk, int fd, struct api_waiter *w, int64_t until) {
     zk->reading = true;
@@ -27959,7 +27972,8 @@ static void api_read(struct zk *zk, int fd, struct api_waiter *w, int64_t until)
         int64_t next = client_next_at(zk->client);
         int timeout = api_ms_until(next < until ? next : until);
         (void)pthread_mutex_unlock(&zk->lock);
-        int n = api_wait_input(zk, fd, timeout);
+        int n = timeout ? os_spin_readable(&zk->spin, fd) : 0;
+        if (!n) n = os_wait_readable(fd, timeout);
         (void)pthread_mutex_lock(&zk->lock);
         client_clock(zk->client, os_now_ms());
         if (n) courier_read(&zk->courier);

@@ -9,7 +9,6 @@
 #include "state/path.h"
 
 enum { API_IO_STACK = 256 * 1024, API_FREE_WAIT_MS = 1500 };
-enum { API_SPIN_US = 100, API_SPIN_REST = 63 }; /* rest: waits without, between two that spin */
 
 /* A thread in api_wait; lives on its stack. */
 struct api_waiter {
@@ -37,7 +36,7 @@ struct zk {
     struct api_waiter *waiters; /* who waits; the first may take over the socket */
     struct api_waiter *poller;  /* the one that polls itself, for want of a thread */
     bool reading;               /* one of them has it */
-    uint32_t spin_after, spin_back; /* waits before the next one that spins, see api_wait_input */
+    struct os_spin spin;
     pthread_cond_t to_tell;     /* posts, or stopping */
     pthread_cond_t told;        /* one was made */
     bool telling;               /* a post is being made, by telling_thread */
@@ -215,24 +214,6 @@ static void api_turn(struct zk *zk, int64_t until) {
     api_spread(zk);
 }
 
-/*
- * Waits for input. A reply that is near is waited for awake: to be woken takes longer than the way
- * to a server on the same machine or rack and back. When none came so soon, ever more waits do
- * without.
- */
-static int api_wait_input(struct zk *zk, int fd, int timeout) {
-    if (zk->spin_after) {
-        zk->spin_after--;
-    } else {
-        int n = timeout ? os_spin_readable(fd, API_SPIN_US) : 0;
-        zk->spin_back = n || !timeout ? 0 : zk->spin_back * 2 + 1;
-        if (zk->spin_back > API_SPIN_REST) zk->spin_back = API_SPIN_REST;
-        zk->spin_after = zk->spin_back;
-        if (n) return n;
-    }
-    return os_wait_readable(fd, timeout);
-}
-
 /* Reads the borrowed socket for everybody, until this one's wish has come. */
 static void api_read(struct zk *zk, int fd, struct api_waiter *w, int64_t until) {
     zk->reading = true;
@@ -241,7 +222,8 @@ static void api_read(struct zk *zk, int fd, struct api_waiter *w, int64_t until)
         int64_t next = client_next_at(zk->client);
         int timeout = api_ms_until(next < until ? next : until);
         (void)pthread_mutex_unlock(&zk->lock);
-        int n = api_wait_input(zk, fd, timeout);
+        int n = timeout ? os_spin_readable(&zk->spin, fd) : 0;
+        if (!n) n = os_wait_readable(fd, timeout);
         (void)pthread_mutex_lock(&zk->lock);
         client_clock(zk->client, os_now_ms());
         if (n) courier_read(&zk->courier);

@@ -47,6 +47,7 @@ static void disk_synced(struct disk *d, int64_t zxid, uint32_t n, int64_t us) {
     int64_t ms = us / 1000;
     (void)pthread_mutex_lock(&d->lock);
     d->quick_run = us <= DISK_QUICK_US ? d->quick_run + 1 : 0;
+    d->lone_run = n == 1 ? d->lone_run + 1 : 0;
     metrics_add(&d->sync_ms, ms);
     metrics_add(&d->batch_size, n);
     if (ms > d->files->cfg->fsync_warning_ms) {
@@ -428,6 +429,7 @@ ZK_PRIVATE void disk_collect(struct disk *d, struct disk_news *news, struct logq
     struct buf done = news->done;
     news->done = d->done;
     d->done = done;
+    news->lone = d->lone_run >= DISK_LONE_RUN && d->quick_run >= DISK_QUICK_RUN;
     news->failed = d->failed;
     news->snap_done = d->snap_done;
     news->snap_failed = d->snap_failed;

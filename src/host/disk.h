@@ -31,6 +31,7 @@
 #define DISK_SNAP_QUEUE_MAX (4u << 20) /* bytes of snapshot waiting to be written */
 #define DISK_QUICK_US 500 /* a batch is written and synced within that ... */
 #define DISK_QUICK_RUN 64 /* ... so many times running: the disk is quick */
+#define DISK_LONE_RUN 64 /* so many batches running are of one transaction: a client is alone */
 #define DISK_QUICK_BYTES 65536u /* more than that is no small batch */
 #define DISK_AWAY_US 10000 /* so long may the loop write a batch itself */
 
@@ -83,6 +84,7 @@ struct disk {
     struct buf batch;  /* ... the one that is being written */
     struct buf done;   /* struct disk_done, in order; not collected yet */
     int64_t quick_run; /* number of latest batches in a row that took DISK_QUICK_US at most */
+    int64_t lone_run;  /* ... that held one transaction */
     int64_t away_since;  /* monotonic us: the loop is writing a batch itself; 0: it is not */
     int64_t own_batches; /* that it has begun */
     bool watched; /* the thread that waits looks from time to time whether one has become slow */
@@ -105,6 +107,7 @@ struct disk {
 /* What has happened since the last call. */
 struct disk_news {
     struct buf done; /* struct disk_done, in order; owned by the caller, handed in empty */
+    bool lone; /* of late, each write has been waited for before the next was made, and not long */
     bool failed, snap_done, snap_failed, snap_room;
     int64_t slow_syncs;
     struct metrics_sum sync_ms, batch;

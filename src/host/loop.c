@@ -664,6 +664,7 @@ static void loop_disk_news(struct loop *l) {
     struct disk_news news = {.done = l->done};
     disk_collect(&l->disk, &news, &l->node.log);
     l->done = news.done;
+    l->lone = news.lone;
     l->node.stats.fsync_slow = news.slow_syncs;
     metrics_merge(&l->node.metrics.fsync_ms, &news.sync_ms);
     metrics_merge(&l->node.metrics.batch, &news.batch);
@@ -790,6 +791,17 @@ static int loop_write(struct loop *l, struct os_event *ev, bool *busy) {
     return 0;
 }
 
+/*
+ * Waits for events. When a client waits for each of its writes, so does an ensemble for it: what
+ * comes next is near, and it is worth being awake for. With more to do it is not: who sleeps finds
+ * more at once, and others have the processor.
+ */
+static int loop_wait(struct loop *l, struct os_event *ev, int timeout) {
+    int fd = os_poller_fd(l->poller);
+    if (timeout && l->lone && fd >= 0) (void)os_spin_readable(&l->spin, fd);
+    return os_poller_wait(l->poller, ev, LOOP_EVENTS, timeout);
+}
+
 /* The loop's job, on whichever thread: until the loop ends, or is another thread's. */
 static void loop_job(void *ctx) {
     struct loop *l = ctx;
@@ -799,8 +811,7 @@ static void loop_job(void *ctx) {
     loop_outputs(l, false);
     int n = 0; /* events */
     while (!*l->stop && !l->failed) {
-        if (!n)
-            n = os_poller_wait(l->poller, ev, LOOP_EVENTS, l->late ? 0 : loop_timeout(l, busy));
+        if (!n) n = loop_wait(l, ev, l->late ? 0 : loop_timeout(l, busy));
         bool on_time = loop_clock(l, l->node.tick + LOOP_WAIT_MS);
         loop_events(l, ev, n);
         if (on_time && l->late) l->late = n < LOOP_EVENTS ? 0 : l->late - 1;

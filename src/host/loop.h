@@ -62,6 +62,8 @@ struct loop {
     struct disk disk;
     bool disk_running;
     struct os_poller *poller;
+    struct os_spin spin;
+    bool lone; /* see struct disk_news */
     int pipe[2]; /* [0] is watched; a byte means: look at the disk, or at `stop` */
     struct loop_port ports[LOOP_PORTS];
     int fd_limit;  /* sockets get no descriptor from here on */

@@ -579,17 +579,18 @@ ZK_PRIVATE int os_wait_readable(int fd, int timeout_ms) {
     return n < 0 ? (errno == EINTR ? 0 : -errno) : n;
 }
 
-ZK_PRIVATE int os_spin_readable(int fd, int us) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    int64_t end = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec + (int64_t)us * 1000;
-    for (;;) {
-        int n = os_wait_readable(fd, 0);
-        if (n) return n;
-        (void)sched_yield();
-        (void)clock_gettime(CLOCK_MONOTONIC, &t);
-        if ((int64_t)t.tv_sec * 1000000000 + t.tv_nsec >= end) return 0;
+ZK_PRIVATE int os_spin_readable(struct os_spin *s, int fd) {
+    if (s->rest) {
+        s->rest--;
+        return 0;
     }
+    int64_t end = os_now_us() + OS_SPIN_US;
+    int n;
+    while ((n = os_wait_readable(fd, 0)) == 0 && os_now_us() < end) (void)sched_yield();
+    s->back = n ? 0 : s->back * 2 + 1;
+    if (s->back > OS_SPIN_REST) s->back = OS_SPIN_REST;
+    s->rest = s->back;
+    return n;
 }
 
 /* --- readiness --- */

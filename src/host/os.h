@@ -80,7 +80,20 @@ ZK_PRIVATE int os_dup_over(int fd, int number); /* number now is what fd is too 
 ZK_PRIVATE int os_dup(int fd);
 ZK_PRIVATE void os_shut(int fd); /* ends both directions; whoever waits for it wakes */
 ZK_PRIVATE int os_wait_readable(int fd, int timeout_ms); /* 0: not within that time */
-ZK_PRIVATE int os_spin_readable(int fd, int us); /* awake; whoever else wants to run does */
+
+/*
+ * A wait that begins awake: to be woken takes longer than the way to a process on the same machine
+ * or rack and back. When nothing came so soon, ever more waits do without. Zero-initialised is
+ * ready.
+ */
+#define OS_SPIN_US 100
+#define OS_SPIN_REST 63 /* waits at most */
+struct os_spin {
+    uint32_t rest; /* waits without, before the next that is awake */
+    uint32_t back; /* ... and after that one */
+};
+/* Lets others run. 0: nothing came so soon, or it was not tried. */
+ZK_PRIVATE int os_spin_readable(struct os_spin *s, int fd);
 
 /* --- readiness: epoll, or poll where there is none --- */
 struct os_event {
